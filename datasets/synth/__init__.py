@@ -1,0 +1,1 @@
+"""Rendered scenes in the layouts of the real data sets."""

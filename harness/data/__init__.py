@@ -1,0 +1,1 @@
+"""From files on disk to batches: the data set contract, transforms, cache and archives."""

@@ -1,0 +1,116 @@
+"""The contract of a data set plug-in."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.card import Card
+from harness.data.sample import Array
+from harness.problem import TaskSpec
+
+Split = Literal["train", "val"]
+
+
+class Reader(Protocol):
+    """Reads one split of one data set folder.
+
+    Attributes:
+        root: Folder of the data set.
+        build: Name of the build that was recognised there, for example ``png-425x560``.
+        split: ``train`` or ``val``.
+        ids: Image ids in the order of the split list.
+    """
+
+    root: Path
+    build: str
+    split: Split
+    ids: tuple[str, ...]
+
+    def files(self, image_id: str) -> Mapping[str, Path]:
+        """Return the file of the image and of every label source, by role."""
+
+    def image(self, image_id: str) -> NDArray[np.uint8]:
+        """Return the RGB image, uint8 [H, W, 3].
+
+        Raises:
+            DataError: the file is missing or broken.
+        """
+
+    def label(self, image_id: str, task: str) -> Array:
+        """Return the label of one task as `harness.data.sample.Sample` describes it.
+
+        Raises:
+            DataError: the file is missing, broken or of another shape than the image.
+        """
+
+
+class Dataset(ABC):
+    """A data set plug-in, found by the entry point group ``harness.datasets``."""
+
+    name: ClassVar[str]
+    synthetic: ClassVar[bool] = False
+    tasks: ClassVar[tuple[TaskSpec, ...]]
+    """Tasks in the order of the papers' tables."""
+
+    @property
+    @abstractmethod
+    def card(self) -> Card:
+        """Classes, splits, hashes, terms and links."""
+
+    @abstractmethod
+    def root(self, data_root: Path | None) -> Path:
+        """Return the folder the data set is read from.
+
+        Args:
+            data_root: The folder itself or one that holds it; None for the default places.
+
+        Raises:
+            DataError: it is not there; the message says where it was looked for, the expected layout,
+                how to fetch it and under which terms.
+        """
+
+    @abstractmethod
+    def reader(self, root: Path, split: Split) -> Reader:
+        """Return the reader of one split.
+
+        Raises:
+            DataError: the folder is not a known build of this data set.
+        """
+
+    @abstractmethod
+    def input_size(self, reader: Reader) -> tuple[int, int]:
+        """Return the padded (height, width) a model receives under the pad geometry."""
+
+
+class SyntheticDataset(Dataset):
+    """A data set that can be written from a seed, in the layout of a real one."""
+
+    synthetic = True
+
+    @abstractmethod
+    def write(
+        self,
+        root: Path,
+        *,
+        seed: int,
+        train: int,
+        val: int,
+        size: tuple[int, int] | None = None,
+        clips: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Render scenes and write them to ``root``, which must not exist or be empty.
+
+        Args:
+            root: Folder to write; it appears complete or not at all.
+            seed: Everything follows from it; the same seed gives the same bytes.
+            train: Scenes of the training split.
+            val: Scenes of the validation split.
+            size: (height, width) in pixels; None for the default of the data set.
+            clips: Video clips to write beside the stills.
+            progress: Called with (done, total) after each scene.
+        """

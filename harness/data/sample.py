@@ -1,0 +1,46 @@
+"""What travels from disk to the model: samples and batches."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Sample:
+    """One scene as it lies on disk.
+
+    Attributes:
+        id: Image id of the data set's split lists.
+        image: RGB, uint8 [H, W, 3].
+        labels: Task name to label. semseg, parts, saliency, boundary: uint8 [H, W], 255 ignored;
+            depth: float32 [H, W] in metres, 0 invalid; normals: float32 [H, W, 3], unit-ish vectors
+            (x right, y down, z towards the scene), the zero vector invalid.
+    """
+
+    id: str
+    image: NDArray[np.uint8]
+    labels: dict[str, Array]
+
+
+@dataclass
+class Batch:
+    """Images and labels as a model and a meter receive them.
+
+    Attributes:
+        ids: Image ids, length B.
+        images: Normalised RGB, float32 [B, 3, H, W].
+        labels: Task name to float32 [B, 1, H, W] (normals [B, 3, H, W]); 255 is ignored in every task.
+        sizes: (height, width) of each image on disk.
+        offsets: (top, left) of each image inside the padded input.
+    """
+
+    ids: list[str]
+    images: Tensor
+    labels: dict[str, Tensor]
+    sizes: list[tuple[int, int]]
+    offsets: list[tuple[int, int]]

@@ -1,0 +1,28 @@
+"""Errors a user can mend. Each carries the exit code of the command line."""
+
+
+class HarnessError(Exception):
+    """Base of every error that is shown as one line, without a traceback.
+
+    The message says what is wrong, where, and how to mend it.
+    """
+
+    exit_code = 1
+
+
+class UsageError(HarnessError):
+    """A wrong name, option or input file (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(HarnessError):
+    """A data set is missing, incomplete or corrupt (exit code 3)."""
+
+    exit_code = 3
+
+
+class MethodError(HarnessError):
+    """A method failed while building, training, predicting or loading (exit code 4)."""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""Decoder heads shared by methods and baselines."""

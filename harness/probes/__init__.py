@@ -1,0 +1,1 @@
+"""What a method costs: one probe per quantity."""

@@ -1,0 +1,53 @@
+"""What a model must predict: the tasks, their label spaces and the input size. Names no data set."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task as a data set poses it.
+
+    Attributes:
+        name: Task name, a key of ``harness.tasks`` (``semseg``, ``parts``, ``saliency``, ``normals``,
+            ``depth``, ``boundary``).
+        num_classes: Size of the label space for label tasks; None for the others.
+        class_names: Names of the classes in label order; empty where there are none.
+    """
+
+    name: str
+    num_classes: int | None = None
+    class_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The tasks of one run and the size of the images a model receives.
+
+    Attributes:
+        tasks: Tasks in the order of the papers' tables.
+        input_size: (height, width) in pixels of the model's input and of its outputs.
+    """
+
+    tasks: tuple[TaskSpec, ...]
+    input_size: tuple[int, int]
+
+    def __iter__(self) -> Iterator[TaskSpec]:
+        """Iterate over the tasks."""
+        return iter(self.tasks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tasks, in order."""
+        return tuple(task.name for task in self.tasks)
+
+    def task(self, name: str) -> TaskSpec:
+        """Return the task called ``name``.
+
+        Raises:
+            KeyError: the problem has no such task.
+        """
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise KeyError(name)

@@ -1,0 +1,1 @@
+"""Dense prediction tasks: channels, loss, meter and picture of each."""

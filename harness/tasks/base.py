@@ -1,0 +1,100 @@
+"""The contract of a task and of its meter."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.metric import Metric
+from harness.problem import TaskSpec
+from harness.protocol import Protocol
+
+IGNORE = 255
+"""Label value that no loss and no meter counts, in every task."""
+
+
+class Meter(ABC):
+    """Accumulates one task's metrics over a split, as sums on the device of the predictions.
+
+    The state is a dictionary of tensors of sums, so that merging over processes is an addition.
+    """
+
+    headline: ClassVar[str]
+    """Key of the figure that the papers' tables print."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+
+    @abstractmethod
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            prediction: Raw network output, [B, C, H, W].
+            target: Label, [B, 1, H, W] (normals: [B, 3, H, W]), float, invalid pixels hold `IGNORE`.
+                Left unchanged.
+        """
+
+    @abstractmethod
+    def compute(self) -> dict[str, Metric]:
+        """Return the figures so far, the headline first."""
+
+    def add(self, **values: Tensor) -> None:
+        """Add ``values`` to the sums of the same names."""
+        for name, value in values.items():
+            held = self.sums.get(name)
+            self.sums[name] = value if held is None else held + value
+
+    def merge(self, other: "Meter") -> None:
+        """Add the sums of another meter of the same kind."""
+        self.add(**{name: value.to(_device(self, value)) for name, value in other.sums.items()})
+
+
+def _device(meter: Meter, default: Tensor) -> torch.device:
+    held = next(iter(meter.sums.values()), default)
+    return held.device
+
+
+class Task(ABC):
+    """One dense prediction task: what the network must output, how it is trained, scored and shown."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """Column title of the papers' tables."""
+    headline_title: ClassVar[str]
+    """Name of the headline metric in the papers' tables, for example ``mIoU``."""
+    higher_is_better: ClassVar[bool]
+    weight: ClassVar[float]
+    """Weight of the loss in a multi-task sum (the field's fixed weights)."""
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self.spec = spec
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels of the network's raw output."""
+
+    @abstractmethod
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return the unweighted training loss, a scalar.
+
+        Args:
+            prediction: Raw network output, [B, C, H, W].
+            target: Label as for `Meter.update`.
+        """
+
+    @abstractmethod
+    def meter(self, protocol: Protocol) -> Meter:
+        """Return an empty meter by the conventions of ``protocol``."""
+
+    @abstractmethod
+    def picture(self, prediction: Tensor) -> NDArray[np.uint8]:
+        """Return the RGB picture [H, W, 3] of one raw prediction [C, H, W]."""
+
+    @abstractmethod
+    def target_picture(self, target: Tensor) -> NDArray[np.uint8]:
+        """Return the RGB picture [H, W, 3] of one label [1 or 3, H, W]; ignored pixels are black."""
