@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+_CHANNELS = {"saliency": 2, "normals": 3, "depth": 1, "boundary": 1}
+
 
 @dataclass(frozen=True)
 class TaskSpec:
@@ -18,6 +20,11 @@ class TaskSpec:
     name: str
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Channels of the raw map a model returns for this task."""
+        return _CHANNELS[self.name] if self.num_classes is None else self.num_classes
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,9 @@ class Task(ABC):
         self.spec = spec
 
     @property
-    @abstractmethod
     def channels(self) -> int:
         """Channels of the network's raw output."""
+        return self.spec.channels
 
     @abstractmethod
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
