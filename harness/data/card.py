@@ -1,0 +1,90 @@
+"""The card of a data set: what it is, how to tell that it is complete, where it is and under which terms."""
+
+import hashlib
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.problem import TaskSpec
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Link(_Part):
+    """One place an archive was published at."""
+
+    url: str
+    state: Literal["alive", "dead", "unknown"] = Field(description="What is known of the link, not a live check.")
+    direct: bool = Field(default=False, description="The address answers with the archive itself, not a page.")
+
+
+class Archive(_Part):
+    """One published archive of a data set."""
+
+    file: str = Field(description="File name of the archive.")
+    root: str = Field(description="Folder that the archive unpacks to.")
+    build: str = Field(description="Build that it holds.")
+    links: tuple[Link, ...]
+    note: str = ""
+
+
+class SplitCard(_Part):
+    """One split as published."""
+
+    ids: str = Field(description="The list of ids, relative to the data set's folder.")
+    count: int = Field(gt=0)
+    md5: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{32}$",
+        description="Digest of the ids as `id_list_md5` computes it; null where it is not known.",
+    )
+
+
+class Card(_Part):
+    """Everything about a data set that is not its bytes."""
+
+    name: str
+    title: str
+    description: str
+    paper: str
+    source: str = Field(description="Where the data come from and who prepared the labels.")
+    homepage: str | None = None
+    roots: tuple[str, ...] = Field(min_length=1, description="Folder names the data set is known under.")
+    marker: str = Field(description="A path inside the folder that tells the data set.")
+    layout: str = Field(description="The expected files, one line each.")
+    builds: dict[str, str] = Field(description="Known builds and what tells them apart.")
+    tasks: dict[str, tuple[str, ...]] = Field(
+        description="Tasks in the order of the papers' tables, with the class names of label tasks."
+    )
+    splits: dict[Literal["train", "val"], SplitCard] | None = Field(
+        default=None, description="The published splits; null where they follow from a seed."
+    )
+    archives: tuple[Archive, ...] = ()
+    terms: str
+    citation: str
+
+    def task_specs(self) -> tuple[TaskSpec, ...]:
+        """Return the tasks as models see them."""
+        return tuple(TaskSpec(task, len(names) or None, names) for task, names in self.tasks.items())
+
+
+def load_card(name: str) -> Card:
+    """Return the card kept at ``datasets/cards/<name>.yaml``.
+
+    Raises:
+        FileNotFoundError: there is no such card.
+        pydantic.ValidationError: the card is malformed.
+    """
+    text = files("harness.datasets.cards").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return Card.model_validate(yaml.safe_load(text))
+
+
+def id_list_md5(ids: Iterable[str]) -> str:
+    """Return the digest of a list of ids: md5 of the ids, each followed by a newline."""
+    text = "".join(f"{image_id}\n" for image_id in ids)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
