@@ -1,9 +1,10 @@
 """What travels from disk to the model: samples and batches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -44,3 +45,8 @@ class Batch:
     labels: dict[str, Tensor]
     sizes: list[tuple[int, int]]
     offsets: list[tuple[int, int]]
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch with its tensors on ``device``."""
+        labels = {task: label.to(device, non_blocking=True) for task, label in self.labels.items()}
+        return replace(self, images=self.images.to(device, non_blocking=True), labels=labels)
