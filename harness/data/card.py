@@ -65,6 +65,7 @@ class Card(_Part):
         default=None, description="The published splits; null where they follow from a seed."
     )
     archives: tuple[Archive, ...] = ()
+    stand_ins: tuple[str, ...] = Field(default=(), description="Data sets of the same kind that need no download.")
     terms: str
     citation: str
 

@@ -1,0 +1,183 @@
+"""NYUD-v2 (Silberman et al., ECCV 2012) in the builds that multi-task papers use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.card import Card, load_card
+from harness.data.dataset import Dataset, Reader, Split
+from harness.data.files import image_size, read_indices, read_mat, read_npy, read_rgb
+from harness.data.folder import FolderReader
+from harness.data.labels import check_values, decode_normals
+from harness.data.locate import find_root
+from harness.data.sample import Array
+from harness.errors import DataError
+from harness.problem import TaskSpec
+from harness.tasks.base import IGNORE
+
+_CLASSES = 40
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a build keeps one kind of file."""
+
+    folder: str
+    suffixes: tuple[str, ...]
+    variable: str = ""
+
+
+_SOURCES = {
+    "image": _Source("images", (".png", ".jpg")),
+    "semseg": _Source("segmentation", (".png", ".mat"), "segmentation"),
+    "depth": _Source("depth", (".npy", ".mat"), "depth"),
+    "normals": _Source("normals", (".png", ".npy", ".jpg")),
+    "boundary": _Source("edge", (".png", ".npy")),
+}
+
+# File types of images, segmentation, depth, normals, edge.
+_FAMILIES = {
+    (".png", ".png", ".npy", ".png", ".png"): "png",  # ATRC (Bruggemann et al., ICCV 2021)
+    (".jpg", ".png", ".npy", ".npy", ".npy"): "npy",  # MTI-Net (Vandenhende et al., ECCV 2020)
+    (".jpg", ".mat", ".mat", ".jpg", ".png"): "mat",  # ASTMT (Maninis et al., CVPR 2019)
+}
+
+_PADDED = {(425, 560): (448, 576), (480, 640): (480, 640)}
+"""Input sizes of the published models for the published image sizes."""
+
+
+class NYUDReader(FolderReader):
+    """Reads one split of a NYUD-v2 folder.
+
+    The build is told by the file types and the size of the first image: ``png-425x560`` (ATRC, InvPT),
+    ``npy-480x640`` (MTI-Net) and ``mat`` (ASTMT); other sizes are named alike, for example ``png-106x140``.
+    """
+
+    def __init__(self, root: Path, split: Split) -> None:
+        super().__init__(root, split, f"gt_sets/{split}.txt", tuple(s.folder for s in _SOURCES.values()))
+        self._suffixes = {role: self._suffix(source) for role, source in _SOURCES.items()}
+        found = tuple(self._suffixes.values())
+        if found not in _FAMILIES:
+            listed = ", ".join(f"{_SOURCES[role].folder}/*{suffix}" for role, suffix in self._suffixes.items())
+            raise DataError(
+                f"{root}: no known build of NYUD-v2 has {listed}; do not mix archives, unpack one into an empty folder"
+            )
+        family = _FAMILIES[found]
+        height, width = image_size(self.files(self.ids[0])["image"])
+        self.build = family if family == "mat" else f"{family}-{height}x{width}"
+
+    def _suffix(self, source: _Source) -> str:
+        folder = self.root / source.folder
+        for suffix in source.suffixes:
+            if (folder / f"{self.ids[0]}{suffix}").is_file():
+                return suffix
+        for path in sorted(folder.iterdir()):  # the first file is missing: any other one tells as well
+            if path.suffix in source.suffixes:
+                return path.suffix
+        raise DataError(f"{folder}: holds no {' or '.join(source.suffixes)} file; unpack the archive again")
+
+    def files(self, image_id: str) -> Mapping[str, Path]:
+        """Return the file of the image and of every label, by task."""
+        return {
+            role: self.root / source.folder / f"{image_id}{self._suffixes[role]}"
+            for role, source in _SOURCES.items()
+        }
+
+    def _label(self, image_id: str, task: str) -> tuple[Array, Path]:
+        path = self.files(image_id)[task]
+        return _DECODERS[task](path), path
+
+
+def _values(path: Path, task: str) -> Array:
+    """Return the stored numbers; a trailing axis of length one is dropped."""
+    if path.suffix == ".npy":
+        values = read_npy(path)
+    elif path.suffix == ".mat":
+        values = read_mat(path, _SOURCES[task].variable)
+    else:
+        values = read_indices(path)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[..., 0]
+    if values.ndim != 2 or values.dtype.kind not in "buif":
+        raise DataError(f"{path}: expected one number per pixel, found {values.dtype} of shape {values.shape}")
+    return values
+
+
+def _semseg(path: Path) -> NDArray[np.uint8]:
+    """Return classes 0..39; the stored 0 is unlabelled."""
+    stored = _values(path, "semseg")
+    check_values(stored, path, largest=_CLASSES)
+    label = stored.astype(np.uint8)
+    label -= 1  # 0 wraps around to 255, the value to ignore
+    assert IGNORE == np.iinfo(np.uint8).max
+    return label
+
+
+def _depth(path: Path) -> NDArray[np.float32]:
+    depth = _values(path, "depth").astype(np.float32)
+    if not np.isfinite(depth).all() or (depth < 0).any():
+        raise DataError(f"{path}: a depth must be finite and not negative (0 where it is unknown)")
+    return depth
+
+
+def _normals(path: Path) -> NDArray[np.float32]:
+    if path.suffix != ".npy":
+        return decode_normals(read_rgb(path))
+    normals = read_npy(path).astype(np.float32)
+    if normals.ndim != 3 or normals.shape[2] != 3:
+        raise DataError(f"{path}: expected three numbers per pixel, found shape {normals.shape}")
+    if not np.isfinite(normals).all():
+        raise DataError(f"{path}: a normal must be finite (the zero vector where it is unknown)")
+    return normals
+
+
+def _boundary(path: Path) -> NDArray[np.uint8]:
+    stored = _values(path, "boundary")
+    on = 1 if path.suffix == ".npy" else 255
+    check_values(stored, path, largest=0, also=(on,))
+    return (stored == on).astype(np.uint8)
+
+
+_DECODERS = {"semseg": _semseg, "depth": _depth, "normals": _normals, "boundary": _boundary}
+
+
+def nyud_input_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the padded input size for images of ``size``.
+
+    425x560 gives 448x576 (InvPT, Ye and Xu, ECCV 2022) and 480x640 stays; any other size is rounded up to
+    multiples of 16.
+    """
+    height, width = size
+    return _PADDED.get(size, (-(-height // 16) * 16, -(-width // 16) * 16))
+
+
+class NYUD(Dataset):
+    """NYUD-v2: semantic segmentation, depth, normals and boundaries of indoor scenes."""
+
+    name = "nyud"
+    tasks: ClassVar[tuple[TaskSpec, ...]] = load_card("nyud").task_specs()
+
+    @property
+    def card(self) -> Card:
+        """Classes, splits, hashes, terms and links."""
+        return load_card(self.name)
+
+    def root(self, data_root: Path | None) -> Path:
+        """Return the folder of the data set; see `harness.data.locate.find_root`."""
+        return find_root(self.card, data_root)
+
+    def reader(self, root: Path, split: Split) -> Reader:
+        """Return the reader of one split.
+
+        Raises:
+            DataError: the folder is no known build of NYUD-v2.
+        """
+        return NYUDReader(root, split)
+
+    def input_size(self, reader: Reader) -> tuple[int, int]:
+        """Return the padded (height, width) for the size of the first image; see `nyud_input_size`."""
+        return nyud_input_size(image_size(reader.files(reader.ids[0])["image"]))

@@ -1,0 +1,161 @@
+"""PASCAL-Context (Mottaghi et al., CVPR 2014) in the five-task form of ASTMT (Maninis et al., CVPR 2019)."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files as resource_files
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import laplace
+from skimage.morphology import thin
+
+from harness.data.card import Card, load_card
+from harness.data.dataset import Dataset, Reader, Split
+from harness.data.files import image_size, read_indices, read_mat, read_rgb
+from harness.data.folder import FolderReader
+from harness.data.labels import check_size, check_values, decode_normals
+from harness.datasets.pascal_parts import draw_parts
+from harness.data.locate import find_root
+from harness.data.sample import Array
+from harness.errors import DataError
+from harness.problem import TaskSpec
+from harness.tasks.base import IGNORE
+
+_CLASSES = 21
+_LABEL_MAP_CLASSES = 459
+_SALIENT = 128
+"""Smallest 8-bit value that is salient: v / 255 > 0.5."""
+
+
+class PascalContextReader(FolderReader):
+    """Reads one split of a PASCAL-Context folder; all derived labels are computed here, nothing is written."""
+
+    build = "mat"
+
+    def __init__(self, root: Path, split: Split) -> None:
+        folders = ("JPEGImages", "semseg", "pascal-context/trainval", "human_parts", "normals_distill", "sal_distill")
+        super().__init__(root, split, f"ImageSets/Context/{split}.txt", folders)
+
+    def files(self, image_id: str) -> Mapping[str, Path]:
+        """Return the files of one image.
+
+        Roles: ``image``, ``semseg`` (VOC12's file where there is one), ``label_map`` (source of boundaries and of the
+        normals' validity), ``parts``, ``normals``, ``saliency``.
+        """
+        voc = self.root / "semseg" / "VOC12" / f"{image_id}.png"
+        other = self.root / "semseg" / "pascal-context" / f"{image_id}.png"
+        return {
+            "image": self.root / "JPEGImages" / f"{image_id}.jpg",
+            "semseg": voc if voc.is_file() else other,
+            "label_map": self.root / "pascal-context" / "trainval" / f"{image_id}.mat",
+            "parts": self.root / "human_parts" / f"{image_id}.mat",
+            "normals": self.root / "normals_distill" / f"{image_id}.png",
+            "saliency": self.root / "sal_distill" / f"{image_id}.png",
+        }
+
+    def _label(self, image_id: str, task: str) -> tuple[Array, Path]:
+        files = self.files(image_id)
+        match task:
+            case "semseg":
+                return _semseg(files["semseg"]), files["semseg"]
+            case "parts":
+                return draw_parts(files["parts"], image_size(files["image"])), files["parts"]
+            case "saliency":
+                return (read_indices(files["saliency"]) >= _SALIENT).astype(np.uint8), files["saliency"]
+            case "boundary":
+                return boundaries(_label_map(files["label_map"])), files["label_map"]
+            case "normals":
+                return _normals(files["normals"], files["label_map"]), files["normals"]
+        raise KeyError(task)
+
+
+def _semseg(path: Path) -> NDArray[np.uint8]:
+    stored = read_indices(path)
+    check_values(stored, path, largest=_CLASSES - 1, also=(IGNORE,))
+    return stored.astype(np.uint8)
+
+
+def _label_map(path: Path) -> Array:
+    label_map = read_mat(path, "LabelMap")
+    if label_map.ndim != 2 or label_map.dtype.kind not in "buif":
+        raise DataError(f"{path}: LabelMap must hold one number per pixel, found shape {label_map.shape}")
+    check_values(label_map, path, largest=_LABEL_MAP_CLASSES)
+    return label_map.astype(np.int32)
+
+
+def boundaries(label_map: Array) -> NDArray[np.uint8]:
+    """Return the training boundaries of a label map: its non-zero Laplacian, thinned to one pixel.
+
+    The border is mirrored without repeating its pixels. Boundary evaluation uses another map.
+
+    Args:
+        label_map: Integers [H, W].
+
+    Returns:
+        uint8 [H, W] of {0, 1}.
+    """
+    changes = laplace(label_map, mode="mirror") != 0
+    return thin(changes).astype(np.uint8)
+
+
+def _normals(path: Path, label_map_path: Path) -> NDArray[np.float32]:
+    """Return the distilled normals, zero where the class of the label map has no trustworthy ones."""
+    normals = decode_normals(read_rgb(path))
+    label_map = _label_map(label_map_path)
+    check_size(label_map, (normals.shape[0], normals.shape[1]), label_map_path)
+    normals[~_valid_normals()[label_map]] = 0
+    return normals
+
+
+@cache
+def _valid_normals() -> NDArray[np.bool_]:
+    """Return whether each label-map id carries valid normals."""
+    text = resource_files("harness.datasets.cards").joinpath("pascal-context-normals.json").read_text()
+    valid = np.zeros(_LABEL_MAP_CLASSES + 1, bool)
+    valid[json.loads(text)["normals_valid_labelmap_ids"]] = True
+    return valid
+
+
+def pascal_input_size(reader: Reader) -> tuple[int, int]:
+    """Return the square padded input size: 512 once a side exceeds 256, else the longest side up to 16s.
+
+    512x512 is what every published model uses. Only headers are read, and only until one is large enough.
+    """
+    longest = 0
+    for image_id in reader.ids:
+        longest = max(longest, *image_size(reader.files(image_id)["image"]))
+        if longest > 256:
+            return 512, 512
+    side = -(-longest // 16) * 16
+    return side, side
+
+
+class PascalContext(Dataset):
+    """PASCAL-Context: semantic segmentation, human parts, saliency, normals and boundaries."""
+
+    name = "pascal-context"
+    tasks: ClassVar[tuple[TaskSpec, ...]] = load_card("pascal-context").task_specs()
+
+    @property
+    def card(self) -> Card:
+        """Classes, splits, hashes, terms and links."""
+        return load_card(self.name)
+
+    def root(self, data_root: Path | None) -> Path:
+        """Return the folder of the data set; see `harness.data.locate.find_root`."""
+        return find_root(self.card, data_root)
+
+    def reader(self, root: Path, split: Split) -> Reader:
+        """Return the reader of one split.
+
+        Raises:
+            DataError: the folder is no PASCAL-Context folder.
+        """
+        return PascalContextReader(root, split)
+
+    def input_size(self, reader: Reader) -> tuple[int, int]:
+        """Return the padded (height, width) that holds every image; see `pascal_input_size`."""
+        return pascal_input_size(reader)
