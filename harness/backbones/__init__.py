@@ -6,3 +6,8 @@ Everything that imports timm goes through this package, so that torchvision is m
 from harness._torchvision import ensure_importable
 
 ensure_importable()
+
+from harness.backbones.build import NAMES, build_backbone  # noqa: E402 - timm must find torchvision
+from harness.backbones.encoder import Encoder  # noqa: E402
+
+__all__ = ["NAMES", "Encoder", "build_backbone"]

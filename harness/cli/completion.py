@@ -1,0 +1,32 @@
+"""Names for shell completion."""
+
+from collections.abc import Callable, Iterable
+
+import click
+from click.shell_completion import CompletionItem
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def names(kind: str) -> Iterable[str]:
+    """Return all names of a kind: ``methods``, ``datasets``, ``tasks`` or ``backbones``."""
+    if kind == "tasks":
+        from harness.tasks import TASKS  # imports are here so that completion pays only for what it lists
+
+        return TASKS
+    if kind == "backbones":
+        from harness.backbones import NAMES
+
+        return NAMES
+    from harness import registry
+
+    return registry.names("methods" if kind == "methods" else "datasets")
+
+
+def complete(kind: str) -> Completer:
+    """Return the completion callback for names of ``kind``."""
+
+    def items(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in names(kind) if name.startswith(incomplete)]
+
+    return items

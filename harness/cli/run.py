@@ -1,0 +1,90 @@
+"""``harness run``."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from rich.console import Console
+
+from harness.cli.completion import complete
+from harness.config import Overwrite, RunConfig, parse_assignments
+from harness.method import Budget
+from harness.precision import PRECISIONS
+from harness.records import Record, conditions, write_atomically
+from harness.report.table import build_table
+from harness.run import Outcome
+from harness.run import run as run_matrix
+
+
+@click.command()
+@click.option("-m", "--method", multiple=True, shell_complete=complete("methods"), help="Method; repeatable.")
+@click.option(
+    "-d", "--dataset", multiple=True, shell_complete=complete("datasets"), help="Data set; repeatable."
+)
+@click.option(
+    "-t", "--task", multiple=True, shell_complete=complete("tasks"), help="Task; default all; repeatable."
+)
+@click.option(
+    "-b", "--backbone", shell_complete=complete("backbones"), help="Encoder; default by the budget."
+)
+@click.option("--init", type=click.Choice(["random", "pretrained"]), help="Start of the encoders.")
+@click.option("--budget", type=click.Choice(get_args(Budget)), help="Training recipe.  [default: quick]")
+@click.option("--iterations", type=int, help="Steps of every stage, instead of the budget's.")
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="Artifact folder to load instead of training."
+)
+@click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies.")
+@click.option("--device", help="cpu, cuda, cuda:1 ...  [default: a GPU when there is one]")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic.  [default: fp32]")
+@click.option("--batch-size", type=int, help="Images per step of the evaluation.  [default: 8]")
+@click.option("--workers", type=int, help="Loader processes; 0 loads in the main process.  [default: 0]")
+@click.option("--seed", type=int, multiple=True, help="Seed; repeatable.  [default: 0]")
+@click.option("--limit", type=int, help="Use only the first images of each split.")
+@click.option("--input-size", metavar="HxW", help="Size of the model's input.  [default: the data set's]")
+@click.option("--protocol", help="Profile of evaluation conventions.  [default: invpt]")
+@click.option("--protocol-set", multiple=True, metavar="KEY=VALUE", help="One convention over the profile's.")
+@click.option("--set", multiple=True, metavar="KEY=VALUE", help="Option of a method, or METHOD.KEY=VALUE.")
+@click.option("--plugin", multiple=True, help="Python file or module that defines methods or data sets.")
+@click.option("-C", "config", type=click.Path(path_type=Path), help="YAML file with these options as keys.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Results folder.  [default: results/measured]"
+)
+@click.option("--overwrite", type=click.Choice(get_args(Overwrite)), help="[default: only-missing]")
+@click.option("-q", "--quiet", is_flag=True, default=None, help="No progress bars.")
+def run(config: Path | None, **options: Any) -> int:
+    """Train or load methods, score them, and print the papers' table.
+
+    Several -m, -d and --seed make a matrix. A run that was interrupted goes on where it stopped when the
+    command is repeated; one that is complete is not repeated.
+    """
+    given = {key: _value(key, value) for key, value in options.items() if value not in (None, ())}
+    outcome = run_matrix(RunConfig.read(config, given), command=["harness", *sys.argv[1:]])
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    for group in _tables(outcome.records):
+        table = build_table(group)
+        table.print(console)
+        first = group[0]
+        folder = outcome.output / first.dataset.name
+        write_atomically(folder / f"table.{first.budget}.{first.protocol_name}.md", table.to_markdown())
+    return _report_failures(outcome)
+
+
+def _value(key: str, value: Any) -> Any:
+    if key in ("set", "protocol_set"):
+        return parse_assignments(value, f"--{key.replace('_', '-')}")
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _tables(records: Sequence[Record]) -> list[list[Record]]:
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(conditions(record), []).append(record)
+    return list(groups.values())
+
+
+def _report_failures(outcome: Outcome) -> int:
+    for title, error in outcome.failures:
+        click.echo(f"harness: {title} {error}", err=True)
+    return outcome.failures[0][1].exit_code if outcome.failures else 0

@@ -1,0 +1,68 @@
+"""``harness show``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness import registry
+from harness.backbones.vit import VITS
+from harness.cli.completion import names
+from harness.errors import UsageError
+from harness.method import read_manifest
+from harness.probes.size import measure_storage
+from harness.records import RECORD_NAME, read_record
+from harness.registry import unknown
+from harness.tasks import TASKS
+
+
+@click.command()
+@click.argument("name")
+@click.option("--plugin", multiple=True, help="Python file or module that defines methods or data sets.")
+def show(name: str, plugin: tuple[str, ...]) -> None:
+    """Show a method, data set, task or backbone by NAME, or the artifact or record in a folder, as JSON."""
+    for source in plugin:
+        registry.load_plugin(source)
+    click.echo(json.dumps(_describe(name), indent=1, ensure_ascii=False))
+
+
+def _describe(name: str) -> dict[str, Any]:
+    path = Path(name)
+    if (path / "artifact.json").is_file():
+        return {
+            "artifact": name,
+            **read_manifest(path).model_dump(mode="json"),
+            "bytes": measure_storage(path).per_file,
+        }
+    if (path / RECORD_NAME).is_file() or path.is_file():
+        return read_record(path).model_dump(mode="json")
+    if name in registry.names("methods"):
+        return _method(name)
+    if name in registry.names("datasets"):
+        dataset = registry.load_dataset(name)
+        return {"dataset": name, "synthetic": dataset.synthetic, **dataset.card.model_dump(mode="json")}
+    if name in TASKS:
+        task = TASKS[name]
+        return {
+            "task": name,
+            "description": task.__doc__,
+            "metric": task.headline_title,
+            "loss_weight": task.weight,
+        }
+    if name in VITS:
+        return {"backbone": name, **vars(VITS[name])}
+    known = [other for kind in ("methods", "datasets", "tasks", "backbones") for other in names(kind)]
+    raise UsageError(unknown("name", name, known))
+
+
+def _method(name: str) -> dict[str, Any]:
+    cls = registry.load_method(name)
+    return {
+        "method": name,
+        "summary": cls.summary,
+        "paper": cls.paper,
+        "reference_of_delta_m": cls.is_reference,
+        "defined_in": cls.__module__,
+        "options": cls.Options.model_json_schema().get("properties", {}),
+    }

@@ -1,0 +1,138 @@
+"""What to run. One source for the flags of ``harness run``, the keys of its YAML file and the Python API."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from harness.errors import UsageError
+from harness.method import Budget
+from harness.precision import Precision
+from harness.records import first_fault
+
+Overwrite = Literal["never", "always", "only-missing"]
+DEFAULT_BACKBONE: dict[Budget, str] = {"quick": "vit-micro", "full": "vit-b16"}
+
+
+class RunConfig(BaseModel):
+    """A matrix of runs: every method on every data set with every seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: list[str] = Field(min_length=1)
+    dataset: list[str] = Field(default=["nyud-synth"], min_length=1)
+    seed: list[int] = Field(default=[0], min_length=1)
+    task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
+    backbone: str | None = Field(default=None, description="Encoder; null for the budget's default.")
+    init: Literal["random", "pretrained"] | None = Field(
+        default=None, description="Start of the encoders; null: random for quick, pretrained for full."
+    )
+    budget: Budget = "quick"
+    iterations: int | None = Field(
+        default=None, ge=1, description="Steps of every stage, instead of the budget's."
+    )
+    checkpoint: Path | None = Field(default=None, description="Artifact to load instead of training.")
+    data_root: Path | None = None
+    device: str | None = Field(default=None, description="Null: a GPU when there is one.")
+    precision: Precision = "fp32"
+    input_size: tuple[int, int] | None = Field(
+        default=None, description="Height and width; null: the data set's."
+    )
+    batch_size: int = Field(default=8, ge=1, description="Images per step of the evaluation.")
+    workers: int = Field(default=0, ge=0, description="Loader processes; 0 loads in the main process.")
+    limit: int | None = Field(default=None, ge=1, description="Use only the first images of each split.")
+    protocol: str = "invpt"
+    protocol_set: dict[str, Any] = Field(
+        default={}, description="Single options over the protocol's profile."
+    )
+    set: dict[str, Any] = Field(default={}, description="The methods' options.")
+    plugin: list[str] = []
+    output: Path = Path("results/measured")
+    overwrite: Overwrite = "only-missing"
+    quiet: bool = False
+
+    @field_validator("method", "dataset", "seed", "task")
+    @classmethod
+    def _no_repeats(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) != len(values):
+            raise ValueError("names the same value twice")
+        return values
+
+    @field_validator("input_size", mode="before")
+    @classmethod
+    def _height_x_width(cls, value: Any) -> Any:
+        return tuple(value.lower().split("x")) if isinstance(value, str) else value
+
+    @classmethod
+    def read(cls, path: Path | None, overrides: dict[str, Any]) -> Self:
+        """Return the configuration of a YAML file with ``overrides`` over it.
+
+        Args:
+            path: YAML file whose keys are the fields of this class; None for none.
+            overrides: Fields given on the command line.
+
+        Raises:
+            UsageError: the file or a value is wrong; the message names the key.
+        """
+        try:
+            return cls.model_validate(_yaml(path) | overrides)
+        except ValidationError as error:
+            place = f"{path}: " if path is not None else ""
+            raise UsageError(f"{place}{first_fault(error)}") from error
+
+    @property
+    def protocol_name(self) -> str:
+        """The protocol as tables name it: its profile and the options that differ from it."""
+        return "+".join(
+            [self.protocol, *(f"{key}={value}" for key, value in sorted(self.protocol_set.items()))]
+        )
+
+    @property
+    def backbone_name(self) -> str:
+        """The encoder, resolved."""
+        return self.backbone or DEFAULT_BACKBONE[self.budget]
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether encoders start from published weights, resolved."""
+        return (self.init or ("random" if self.budget == "quick" else "pretrained")) == "pretrained"
+
+
+def _yaml(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"config {path}: no valid YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"config {path}: must be a mapping of option to value")
+    return {str(key).replace("-", "_"): value for key, value in content.items()}
+
+
+def parse_assignments(pairs: tuple[str, ...], option: str) -> dict[str, Any]:
+    """Return ``key=value`` pairs as a dictionary; values are YAML scalars.
+
+    Raises:
+        UsageError: a pair has no ``=``.
+    """
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{option} {pair!r}: expected key=value")
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{option} {pair!r}: the value is no YAML scalar") from error
+    return values
+
+
+def digest(content: object) -> str:
+    """Return the sha256 of a JSON-like object, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

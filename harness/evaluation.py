@@ -1,0 +1,61 @@
+"""A split through a model into meters, streaming."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from harness.data.sample import Batch
+from harness.method import MultiTaskModel
+from harness.metric import Metric
+from harness.precision import Precision, autocast
+from harness.progress import Progress
+from harness.protocol import Protocol
+from harness.tasks.base import Task
+
+
+def evaluate(
+    model: MultiTaskModel,
+    batches: Iterable[Batch],
+    total: int,
+    tasks: Mapping[str, Task],
+    protocol: Protocol,
+    device: torch.device,
+    precision: Precision,
+    progress: Progress,
+) -> dict[str, dict[str, Metric]]:
+    """Score ``model`` on every batch.
+
+    Args:
+        model: On ``device``; put into evaluation mode.
+        batches: The split, in order, each image once.
+        total: Number of images, for the progress bar.
+        tasks: Task objects by name.
+        protocol: Conventions of the meters.
+        device: Where to compute.
+        precision: Arithmetic of the forward pass; meters always see float32.
+        progress: Where progress is shown.
+
+    Returns:
+        Task name to its figures, the headline first.
+    """
+    model.eval()
+    meters = {name: task.meter(protocol) for name, task in tasks.items()}
+    with torch.inference_mode(), progress.bar("evaluate", total) as advance:
+        for batch in batches:
+            batch = batch.to(device)
+            with autocast(device, precision):
+                predictions = model(batch.images)
+            for name, meter in meters.items():
+                label = batch.labels[name]
+                meter.update(at_label_size(predictions[name].float(), label), label)
+            advance(len(batch.ids))
+    return {name: meter.compute() for name, meter in meters.items()}
+
+
+def at_label_size(prediction: Tensor, label: Tensor) -> Tensor:
+    """Resize a raw prediction bilinearly to the label's size where the protocol scores at another size."""
+    if prediction.shape[-2:] == label.shape[-2:]:
+        return prediction
+    return F.interpolate(prediction, size=label.shape[-2:], mode="bilinear", align_corners=False)

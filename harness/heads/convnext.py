@@ -1,0 +1,77 @@
+"""The convolutional head of the MultiMAE line (Bachmann et al., ECCV 2022), used by the sharing method."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CELLS = 4
+"""Every token is unfolded into CELLS x CELLS pixels of the head's map."""
+
+_WIDE_TASKS = ("semseg", "saliency", "boundary")
+
+
+def head_width(task: str, encoder_channels: int) -> int:
+    """Return the width of the head's projection: 4x the encoder for wide tasks, 2x for the others.
+
+    At ViT-B these are the published 3072 (segmentation, saliency, edges) and 1536 (parts, normals);
+    other encoders scale with it.
+    """
+    return encoder_channels * (4 if task in _WIDE_TASKS else 2)
+
+
+class ConvNeXtBlock(nn.Module):
+    """A ConvNeXt block (Liu et al., CVPR 2022) without layer scale and drop path.
+
+    Args:
+        channels: Width of the map.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.expand = nn.Linear(channels, 4 * channels)
+        self.reduce = nn.Linear(4 * channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, H, W] to [B, C, H, W]."""
+        y = self.spatial(x).permute(0, 2, 3, 1)
+        y = self.reduce(F.gelu(self.expand(self.norm(y))))
+        return x + y.permute(0, 3, 1, 2)
+
+
+class ConvNeXtHead(nn.Module):
+    """Token map to a prediction at input size.
+
+    Tokens are projected to ``width`` channels, each token is unfolded into 4 x 4 cells of width / 16
+    channels, two ConvNeXt blocks mix them, and a 1 x 1 convolution predicts; the result is resized bilinearly.
+
+    Args:
+        in_channels: Channels of the encoder's map.
+        out_channels: Channels of the prediction.
+        width: Channels of the projection, a multiple of 16.
+        output_size: (height, width) of the prediction.
+        depth: Number of ConvNeXt blocks.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, width: int, output_size: tuple[int, int], depth: int = 2
+    ) -> None:
+        super().__init__()
+        self.output_size = output_size
+        channels = width // CELLS**2
+        self.project = nn.Linear(in_channels, width)
+        self.blocks = nn.Sequential(*(ConvNeXtBlock(channels) for _ in range(depth)))
+        self.predict = nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map encoder features [B, C, h, w] to a raw prediction [B, out, H, W]."""
+        x = unfold_tokens(self.project(features.permute(0, 2, 3, 1)))
+        x = self.predict(self.blocks(x))
+        return F.interpolate(x, size=self.output_size, mode="bilinear", align_corners=False)
+
+
+def unfold_tokens(tokens: Tensor) -> Tensor:
+    """Spread [B, h, w, 16 C] over space to [B, C, 4 h, 4 w]; the channels are ordered (cell row, column, C)."""
+    b, h, w, width = tokens.shape
+    cells = tokens.view(b, h, w, CELLS, CELLS, width // CELLS**2)
+    return cells.permute(0, 5, 1, 3, 2, 4).reshape(b, -1, h * CELLS, w * CELLS)

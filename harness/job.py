@@ -1,0 +1,290 @@
+"""One cell of the matrix: one method on one data set with one seed, from training to its record."""
+
+import contextlib
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from harness.config import RunConfig, digest
+from harness.data.augment import TrainTransform
+from harness.data.loading import eval_batches
+from harness.errors import HarnessError, MethodError, UsageError
+from harness.evaluation import evaluate
+from harness.method import Method, MultiTaskModel, Stage
+from harness.metric import Metric
+from harness.opened import OpenedData
+from harness.probes.environment import environment, software, system_id
+from harness.probes.size import count_parameters, measure_storage
+from harness.progress import Progress
+from harness.protocol import Protocol
+from harness.records import (
+    RECORD_NAME,
+    MethodInfo,
+    Phase,
+    Record,
+    StageInfo,
+    read_record,
+    write_record,
+)
+from harness.tasks import build_task
+from harness.training.loop import TrainingSetup, seed_everything, train
+
+ARTIFACT = "artifact"
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run and where its files go.
+
+    Attributes:
+        method: The method, set up.
+        data: The opened data set.
+        protocol: Evaluation conventions.
+        seed: Source of all randomness.
+        config: The matrix this is a cell of.
+        command: Command line to store with the record.
+        device: Where to compute.
+        artifact: Artifact to evaluate instead of training; None to train.
+    """
+
+    method: Method
+    data: OpenedData
+    protocol: Protocol
+    seed: int
+    config: RunConfig
+    command: list[str]
+    device: torch.device
+    artifact: Path | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything the figures depend on; equal identities give equal figures."""
+        config, data = self.config, self.data
+        return {
+            "method": self.method.name,
+            "options": self.method.options.model_dump(mode="json"),
+            "backbone": self.method.backbone,
+            "pretrained": self.method.pretrained,
+            "artifact": digest_artifact(self.artifact) if self.artifact else None,
+            "dataset": data.dataset.name,
+            "val": data.val.fingerprint,
+            "train": data.train.fingerprint if data.train else None,
+            "tasks": list(data.problem.names),
+            "input_size": list(data.problem.input_size),
+            "protocol": self.protocol.model_dump(mode="json"),
+            "budget": config.budget,
+            "iterations": config.iterations,
+            "precision": config.precision,
+            "device": self.device.type,
+            "seed": self.seed,
+        }
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run: its record, its artifact and, while training, its checkpoint."""
+        method = self.method
+        name = f"{method.name}.{method.backbone}.{self.config.budget}.seed{self.seed}.{digest(self.identity)[:8]}"
+        return self.config.output / self.data.dataset.name / name
+
+    @property
+    def title(self) -> str:
+        """What the run is called in progress bars and messages."""
+        return f"{self.method.name} on {self.data.dataset.name}, seed {self.seed}:"
+
+
+def execute(job: Job, progress: Progress) -> Record:
+    """Run a job, or go on with it where it stopped, and return its complete record.
+
+    Raises:
+        UsageError: another process is at it, or what it left cannot be used.
+        DataError: an image or label cannot be read.
+        MethodError: the method failed; the record says so.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    progress.title = job.title
+    with _locked(job.folder):
+        if job.config.overwrite == "always":
+            _clear(job.folder)
+        record = _started(job)
+        if record.status == "complete":
+            return record
+        try:
+            _proceed(job, record, progress)
+        except HarnessError as error:
+            record.failure = str(error)
+            write_record(record, job.folder)
+            raise
+        except Exception as error:
+            record.status = "failed"
+            record.failure = f"{type(error).__name__}: {error}"
+            write_record(record, job.folder)
+            raise MethodError(f"{job.title} {record.failure}") from error
+    return record
+
+
+def _proceed(job: Job, record: Record, progress: Progress) -> None:
+    artifact = job.artifact or job.folder / ARTIFACT
+    if not artifact.is_dir():
+        with _phase(record, "train", resumed=(job.folder / CHECKPOINT).is_file()):
+            _train(job, record, progress)
+        write_record(record, job.folder)
+    with _phase(record, "load"):
+        # What is measured is what is shipped: the model as it comes out of its artifact.
+        model = job.method.load(artifact).to(job.device)
+    record.parameters = count_parameters(model)
+    record.storage = measure_storage(artifact)
+    write_record(record, job.folder)
+    with _phase(record, "evaluate"):
+        record.metrics = _evaluate(job, model, progress)
+    record.status = "complete"
+    write_record(record, job.folder)
+    (job.folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _train(job: Job, record: Record, progress: Progress) -> None:
+    data, config = job.data, job.config
+    assert data.train is not None
+    seed_everything(job.seed)
+    model = job.method.build(data.problem).to(job.device)
+
+    def transform(stage: Stage) -> TrainTransform:
+        return TrainTransform(data.problem.input_size, stage.augmentation)
+
+    setup = TrainingSetup(
+        scenes=data.train,
+        tasks={spec.name: build_task(spec) for spec in data.problem},
+        transform=transform,
+        device=job.device,
+        precision=config.precision,
+        seed=job.seed,
+        workers=config.workers,
+        checkpoint=job.folder / CHECKPOINT,
+        progress=progress,
+    )
+    logs = train(model, _stages(job), setup)
+    record.training = [StageInfo(**asdict(log)) for log in logs]
+    unfinished = job.folder / f"{ARTIFACT}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    job.method.save(model.cpu(), unfinished)
+    unfinished.replace(job.folder / ARTIFACT)
+
+
+def _stages(job: Job) -> list[Stage]:
+    stages = job.method.stages(job.data.problem, job.config.budget)
+    if job.config.iterations is None:
+        return stages
+    return [replace(stage, iterations=job.config.iterations) for stage in stages]
+
+
+def _evaluate(job: Job, model: MultiTaskModel, progress: Progress) -> dict[str, dict[str, Metric]]:
+    data, config = job.data, job.config
+    batches = eval_batches(data.val, data.transform, config.batch_size, config.workers)
+    tasks = {spec.name: build_task(spec) for spec in data.problem}
+    return evaluate(
+        model, batches, len(data.val), tasks, job.protocol, job.device, config.precision, progress
+    )
+
+
+def _started(job: Job) -> Record:
+    """Return the record of an earlier try, or a new one."""
+    if (job.folder / RECORD_NAME).is_file():
+        record = read_record(job.folder)
+        if job.config.overwrite == "never":
+            raise UsageError(
+                f"{job.title} {job.folder} holds a {record.status} run already, and --overwrite is never"
+            )
+        if record.status == "complete":
+            return record
+        record.status, record.failure = "partial", None
+        return record
+    record = _new_record(job)
+    write_record(record, job.folder)
+    return record
+
+
+def _new_record(job: Job) -> Record:
+    now = datetime.now(UTC)
+    system = environment()
+    method, config = job.method, job.config
+    identity = job.identity
+    return Record(
+        run_id=f"{job.data.dataset.name}/{job.folder.name}",
+        source="measured",
+        status="partial",
+        created_at=now,
+        updated_at=now,
+        harness=software(),
+        command=job.command,
+        config=config.model_dump(mode="json"),
+        config_hash=digest(identity),
+        method=MethodInfo(
+            name=method.name,
+            summary=method.summary,
+            paper=method.paper,
+            is_reference=method.is_reference,
+            backbone=method.backbone,
+            init="checkpoint" if job.artifact else "pretrained" if method.pretrained else "random",
+            checkpoint=f"{job.artifact.name} sha256:{identity['artifact']}" if job.artifact else None,
+            options=method.options.model_dump(mode="json"),
+            plugin=type(method).__module__,
+        ),
+        dataset=job.data.info(),
+        protocol_name=config.protocol_name,
+        protocol=job.protocol.model_dump(mode="json"),
+        budget=config.budget,
+        input_size=job.data.problem.input_size,
+        precision=config.precision,
+        seed=job.seed,
+        system_id=system_id(system),
+        environment=system,
+        warnings=job.data.warnings,
+    )
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder / ARTIFACT, ignore_errors=True)
+    for name in (RECORD_NAME, CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UsageError(
+            f"{folder}: another process is running this; wait for it, or choose another -o"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _phase(record: Record, name: str, resumed: bool = False) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    record.phases.append(Phase(name=name, seconds=time.perf_counter() - start, resumed=resumed))
+
+
+def digest_artifact(folder: Path) -> str:
+    """Return the sha256 over the names and contents of an artifact's files."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest({path.relative_to(folder).as_posix(): _sha256(path) for path in files})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

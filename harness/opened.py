@@ -1,0 +1,113 @@
+"""A data set opened for a run: its splits, its problem and how images become inputs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.data.cache import Scenes, open_scenes
+from harness.data.dataset import Dataset, Split
+from harness.data.geometry import eval_transform
+from harness.data.transforms import EvalTransform
+from harness.errors import UsageError
+from harness.problem import Problem
+from harness.protocol import Protocol
+from harness.records import DatasetInfo
+from harness.registry import unknown
+
+
+@dataclass(frozen=True)
+class OpenedData:
+    """One data set, ready to train and evaluate on.
+
+    Attributes:
+        dataset: The plug-in.
+        problem: Tasks and input size.
+        transform: How an image becomes an input of that size for evaluation.
+        build: The build found on disk.
+        val: Scenes to score.
+        train: Scenes to train on; None when nothing is trained.
+        expected: Images of the whole validation split.
+        warnings: What a reader of the figures should know.
+    """
+
+    dataset: Dataset
+    problem: Problem
+    transform: EvalTransform
+    build: str
+    val: Scenes
+    train: Scenes | None
+    expected: int
+    warnings: list[str] = field(default_factory=list)
+
+    def info(self) -> DatasetInfo:
+        """Return what a record says of the data."""
+        return DatasetInfo(
+            name=self.dataset.name,
+            synthetic=self.dataset.synthetic,
+            build=self.build,
+            split="val",
+            fingerprint=self.val.fingerprint,
+            n_expected=self.expected,
+            n_evaluated=len(self.val),
+            train_fingerprint=self.train.fingerprint if self.train else None,
+            n_train=len(self.train) if self.train else None,
+        )
+
+
+def open_data(
+    dataset: Dataset,
+    data_root: Path | None,
+    tasks: Sequence[str],
+    protocol: Protocol,
+    limit: int | None,
+    training: bool,
+    input_size: tuple[int, int] | None = None,
+) -> OpenedData:
+    """Open a data set.
+
+    Args:
+        dataset: The plug-in.
+        data_root: Where it lies; None for the default places.
+        tasks: Tasks to serve; empty for all.
+        protocol: Evaluation conventions; they set the geometry.
+        limit: Use only the first images of each split.
+        training: Whether the training split is needed.
+        input_size: (height, width) of the model's input; None for the data set's under this geometry.
+
+    Raises:
+        UsageError: a task the data set does not have.
+        DataError: the data is missing or unusable.
+    """
+    known = [spec.name for spec in dataset.tasks]
+    for name in tasks:
+        if name not in known:
+            raise UsageError(f"{dataset.name}: {unknown('task', name, known)}")
+    specs = tuple(spec for spec in dataset.tasks if not tasks or spec.name in tasks)
+    names = [spec.name for spec in specs]
+    root = dataset.root(data_root)
+    splits: tuple[Split, ...] = ("val", "train") if training else ("val",)
+    readers = {split: dataset.reader(root, split) for split in splits}
+    scenes = {split: open_scenes(dataset, readers[split], names, limit) for split in splits}
+    size = input_size or _default_size(dataset.input_size(readers["val"]), protocol)
+    return OpenedData(
+        dataset=dataset,
+        problem=Problem(specs, size),
+        transform=eval_transform(protocol.geometry, size),
+        build=readers["val"].build,
+        val=scenes["val"],
+        train=scenes.get("train"),
+        expected=len(readers["val"].ids),
+        warnings=[f"only the first {limit} images of each split were used"] if limit else [],
+    )
+
+
+def _default_size(padded: tuple[int, int], protocol: Protocol) -> tuple[int, int]:
+    """Return the input size of a geometry; ``padded`` is the data set's when images are padded.
+
+    The centre crop is 416 x 416 on NYUD-v2 (Shoouri et al., ICCV 2023, released code); of smaller images it is
+    the largest square of whole 16 x 16 patches.
+    """
+    if protocol.geometry != "crop":
+        return padded
+    side = min(416, (min(padded) - 1) // 16 * 16)
+    return side, side

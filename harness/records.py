@@ -1,0 +1,193 @@
+"""The schema of a result, and its atomic reading and writing."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.errors import UsageError
+from harness.metric import Metric
+
+SCHEMA_VERSION = 1
+RECORD_NAME = "record.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Software(_Part):
+    """The harness that made the record."""
+
+    version: str
+    git_commit: str | None = Field(
+        description="Commit of the source checkout; null when installed from a wheel."
+    )
+    git_dirty: bool | None = Field(description="Whether tracked files differed from that commit.")
+
+
+class MethodInfo(_Part):
+    """The method and how it was set up."""
+
+    name: str
+    summary: str
+    paper: str | None
+    is_reference: bool = Field(description="Whether multi-task gains are measured against this row.")
+    backbone: str
+    init: Literal["random", "pretrained", "checkpoint"]
+    checkpoint: str | None = Field(description="Name and sha256 of the weights loaded with --checkpoint.")
+    options: dict[str, Any]
+    plugin: str = Field(description="Module that defines it.")
+
+
+class DatasetInfo(_Part):
+    """The data the figures were measured on."""
+
+    name: str
+    synthetic: bool = Field(description="Rendered, not photographed: figures say nothing about real images.")
+    build: str
+    split: str
+    fingerprint: str = Field(description="sha256 over the split's ids and files.")
+    n_expected: int
+    n_evaluated: int
+    train_fingerprint: str | None
+    n_train: int | None
+
+
+class Gain(_Part):
+    """Multi-task gain (Maninis et al., CVPR 2019, equation 4) in percent; positive is better."""
+
+    value: float | None
+    reference: str | None = Field(description="run_id of the single-task record it is measured against.")
+    reason: str | None = None
+
+
+class Parameters(_Part):
+    """Parameter counts of the whole model."""
+
+    total: int
+    per_part: dict[str, int]
+
+
+class Storage(_Part):
+    """Bytes of the saved artifact."""
+
+    artifact_bytes: int
+    per_file: dict[str, int]
+
+
+class Phase(_Part):
+    """Wall-clock time of one phase of the run."""
+
+    name: str
+    seconds: float
+    resumed: bool = Field(default=False, description="Whether an interrupted run was continued in it.")
+
+
+class StageInfo(_Part):
+    """One training stage."""
+
+    name: str
+    iterations: int
+    final_loss: float | None
+
+
+class Record(_Part):
+    """One run of one method on one data set with one seed. Values are unrounded."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    source: Literal["measured", "reported"]
+    status: Literal["partial", "complete", "failed"]
+    failure: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    harness: Software
+    command: list[str]
+    config: dict[str, Any]
+    config_hash: str
+    method: MethodInfo
+    dataset: DatasetInfo
+    protocol_name: str
+    protocol: dict[str, Any]
+    budget: Literal["quick", "full"]
+    input_size: tuple[int, int]
+    precision: str
+    seed: int
+    training: list[StageInfo] = Field(default_factory=list)
+    metrics: dict[str, dict[str, Metric]] = Field(default_factory=dict)
+    delta_m: Gain | None = None
+    parameters: Parameters | None = None
+    storage: Storage | None = None
+    phases: list[Phase] = Field(default_factory=list)
+    system_id: str
+    environment: dict[str, Any]
+    warnings: list[str] = Field(default_factory=list)
+
+
+def conditions(record: Record) -> tuple[object, ...]:
+    """Return what two records must share for their figures to be compared."""
+    return (
+        record.source,
+        record.dataset.name,
+        record.dataset.fingerprint,
+        tuple(sorted(record.protocol.items())),
+        record.input_size,
+        record.budget,
+        record.precision,
+    )
+
+
+def write_record(record: Record, folder: Path) -> Path:
+    """Write ``folder/record.json`` and return its path; a reader sees the old file or the new one."""
+    record.updated_at = datetime.now(UTC)
+    path = folder / RECORD_NAME
+    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file under a temporary name and rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_record(path: Path) -> Record:
+    """Return the record in a file or in a run's folder.
+
+    Raises:
+        UsageError: there is none, or it is damaged or of another schema version.
+    """
+    file = path / RECORD_NAME if path.is_dir() else path
+    try:
+        return Record.model_validate_json(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"record {file}: {error.strerror}") from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        reason = first_fault(error) if isinstance(error, ValidationError) else str(error)
+        raise UsageError(f"record {file}: damaged or of another schema version ({reason})") from error
+
+
+def find_records(root: Path) -> Iterator[Record]:
+    """Yield every record below a folder, in order of path.
+
+    Raises:
+        UsageError: one of them cannot be read.
+    """
+    for path in sorted(root.rglob(RECORD_NAME)):
+        yield read_record(path)
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return the first fault of a validation error as ``field: what is wrong``."""
+    fault = error.errors()[0]
+    place = ".".join(str(part) for part in fault["loc"])
+    return f"{place}: {fault['msg']}" if place else str(fault["msg"])

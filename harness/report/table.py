@@ -1,0 +1,135 @@
+"""The papers' table: one row per method, one column per task, costs beside them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from harness.metric import Metric
+from harness.records import Record, conditions
+from harness.tasks import TASKS
+
+DASH = "–"
+_SCALE = {"fraction": (100.0, 2), "m": (1.0, 4), "deg": (1.0, 2)}
+"""Unit to (factor, decimals) of the papers: percent, metres, degrees."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A rendered table.
+
+    Attributes:
+        frame: One row per method; all cells are text.
+        caption: What the figures were measured on and how.
+        notes: Why cells are empty, and warnings.
+    """
+
+    frame: pd.DataFrame
+    caption: str
+    notes: list[str]
+
+    def to_markdown(self) -> str:
+        """Return the table as Markdown with its caption and notes."""
+        body = self.frame.to_markdown(index=False, disable_numparse=True, colalign=self._alignment())
+        notes = "".join(f"- {note}\n" for note in self.notes)
+        return f"{self.caption}\n\n{body}\n" + (f"\n{notes}" if notes else "")
+
+    def print(self, console: Console) -> None:
+        """Print the table to a terminal, or as plain text to a file or pipe."""
+        table = RichTable(title=self.caption, caption="\n".join(self.notes) or None, box=box.SIMPLE_HEAD)
+        table.title_justify = table.caption_justify = "left"
+        for column, side in zip(self.frame.columns, self._alignment(), strict=True):
+            table.add_column(column, justify="right" if side == "right" else "left", no_wrap=True)
+        for row in self.frame.itertuples(index=False):
+            table.add_row(*row)
+        console.print(table)
+
+    def _alignment(self) -> list[str]:
+        return ["left" if column in ("Method", "Backbone") else "right" for column in self.frame.columns]
+
+
+def build_table(records: Sequence[Record]) -> Table:
+    """Return the table of records that are made under the same conditions; seeds of one method become mean ± std.
+
+    Raises:
+        ValueError: the conditions differ, or there are no records.
+    """
+    if len({conditions(record) for record in records}) != 1:
+        raise ValueError(
+            "the records of one table must share data, protocol, input size, budget and precision"
+        )
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        key = (record.method.name, record.method.backbone, record.method.init, str(record.method.options))
+        groups.setdefault(key, []).append(record)
+    rows = [_row(group) for group in groups.values()]
+    return Table(pd.DataFrame(rows).fillna(DASH), _caption(records), _notes(records))
+
+
+def _row(group: Sequence[Record]) -> dict[str, str]:
+    first = group[0]
+    row = {"Method": first.method.name, "Backbone": first.method.backbone}
+    for task in first.metrics:
+        row[_title(task)] = _cell([headline(record, task) for record in group])
+    gains = [record.delta_m.value for record in group if record.delta_m and record.delta_m.value is not None]
+    row["Δm % ↑"] = _spread(gains, lambda value: f"{value:+.2f}")
+    row["Params M ↓"] = _spread(
+        [r.parameters.total / 1e6 for r in group if r.parameters], lambda v: f"{v:.2f}"
+    )
+    row["Artifact MB ↓"] = _spread(
+        [r.storage.artifact_bytes / 1e6 for r in group if r.storage], lambda v: f"{v:.2f}"
+    )
+    row["n"] = str(len(group))
+    return row
+
+
+def headline(record: Record, task: str) -> Metric:
+    """Return the figure of a task that the papers' tables print: the first one its meter gives."""
+    return next(iter(record.metrics[task].values()))
+
+
+def _title(task: str) -> str:
+    cls = TASKS[task]
+    return f"{cls.title} {cls.headline_title} {'↑' if cls.higher_is_better else '↓'}"
+
+
+def _cell(metrics: Sequence[Metric]) -> str:
+    factor, decimals = _SCALE[metrics[0].unit]
+    values = [metric.value * factor for metric in metrics if metric.value is not None]
+    return _spread(values, lambda value: f"{value:.{decimals}f}")
+
+
+def _spread(values: Sequence[float], show: Callable[[float], str]) -> str:
+    if not values:
+        return DASH
+    if len(values) == 1 or stdev(values) == 0:
+        return show(mean(values))
+    return f"{show(mean(values))} ± {show(stdev(values)).lstrip('+')}"
+
+
+def _caption(records: Sequence[Record]) -> str:
+    first = records[0]
+    kind = "synthetic, rendered scenes" if first.dataset.synthetic else "real images"
+    height, width = first.input_size
+    return (
+        f"{first.dataset.name} ({kind}; build {first.dataset.build}), {first.dataset.n_evaluated} of "
+        f"{first.dataset.n_expected} {first.dataset.split} images, input {height}x{width}, "
+        f"protocol {first.protocol_name}, budget {first.budget}, {first.precision}, {first.source}"
+    )
+
+
+def _notes(records: Sequence[Record]) -> list[str]:
+    notes: dict[str, None] = {}
+    for record in records:
+        for task in record.metrics:
+            if reason := headline(record, task).reason:
+                notes[f"{_title(task)[:-2]}: {reason}"] = None
+        if record.delta_m is not None and record.delta_m.reason:
+            notes[f"Δm of {record.method.name}: {record.delta_m.reason}"] = None
+        for warning in record.warnings:
+            notes[warning] = None
+    return list(notes)

@@ -1,0 +1,135 @@
+"""From a configuration to records: the matrix of methods, data sets and seeds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.backbones import NAMES as BACKBONES
+from harness.config import RunConfig
+from harness.errors import HarnessError, UsageError
+from harness.gain import fill_gains
+from harness.job import Job, execute
+from harness.method import Manifest, Method, read_manifest
+from harness.opened import OpenedData, open_data
+from harness.precision import pick_device, set_precision
+from harness.progress import Progress
+from harness.protocol import Protocol
+from harness.records import Record, first_fault
+from harness.registry import load_dataset, load_method, load_plugin, unknown
+
+
+@dataclass
+class Outcome:
+    """What became of a matrix.
+
+    Attributes:
+        records: Complete records, in the order of the matrix.
+        failures: (title of the run, error) of those that failed.
+        output: Results folder.
+    """
+
+    output: Path
+    records: list[Record] = field(default_factory=list)
+    failures: list[tuple[str, HarnessError]] = field(default_factory=list)
+
+
+def run(config: RunConfig, command: list[str]) -> Outcome:
+    """Run every cell of the matrix; cells that are complete already are read, not repeated.
+
+    A cell that fails does not stop the others.
+
+    Args:
+        config: The matrix.
+        command: Command line to store with the records.
+
+    Raises:
+        UsageError: a wrong name, option or file; nothing was run.
+        DataError: a data set is missing or unusable; nothing was run.
+    """
+    progress = Progress(quiet=config.quiet)
+    outcome = Outcome(config.output)
+    for job in list(_jobs(config, command)):
+        try:
+            outcome.records.append(execute(job, progress))
+        except HarnessError as error:
+            outcome.failures.append((job.title, error))
+    fill_gains(outcome.records, config.output)
+    return outcome
+
+
+def _jobs(config: RunConfig, command: list[str]) -> Iterator[Job]:
+    for plugin in config.plugin:
+        load_plugin(plugin)
+    device = pick_device(config.device)
+    set_precision(device, config.precision)
+    protocol = Protocol.profile(config.protocol, config.protocol_set)
+    manifest = None if config.checkpoint is None else read_manifest(config.checkpoint)
+    methods = _methods(config, manifest)
+    for name in config.dataset:
+        dataset = load_dataset(name)
+        training = config.checkpoint is None
+        data = open_data(
+            dataset, config.data_root, config.task, protocol, config.limit, training, config.input_size
+        )
+        if manifest is not None:
+            _check_artifact(manifest, methods[0], data, f"--checkpoint {config.checkpoint}")
+        for method in methods:
+            for seed in config.seed:
+                yield Job(method, data, protocol, seed, config, command, device, config.checkpoint)
+
+
+def _methods(config: RunConfig, manifest: Manifest | None) -> list[Method]:
+    backbone = config.backbone or (manifest.backbone if manifest else config.backbone_name)
+    if backbone not in BACKBONES:
+        raise UsageError(unknown("backbone", backbone, BACKBONES))
+    if manifest is not None and len(config.method) > 1:
+        raise UsageError(
+            f"--checkpoint {config.checkpoint}: belongs to one method, {len(config.method)} are given"
+        )
+    classes = {name: load_method(name) for name in config.method}
+    stored = manifest.options if manifest else {}
+    values = {name: stored | _options_of(name, classes, config.set) for name in classes}
+    return [_configure(cls, values[name], backbone, config.pretrained) for name, cls in classes.items()]
+
+
+def _options_of(name: str, classes: dict[str, type[Method]], given: dict[str, Any]) -> dict[str, Any]:
+    """Pick the options of one method: ``key`` goes to every method that has it, ``method.key`` to that one."""
+    values = {}
+    for key, value in given.items():
+        owner, dot, own_key = key.rpartition(".")
+        takers = [owner] if dot else [n for n, cls in classes.items() if key in cls.Options.model_fields]
+        if not takers or takers[0] not in classes:
+            known = sorted({field for cls in classes.values() for field in cls.Options.model_fields})
+            hint = unknown("option", own_key, known) if known else "the methods given have no options"
+            raise UsageError(f"--set {key}: {hint}")
+        if name in takers:
+            values[own_key] = value
+    return values
+
+
+def _configure(cls: type[Method], values: dict[str, Any], backbone: str, pretrained: bool) -> Method:
+    try:
+        options = cls.Options.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"method {cls.name}: --set {first_fault(error)}") from error
+    return cls(options, backbone, pretrained)
+
+
+def _check_artifact(manifest: Manifest, method: Method, data: OpenedData, source: str) -> None:
+    if manifest.method != method.name:
+        raise UsageError(f"{source}: is an artifact of {manifest.method}, not of {method.name}")
+    if manifest.backbone != method.backbone:
+        raise UsageError(f"{source}: has the backbone {manifest.backbone}, not {method.backbone}")
+    problem = manifest.problem()
+    if problem.input_size != data.problem.input_size:
+        raise UsageError(
+            f"{source}: was trained for inputs of {problem.input_size}, "
+            f"{data.dataset.name} gives {data.problem.input_size}"
+        )
+    theirs = {spec.name: spec.channels for spec in problem}
+    for spec in data.problem:
+        if theirs.get(spec.name) != spec.channels:
+            raise UsageError(f"{source}: has no {spec.name} with {spec.channels} channels")

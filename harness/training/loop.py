@@ -1,0 +1,195 @@
+"""The training loop: runs a method's stages, deterministically and resumably."""
+
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from harness.data.augment import TrainTransform
+from harness.data.cache import Scenes
+from harness.data.loading import train_batches
+from harness.data.sample import Batch
+from harness.errors import MethodError
+from harness.method import MultiTaskModel, Stage
+from harness.precision import Precision, autocast
+from harness.progress import Progress
+from harness.tasks.base import Task
+from harness.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from harness.training.optim import build_optimizer, lr_factor
+
+SAVE_EVERY_S = 30.0
+CHECK_EVERY = 20
+"""Iterations between two looks at the loss; each look waits for the device."""
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """Everything training needs beside the model and its stages.
+
+    Attributes:
+        scenes: Training scenes.
+        tasks: Task objects by name.
+        transform: Makes the training transform of a stage.
+        device: Where the model is.
+        precision: Arithmetic of the forward pass.
+        seed: Source of all randomness.
+        workers: Loader processes.
+        checkpoint: File to resume from and to save to.
+        progress: Where progress is shown.
+    """
+
+    scenes: Scenes
+    tasks: Mapping[str, Task]
+    transform: Callable[[Stage], TrainTransform]
+    device: torch.device
+    precision: Precision
+    seed: int
+    workers: int
+    checkpoint: Path
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class StageLog:
+    """What one stage did.
+
+    Attributes:
+        name: Name of the stage.
+        iterations: Optimiser steps.
+        final_loss: Weighted loss of the last step looked at; None when the stage was finished before.
+    """
+
+    name: str
+    iterations: int
+    final_loss: float | None
+
+
+def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) -> list[StageLog]:
+    """Train ``model`` in place through all stages, going on from the checkpoint when there is one.
+
+    Every random draw is a function of (seed, stage, iteration), so that a resumed run repeats exactly what an
+    undisturbed run does (bit for bit on a CPU with the same number of threads).
+
+    Raises:
+        MethodError: the loss is no longer finite.
+    """
+    held = load_checkpoint(setup.checkpoint, setup.device)
+    logs = []
+    for index, stage in enumerate(stages):
+        if held is not None and index < held.stage:
+            logs.append(StageLog(stage.name, stage.iterations, None))
+            continue
+        resumed = held if held is not None and index == held.stage else None
+        if stage.prepare is not None and resumed is None:
+            stage.prepare(model)
+        logs.append(_StageRun(model, stage, index, setup).run(resumed))
+    model.requires_grad_(True)
+    return logs
+
+
+class _StageRun:
+    def __init__(self, model: MultiTaskModel, stage: Stage, index: int, setup: TrainingSetup) -> None:
+        self.model, self.stage, self.index, self.setup = model, stage, index, setup
+        self.optimizer = build_optimizer(model, stage)
+        self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")
+        self.saved_at = time.monotonic()
+
+    def run(self, resumed: Checkpoint | None) -> StageLog:
+        stage, setup = self.stage, self.setup
+        start = 0
+        if resumed is not None:
+            self._restore(resumed)
+            start = resumed.iteration
+        self.model.train()
+        loss = None
+        with setup.progress.bar(f"train {stage.name}", stage.iterations, done=start, unit="it") as advance:
+            for iteration, batch in enumerate(self._batches(start), start):
+                seed_everything(setup.seed, self.index, iteration)
+                step_loss = self._step(batch, iteration)
+                if iteration % CHECK_EVERY == 0 or iteration == stage.iterations - 1:
+                    loss = self._look(step_loss, iteration)
+                advance(1)
+                if time.monotonic() - self.saved_at > SAVE_EVERY_S:
+                    self._save(self.index, iteration + 1)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._save(self.index, stage.iterations)
+        return StageLog(stage.name, stage.iterations, loss)
+
+    def _batches(self, start: int) -> Iterator[Batch]:
+        stage, setup = self.stage, self.setup
+        seed = zlib.crc32(f"{setup.seed}/{self.index}".encode())
+        return train_batches(
+            setup.scenes,
+            setup.transform(stage),
+            stage.batch_size,
+            seed=seed,
+            start=start,
+            stop=stage.iterations,
+            workers=setup.workers,
+        )
+
+    def _step(self, batch: Batch, iteration: int) -> Tensor:
+        stage, setup = self.stage, self.setup
+        factor = lr_factor(stage.schedule, iteration, stage.iterations)
+        for group in self.optimizer.param_groups:
+            group["lr"] = stage.optimizer.lr * factor
+        batch = batch.to(setup.device)
+        with autocast(setup.device, setup.precision):
+            output = self.model.forward_train(batch.images, stage.tasks)
+        losses = task_losses(output.predictions, batch, setup.tasks)
+        for number, predictions in enumerate(output.intermediate):
+            extra = task_losses(predictions, batch, setup.tasks)
+            losses |= {f"intermediate{number}/{name}": value for name, value in extra.items()}
+        if stage.terms is not None:
+            losses |= stage.terms(self.model, batch, output)
+        total = torch.stack(list(losses.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(total).backward()
+        if stage.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), stage.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return total.detach()
+
+    def _look(self, loss: Tensor, iteration: int) -> float:
+        value = float(loss)
+        if value != value or abs(value) == float("inf"):
+            raise MethodError(
+                f"stage {self.stage.name}: the loss is {value} at iteration {iteration}; "
+                f"lower the learning rate, or use --precision fp32"
+            )
+        return value
+
+    def _save(self, stage: int, iteration: int) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        save_checkpoint(self.setup.checkpoint, Checkpoint(stage, iteration, state))
+        self.saved_at = time.monotonic()
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.model.load_state_dict(checkpoint.state["model"])
+        self.optimizer.load_state_dict(checkpoint.state["optimizer"])
+        self.scaler.load_state_dict(checkpoint.state["scaler"])
+
+
+def task_losses(
+    predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, Task]
+) -> dict[str, Tensor]:
+    """Return the weighted loss of every predicted task, in float32."""
+    return {
+        name: tasks[name].weight * tasks[name].loss(prediction.float(), batch.labels[name])
+        for name, prediction in predictions.items()
+    }
+
+
+def seed_everything(*parts: int) -> None:
+    """Seed torch's generators (CPU and devices) with a number made from ``parts``."""
+    torch.manual_seed(zlib.crc32("/".join(map(str, parts)).encode()))

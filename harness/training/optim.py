@@ -1,0 +1,60 @@
+"""Optimisers and learning-rate schedules of a stage."""
+
+import math
+
+import torch
+from torch import nn
+
+from harness.errors import MethodError
+from harness.method import Optimizer, Schedule, Stage
+
+
+def build_optimizer(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:
+    """Freeze what the stage does not train and return an optimiser over the rest.
+
+    Matrices and kernels decay; vectors (biases, norms) do not.
+
+    Raises:
+        MethodError: the stage's prefixes match no parameter.
+    """
+    decayed, plain = [], []
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(stage.trainable))
+        if parameter.requires_grad:
+            (decayed if parameter.ndim > 1 else plain).append(parameter)
+    if not decayed and not plain:
+        raise MethodError(f"stage {stage.name}: no parameter name starts with any of {stage.trainable}")
+    spec = stage.optimizer
+    groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return _optimizer(spec, [group for group in groups if group["params"]])
+
+
+def _optimizer(spec: Optimizer, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
+    betas = (spec.momentum, spec.beta2)
+    match spec.name:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=spec.lr, betas=betas)
+        case "adam":
+            return torch.optim.Adam(groups, lr=spec.lr, betas=betas)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
+
+
+def lr_factor(schedule: Schedule, iteration: int, iterations: int) -> float:
+    """Return the learning rate of an iteration as a factor of the peak.
+
+    Args:
+        schedule: The schedule.
+        iteration: 0-based iteration.
+        iterations: Iterations of the stage, warm-up included.
+    """
+    if iteration < schedule.warmup:
+        return (iteration + 1) / schedule.warmup
+    done = (iteration - schedule.warmup) / max(iterations - schedule.warmup, 1)
+    match schedule.name:
+        case "poly":
+            return float((1 - done) ** schedule.power)
+        case "cosine":
+            return (1 + math.cos(math.pi * done)) / 2
+        case "constant":
+            return 1.0
