@@ -1,0 +1,42 @@
+"""The field's boundary score (odsF, oisF, AP), exact and without MATLAB.
+
+Needs no deep-learning library: arrays in, integers out.
+"""
+
+from harness.boundary.counting import Counts, count_image
+from harness.boundary.ground_truth import ground_truth, seg2bmap
+from harness.boundary.matching import GtIndex, greedy, index_gt, match
+from harness.boundary.pool import BoundaryPool
+from harness.boundary.rule import (
+    NYUD_MAX_DIST,
+    PASCAL_MAX_DIST,
+    PLAIN_THRESHOLDS,
+    SEISM_THRESHOLDS,
+    BoundaryRule,
+)
+from harness.boundary.scoring import Score, Totals, score
+from harness.boundary.suppression import orientation, suppress
+from harness.boundary.thinning import thin
+
+__all__ = [
+    "NYUD_MAX_DIST",
+    "PASCAL_MAX_DIST",
+    "PLAIN_THRESHOLDS",
+    "SEISM_THRESHOLDS",
+    "BoundaryPool",
+    "BoundaryRule",
+    "Counts",
+    "GtIndex",
+    "Score",
+    "Totals",
+    "count_image",
+    "greedy",
+    "ground_truth",
+    "index_gt",
+    "match",
+    "orientation",
+    "score",
+    "seg2bmap",
+    "suppress",
+    "thin",
+]
