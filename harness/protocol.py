@@ -43,8 +43,8 @@ class Protocol(BaseModel):
     )
     normals_formula: Literal["atan2", "acos-uint8", "acos-raw"] = Field(
         default="atan2",
-        description="Angle between unit vectors by atan2; by acos on 8-bit predictions (ASTMT, MTI-Net files); "
-        "by acos against the label as it is, which must be of unit length (MTI-Net, during training).",
+        description="Angle between unit vectors by atan2; by acos on 8-bit predictions (ASTMT and MTI-Net "
+        "files); by acos against the label as it is, which must be of unit length (MTI-Net, during training).",
     )
     depth_pool: Literal["pixel", "image"] = Field(
         default="pixel",
@@ -69,8 +69,8 @@ class Protocol(BaseModel):
     )
     geometry: Literal["pad", "resize", "crop"] = Field(
         default="pad",
-        description="Model input: padded to a fixed size, resized (ASTMT, MTI-Net), or the centre crop of the "
-        "sharing paper on NYUD-v2.",
+        description="Model input: padded to a fixed size, resized (ASTMT, MTI-Net), or the centre crop of "
+        "the sharing paper on NYUD-v2.",
     )
 
     @classmethod
@@ -93,9 +93,7 @@ class Protocol(BaseModel):
             return cls.model_validate({**PROFILES[name], **options})
         except ValidationError as error:
             first = error.errors()[0]
-            raise UsageError(
-                f"protocol option {first['loc'][0]}: {first['msg']}, not {first['input']!r}"
-            ) from None
+            raise UsageError(f"protocol option {first['loc'][0]}: {first['msg']}, not {first['input']!r}") from None
 
 
 PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(

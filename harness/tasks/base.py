@@ -19,7 +19,9 @@ IGNORE = 255
 class Meter(ABC):
     """Accumulates one task's metrics over a split, as sums on the device of the predictions.
 
-    The state is a dictionary of tensors of sums, so that merging over processes is an addition.
+    The state is a dictionary of tensors of sums, so that merging over processes is an addition. A few
+    conventions need an order statistic; the values they need are kept in `samples` and merged by
+    concatenation.
     """
 
     headline: ClassVar[str]
@@ -27,6 +29,7 @@ class Meter(ABC):
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
+        self.samples: dict[str, list[Tensor]] = {}
 
     @abstractmethod
     def update(self, prediction: Tensor, target: Tensor) -> None:
@@ -48,9 +51,25 @@ class Meter(ABC):
             held = self.sums.get(name)
             self.sums[name] = value if held is None else held + value
 
+    def keep(self, **values: Tensor) -> None:
+        """Keep the 1-D ``values`` beside those kept before under the same names."""
+        for name, value in values.items():
+            self.samples.setdefault(name, []).append(value)
+
+    def kept(self, name: str) -> Tensor:
+        """Return all values kept under ``name``, 1-D, on the CPU; empty if there are none."""
+        return torch.cat([torch.empty(0), *(value.cpu() for value in self.samples.get(name, []))])
+
     def merge(self, other: "Meter") -> None:
-        """Add the sums of another meter of the same kind."""
+        """Add the state of another meter of the same kind."""
         self.add(**{name: value.to(_device(self, value)) for name, value in other.sums.items()})
+        for name, values in other.samples.items():
+            self.samples.setdefault(name, []).extend(values)
+
+
+def wide_float(device: torch.device) -> torch.dtype:
+    """Return the widest float of ``device`` for sums: float64, but float32 on MPS, which has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _device(meter: Meter, default: Tensor) -> torch.device:

@@ -1,0 +1,95 @@
+"""Angular error of surface normals."""
+
+import math
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.metric import Metric
+from harness.tasks.base import IGNORE, Meter, wide_float
+
+Formula = Literal["atan2", "acos-uint8", "acos-raw"]
+
+LIMITS = (11.25, 22.5, 30.0)
+"""Angles in degrees below which the share of pixels is reported (Fouhey et al., ICCV 2013)."""
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Return ``vectors`` [B, 3, H, W] at length 1; zero stays zero, with zero gradient."""
+    # Twelve times faster on a CPU than a norm over the strided dimension.
+    return vectors * (vectors * vectors).sum(1, keepdim=True).clamp(min=1e-24).rsqrt()
+
+
+def angle(prediction: Tensor, target: Tensor, formula: Formula) -> Tensor:
+    """Return the angle between two maps of vectors in degrees, [B, H, W].
+
+    ``atan2``: 2 atan2(|p - g|, |p + g|) of the unit vectors, accurate at all angles (Kahan, 2006); a zero
+    prediction is at 90 degrees. The ``acos`` formulas are those of ASTMT and MTI-Net; see `Protocol`.
+
+    Args:
+        prediction: [B, 3, H, W], of any length.
+        target: [B, 3, H, W], of any length; of unit length for ``acos-raw``.
+        formula: One of the three above.
+    """
+    p = unit(prediction)
+    if formula == "atan2":
+        g = unit(target)
+        apart, along = p - g, p + g
+        ratio = torch.atan2((apart * apart).sum(1).sqrt_(), (along * along).sum(1).sqrt_())
+        return ratio.mul_(2 * 180 / math.pi)
+    if formula == "acos-uint8":
+        p = unit(((p + 1) * 255 / 2).floor() * 2 / 255 - 1)
+        target = unit(target)
+    return (p * target).sum(1).clamp(-1, 1).acos_().mul_(180 / math.pi)
+
+
+class AngleMeter(Meter):
+    """Mean angular error over all valid pixels of the split, in degrees.
+
+    The ``acos`` formulas also give median, RMSE and the shares under `LIMITS`. A median is no sum: under
+    them the meter keeps every angle, 4 bytes per valid pixel (0.8 GB on NYUD-v2 at 480 x 640).
+    """
+
+    headline: ClassVar[str] = "merr"
+
+    def __init__(self, formula: Formula) -> None:
+        super().__init__()
+        self.formula = formula
+
+    @torch.no_grad()
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch: vectors and labels, [B, 3, H, W]; a label with a 255 in any channel is invalid."""
+        valid = (target[:, 0] != IGNORE) & (target[:, 1] != IGNORE) & (target[:, 2] != IGNORE)
+        degrees = angle(prediction, target, self.formula)
+        if self.formula != "atan2":
+            self.keep(degrees=degrees[valid])
+        total = torch.where(valid, degrees, 0.0).sum(dtype=wide_float(degrees.device))
+        self.add(degrees=total, pixels=valid.count_nonzero())
+
+    def compute(self) -> dict[str, Metric]:
+        """Return ``merr`` and, by acos, ``median``, ``rmse`` and the shares under `LIMITS`."""
+        n = int(self.sums["pixels"]) if self.sums else 0
+        figures = {"merr": self._metric(float(self.sums["degrees"]) / n if n else torch.nan, "merr", n)}
+        if self.formula == "atan2":
+            return figures
+        degrees = self.kept("degrees").numpy()
+        median = float(np.median(degrees)) if n else torch.nan
+        rmse = float(np.sqrt(np.square(degrees, dtype=np.float64).mean())) if n else torch.nan
+        figures["median"] = self._metric(median, "median", n)
+        figures["rmse"] = self._metric(rmse, "rmse", n)
+        for limit in LIMITS:
+            share = float((degrees < limit).mean()) if n else torch.nan
+            figures[f"under_{limit:g}"] = self._metric(share, f"under-{limit:g}", n)
+        return figures
+
+    def _metric(self, value: float, name: str, n: int) -> Metric:
+        share = name.startswith("under")
+        return Metric.of(
+            value,
+            unit="fraction" if share else "deg",
+            higher_is_better=share,
+            n=n,
+            protocol=f"normals.{name}@{self.formula}",
+        )

@@ -1,0 +1,123 @@
+"""Intersection over union, from one confusion matrix."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from harness.metric import Metric
+from harness.tasks.base import IGNORE, Meter
+
+LABELS = 256
+"""Values an 8-bit label can take."""
+
+Skip = Literal["never", "zero-or-void", "single-value"]
+
+
+def predicted_labels(scores: Tensor) -> Tensor:
+    """Return the channel of the largest score, [B, H, W] as float32; the first one wins a tie.
+
+    Args:
+        scores: [B, C, H, W].
+    """
+    if scores.device.type != "cpu":
+        return scores.argmax(1).float()
+    # On the CPU, argmax over a strided dimension is not vectorised; a running maximum is, if every operand
+    # is a float32 buffer that is used again.
+    labels = torch.empty(scores[:, 0].shape)
+    larger, best = torch.empty_like(labels[0]), torch.empty_like(labels[0])
+    for image, label in zip(scores.float(), labels.zero_(), strict=True):
+        best.copy_(image[0])
+        for channel, score in enumerate(image[1:], start=1):
+            torch.gt(score, best, out=larger)
+            torch.maximum(label, larger.mul_(channel), out=label)
+            torch.maximum(best, score, out=best)
+    return labels
+
+
+class ConfusionMeter(Meter):
+    """Mean intersection over union of a label task, pooled over the pixels of the split.
+
+    IoU_c = TP_c / (TP_c + FP_c + FN_c) over pixels whose label is not 255 (Everingham et al., IJCV 2010,
+    section 4.3). The state is one matrix of exact counts.
+    """
+
+    headline: ClassVar[str] = "miou"
+
+    def __init__(self, task: str, num_classes: int, absent: Literal["zero", "nanmean"], skip: Skip = "never") -> None:
+        """Make an empty meter.
+
+        Args:
+            task: Task name, the prefix of the protocol ids.
+            num_classes: Classes C that are scored.
+            absent: A class that is neither labelled nor predicted counts as 0, or is left out of the mean.
+            skip: Images to leave out: ``zero-or-void``, whose label holds only 0 and 255;
+                ``single-value``, whose label holds only 0 or only 255.
+        """
+        super().__init__()
+        self.task = task
+        self.num_classes = num_classes
+        self.absent = absent
+        self.skip = skip
+
+    @torch.no_grad()
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch: scores [B, >= C, H, W] and labels [B, 1, H, W]."""
+        channels = prediction.shape[1]
+        codes = torch.add(predicted_labels(prediction), target[:, 0], alpha=channels).to(torch.int32)
+        counts = torch.stack([torch.bincount(code.flatten(), minlength=LABELS * channels) for code in codes])
+        counts = counts.view(-1, LABELS, channels)
+        if self.skip != "never":
+            counts = counts[self._scored(counts.sum(2))]
+        counts = counts.sum(0)
+        # Labels past the last class cannot be hit; a prediction there is a false positive all the same.
+        beyond = counts[self.num_classes : IGNORE].sum(0, keepdim=True)
+        self.add(confusion=torch.cat([counts[: self.num_classes], beyond]))
+
+    def _scored(self, labels: Tensor) -> Tensor:
+        """Return which images count, [B], from their label histograms [B, 256]."""
+        if self.skip == "zero-or-void":
+            return labels[:, 1:IGNORE].sum(1) > 0
+        total = labels.sum(1)
+        return (labels[:, 0] < total) & (labels[:, IGNORE] < total)
+
+    def class_iou(self) -> Tensor:
+        """Return the IoU of every class, float64 [C]; NaN where it is neither labelled nor predicted."""
+        true_positive, labelled, predicted = self._counts()
+        return true_positive / (labelled + predicted - true_positive)
+
+    def compute(self) -> dict[str, Metric]:
+        """Return mIoU by the protocol, mIoU over the classes that occur, pixel and mean class accuracy.
+
+        With no scored pixel, mIoU under ``zero`` is 0 with n = 0, as its formula says; the others are null.
+        """
+        true_positive, labelled, _ = self._counts()
+        iou = self.class_iou()
+        n = int(self._table().sum())
+        headline = iou.nan_to_num(0).mean() if self.absent == "zero" else iou.nanmean()
+        figures = {
+            "miou": (headline, f"miou@absent-{self.absent}"),
+            "miou_present": (iou.nanmean(), "miou@present"),
+            "pixel_acc": (true_positive.sum() / n, "pixel-acc"),
+            "mean_acc": ((true_positive / labelled).nanmean(), "mean-acc"),
+        }
+        return {
+            name: Metric.of(
+                float(value),
+                unit="fraction",
+                higher_is_better=True,
+                n=n,
+                protocol=f"{self.task}.{convention}",
+            )
+            for name, (value, convention) in figures.items()
+        }
+
+    def _table(self) -> Tensor:
+        """Return the counts [C + 1, channels]: label by prediction, the last row for labels past C."""
+        empty = torch.zeros(self.num_classes + 1, self.num_classes, dtype=torch.int64)
+        return self.sums.get("confusion", empty).cpu()
+
+    def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return true positives, labelled and predicted pixels of every class, float64 [C]."""
+        table = self._table().double()
+        return table.diagonal()[: self.num_classes], table.sum(1)[:-1], table.sum(0)[: self.num_classes]

@@ -1,0 +1,52 @@
+"""What semantic segmentation and part segmentation have in common."""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from harness.errors import UsageError
+from harness.problem import TaskSpec
+from harness.tasks.base import IGNORE, Task
+from harness.tasks.pictures import label_picture
+
+
+class LabelTask(Task):
+    """A task that gives every pixel one of ``num_classes`` labels."""
+
+    headline_title: ClassVar[str] = "mIoU"
+    higher_is_better: ClassVar[bool] = True
+
+    def __init__(self, spec: TaskSpec) -> None:
+        """Take the label space.
+
+        Raises:
+            UsageError: ``spec`` does not say how many classes there are.
+        """
+        if spec.num_classes is None:
+            raise UsageError(f"task {spec.name!r} needs num_classes in its TaskSpec")
+        super().__init__(spec)
+        self.num_classes = spec.num_classes
+
+    @property
+    def has_background(self) -> bool:
+        """Whether class 0 is the background, which is shown black; NYUD-v2 has no such class."""
+        return self.spec.class_names[:1] == ("background",)
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return the cross-entropy, mean over the valid pixels; 0 if there is none."""
+        label = target[:, 0].long()
+        total = F.cross_entropy(prediction, label, ignore_index=IGNORE, reduction="sum")
+        return total / (label != IGNORE).sum().clamp(min=1)
+
+    def picture(self, prediction: Tensor) -> NDArray[np.uint8]:
+        """Return the most likely classes of one prediction [C, H, W] in VOC colours."""
+        return label_picture(prediction.argmax(0).cpu().numpy(), self.has_background)
+
+    def target_picture(self, target: Tensor) -> NDArray[np.uint8]:
+        """Return one label [1, H, W] in VOC colours; ignored pixels are black."""
+        label = target[0].to(torch.int64).cpu().numpy()
+        return label_picture(label, self.has_background, label == IGNORE)

@@ -1,0 +1,70 @@
+"""Pictures of predictions and labels, in the field's palettes."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+
+DEPTH_RANGE = (0.0, 10.0)
+"""Metres at the two ends of the depth colours: the range of the Kinect of NYUD-v2."""
+
+
+def voc_colours() -> Picture:
+    """Return the PASCAL VOC colour of every 8-bit label, [256, 3]; 0 is black.
+
+    The bits of the label are dealt out to red, green and blue in turn, the lowest to the highest bit of
+    each colour (Everingham et al., VOC development kit).
+    """
+    labels = np.arange(256)
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    for channel in range(3):
+        for position in range(3):
+            bit = labels >> (3 * position + channel) & 1
+            colours[:, channel] |= (bit << (7 - position)).astype(np.uint8)
+    return colours
+
+
+def label_picture(labels: NDArray[Any], has_background: bool, ignored: NDArray[np.bool_] | None = None) -> Picture:
+    """Return the colours [H, W, 3] of a label map [H, W].
+
+    Args:
+        labels: Class indices.
+        has_background: Class 0 is the background and black; otherwise colours start past black, which is
+            left to ignored pixels.
+        ignored: Pixels to show black.
+    """
+    first = 0 if has_background else 1
+    picture = voc_colours()[(labels.astype(np.int64) + first) % 256]
+    return _blacken(picture, ignored)
+
+
+def grey_picture(values: NDArray[Any], ignored: NDArray[np.bool_] | None = None) -> Picture:
+    """Return the grey picture [H, W, 3] of values in [0, 1], [H, W]."""
+    grey = _to_bytes(values)
+    return _blacken(np.repeat(grey[:, :, None], 3, axis=2), ignored)
+
+
+def normals_picture(normals: NDArray[Any], ignored: NDArray[np.bool_] | None = None) -> Picture:
+    """Return the picture [H, W, 3] of unit vectors [3, H, W]: each component from [-1, 1] to a colour."""
+    return _blacken(_to_bytes((np.moveaxis(normals, 0, 2) + 1) / 2), ignored)
+
+
+def depth_picture(depth: NDArray[Any], ignored: NDArray[np.bool_] | None = None) -> Picture:
+    """Return the picture [H, W, 3] of metres [H, W], in viridis over `DEPTH_RANGE`."""
+    near, far = DEPTH_RANGE
+    colours = np.asarray(colormaps["viridis"]((depth - near) / (far - near)))
+    return _blacken(_to_bytes(colours[:, :, :3]), ignored)
+
+
+def _to_bytes(values: NDArray[Any]) -> Picture:
+    levels: Picture = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return levels
+
+
+def _blacken(picture: Picture, ignored: NDArray[np.bool_] | None) -> Picture:
+    if ignored is not None:
+        picture[ignored] = 0
+    return picture

@@ -1,0 +1,65 @@
+"""Saliency detection."""
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from harness.protocol import Protocol
+from harness.tasks.base import IGNORE, Task
+from harness.tasks.fmeasure import FMeasureMeter
+from harness.tasks.pictures import grey_picture
+
+
+def log_odds(prediction: Tensor) -> Tensor:
+    """Return the log-odds of a salient pixel, [B, H, W].
+
+    Args:
+        prediction: [B, 2, H, W] for a softmax over background and salient, or [B, 1, H, W] for a sigmoid.
+    """
+    # A softmax over two channels is the sigmoid of their difference.
+    return prediction[:, 1] - prediction[:, 0] if prediction.shape[1] == 2 else prediction[:, 0]
+
+
+class Saliency(Task):
+    """Saliency detection: class-balanced cross-entropy, scored by maxF."""
+
+    name: ClassVar[str] = "saliency"
+    title: ClassVar[str] = "Saliency"
+    headline_title: ClassVar[str] = "maxF"
+    higher_is_better: ClassVar[bool] = True
+    weight: ClassVar[float] = 5.0
+
+    def probability(self, prediction: Tensor) -> Tensor:
+        """Return P(salient), float32 [B, H, W], of a raw prediction with one or two channels."""
+        return log_odds(prediction.float()).sigmoid()
+
+    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Return the cross-entropy with salient pixels weighted by the batch's share of the others.
+
+        The sum is divided by the number of valid pixels, not by the sum of weights (InvPT, ECCV 2022);
+        it is 0 if no pixel is valid.
+        """
+        label = target[:, 0]
+        valid = label != IGNORE
+        salient = (label == 1).to(prediction.dtype)
+        pixels = valid.sum().clamp(min=1)
+        others = 1 - salient.sum() / pixels
+        weight = valid * (salient * others + (1 - salient) * (1 - others))
+        return F.binary_cross_entropy_with_logits(log_odds(prediction), salient, weight, reduction="sum") / pixels
+
+    def meter(self, protocol: Protocol) -> FMeasureMeter:
+        """Return an empty maxF meter."""
+        return FMeasureMeter(self.probability, protocol.saliency_mode, protocol.saliency_void)
+
+    def picture(self, prediction: Tensor) -> NDArray[np.uint8]:
+        """Return the probability of one prediction [1 or 2, H, W] in grey."""
+        return grey_picture(self.probability(prediction[None])[0].cpu().numpy())
+
+    def target_picture(self, target: Tensor) -> NDArray[np.uint8]:
+        """Return one label [1, H, W] in grey; ignored pixels are black."""
+        label = target[0].to(torch.float32).cpu().numpy()
+        return grey_picture(label, label == IGNORE)
