@@ -12,7 +12,7 @@ from harness.data.card import Card, load_card
 from harness.data.dataset import Dataset, Reader, Split
 from harness.data.files import image_size, read_indices, read_mat, read_npy, read_rgb
 from harness.data.folder import FolderReader
-from harness.data.labels import check_values, decode_normals
+from harness.data.labels import check_size, check_values, decode_normals
 from harness.data.locate import find_root
 from harness.data.sample import Array
 from harness.errors import DataError
@@ -67,8 +67,18 @@ class NYUDReader(FolderReader):
                 f"{root}: no known build of NYUD-v2 has {listed}; do not mix archives, unpack one into an empty folder"
             )
         family = _FAMILIES[found]
-        height, width = image_size(self.files(self.ids[0])["image"])
+        self._size = height, width = self.size(self.ids[0])
         self.build = family if family == "mat" else f"{family}-{height}x{width}"
+
+    def image(self, image_id: str) -> NDArray[np.uint8]:
+        """Return the RGB image, uint8 [H, W, 3].
+
+        Raises:
+            DataError: the file is missing, broken or not as large as the first one.
+        """
+        image = super().image(image_id)
+        check_size(image, self._size, self.files(image_id)["image"])
+        return image
 
     def _suffix(self, source: _Source) -> str:
         folder = self.root / source.folder
@@ -83,8 +93,7 @@ class NYUDReader(FolderReader):
     def files(self, image_id: str) -> Mapping[str, Path]:
         """Return the file of the image and of every label, by task."""
         return {
-            role: self.root / source.folder / f"{image_id}{self._suffixes[role]}"
-            for role, source in _SOURCES.items()
+            role: self.root / source.folder / f"{image_id}{self._suffixes[role]}" for role, source in _SOURCES.items()
         }
 
     def _label(self, image_id: str, task: str) -> tuple[Array, Path]:
@@ -113,7 +122,7 @@ def _semseg(path: Path) -> NDArray[np.uint8]:
     check_values(stored, path, largest=_CLASSES)
     label = stored.astype(np.uint8)
     label -= 1  # 0 wraps around to 255, the value to ignore
-    assert IGNORE == np.iinfo(np.uint8).max
+    assert np.iinfo(np.uint8).max == IGNORE
     return label
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from harness.datasets.pascal_parts import draw_parts
 from numpy.typing import NDArray
 from scipy.ndimage import laplace
 from skimage.morphology import thin
@@ -17,7 +18,6 @@ from harness.data.dataset import Dataset, Reader, Split
 from harness.data.files import image_size, read_indices, read_mat, read_rgb
 from harness.data.folder import FolderReader
 from harness.data.labels import check_size, check_values, decode_normals
-from harness.datasets.pascal_parts import draw_parts
 from harness.data.locate import find_root
 from harness.data.sample import Array
 from harness.errors import DataError

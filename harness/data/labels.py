@@ -23,18 +23,18 @@ def decode_normals(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return vectors
 
 
-def check_size(label: Array, size: tuple[int, int], path: Path) -> None:
-    """Raise a `DataError` unless the label is as high and wide as its image.
+def check_size(array: Array, size: tuple[int, int], path: Path) -> None:
+    """Raise a `DataError` unless a label or an image is as high and wide as the image it belongs with.
 
     Args:
-        label: [H, W] or [H, W, C].
-        size: (height, width) of the image.
-        path: The label's file, for the message.
+        array: [H, W] or [H, W, C].
+        size: Expected (height, width).
+        path: The file it comes from, for the message.
     """
-    if label.shape[:2] != size:
+    if array.shape[:2] != size:
         raise DataError(
-            f"{path}: the label is {_text(label.shape[:2])} but its image is {_text(size)}; "
-            f"images and labels come from different builds"
+            f"{path}: is {_text(array.shape[:2])} but its image or data set is {_text(size)}; "
+            f"files of different builds are mixed, or this one is broken"
         )
 
 

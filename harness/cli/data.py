@@ -1,0 +1,174 @@
+"""``harness data``: inspect, check, fetch, prepare and render data sets."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from harness.data.cache import open_scenes
+from harness.data.dataset import Dataset, Split, SyntheticDataset
+from harness.data.fetch import fetch as fetch_archive
+from harness.data.files import image_size
+from harness.data.locate import data_home
+from harness.data.progress import progress_bar
+from harness.data.verify import verify as problems_of
+from harness.errors import DataError, UsageError
+from harness.registry import load_dataset
+
+_FOLDER = click.Path(path_type=Path)
+
+_name = click.argument("name", metavar="DATASET")
+_data_root = click.option(
+    "--data-root", type=_FOLDER, metavar="DIR", help="Folder of the data set, or one that holds it."
+)
+_format = click.option(
+    "-f", "--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+
+
+class _Size(click.ParamType[tuple[int, int]]):
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        height, _, width = str(value).partition("x")
+        if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+            self.fail(f"{value!r} is no size; write height x width, for example 106x140", param, ctx)
+        return int(height), int(width)
+
+
+@click.group()
+def data() -> None:
+    """Inspect, check, fetch, prepare or render data sets."""
+
+
+@data.command()
+@_name
+@_data_root
+@_format
+def info(name: str, data_root: Path | None, style: str) -> None:
+    """Show a data set's card and what is found on this machine."""
+    dataset = load_dataset(name)
+    found = _found(dataset, data_root)
+    card = dataset.card.model_dump(mode="json")
+    if style == "json":
+        click.echo(json.dumps({"card": card, "found": found}, indent=2))
+        return
+    for key in ("title", "description", "paper", "source", "terms"):
+        click.echo(f"{key}: {card[key]}")
+    click.echo("tasks: " + ", ".join(f"{t} ({len(c)} classes)" if c else t for t, c in card["tasks"].items()))
+    for archive in card["archives"]:
+        for link in archive["links"]:
+            click.echo(f"archive: {archive['file']} ({archive['build']}, link {link['state']}): {link['url']}")
+    if "missing" in found:
+        click.echo(f"found: no. {found['missing']}")
+        return
+    click.echo(f"found: {found['root']}")
+    for split, facts in found["splits"].items():
+        sizes = ", ".join(f"{size} ({count})" for size, count in list(facts["sizes"].items())[:5])
+        more = f" and {len(facts['sizes']) - 5} more" if len(facts["sizes"]) > 5 else ""
+        click.echo(f"{split}: build {facts['build']}, {facts['count']} images; sizes {sizes}{more}")
+
+
+def _found(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
+    """Return what is there: the folder, and per split the build, the count and the image sizes by frequency."""
+    try:
+        root = dataset.root(data_root)
+    except DataError as error:
+        return {"missing": str(error)}
+    splits = {}
+    for split in get_args(Split):
+        reader = dataset.reader(root, split)
+        sizes = Counter(image_size(reader.files(image_id)["image"]) for image_id in reader.ids)
+        splits[split] = {
+            "build": reader.build,
+            "count": len(reader.ids),
+            "sizes": {f"{height}x{width}": count for (height, width), count in sizes.most_common()},
+        }
+    return {"root": str(root), "splits": splits}
+
+
+@data.command()
+@_name
+@_data_root
+@_format
+def verify(name: str, data_root: Path | None, style: str) -> None:
+    """Check the lists of a data set and read every file; report all problems."""
+    dataset = load_dataset(name)
+    root = dataset.root(data_root)
+    problems = []
+    for problem in problems_of(dataset, root):
+        problems.append(problem)
+        if style == "table":
+            click.echo(problem)
+    if style == "json":
+        click.echo(json.dumps({"root": str(root), "problems": problems}, indent=2))
+    if problems:
+        raise DataError(f"{root}: {len(problems)} problem(s) found; restore the files from the archive")
+    if style == "table":
+        click.echo(f"{root}: no problem found")
+
+
+@data.command()
+@_name
+@click.option("--data-root", type=_FOLDER, metavar="DIR", help="Folder to hold the data set's folder.")
+@click.option("--build", help="Which published build; the default is the card's first.")
+@click.option("--archive", type=_FOLDER, metavar="FILE", help="Unpack this archive, which you downloaded.")
+@click.option("--accept-terms", is_flag=True, help="You accept the terms that are printed first.")
+def fetch(name: str, data_root: Path | None, build: str | None, archive: Path | None, accept_terms: bool) -> None:
+    """Download and unpack a data set, or say where to get it."""
+    dataset = load_dataset(name)
+    if isinstance(dataset, SyntheticDataset):
+        raise UsageError(f"{name} is rendered, not downloaded: use `harness data synth {name} --out DIR`")
+    click.echo(f"Terms of {dataset.card.title}: {dataset.card.terms}", err=True)
+    if not accept_terms:
+        raise UsageError("read the terms above and give --accept-terms to go on")
+    home = data_root if data_root is not None else data_home()
+    root = fetch_archive(dataset.card, home, build=build, archive=archive, say=lambda line: click.echo(line, err=True))
+    click.echo(root)
+
+
+@data.command()
+@_name
+@_data_root
+@_format
+def prepare(name: str, data_root: Path | None, style: str) -> None:
+    """Decode the labels of both splits into the cache, so that later runs start at once."""
+    dataset = load_dataset(name)
+    root = dataset.root(data_root)
+    tasks = [task.name for task in dataset.tasks]
+    prepared = []
+    for split in get_args(Split):
+        scenes = open_scenes(dataset, dataset.reader(root, split), tasks)
+        facts = {"split": split, "images": len(scenes), "fingerprint": scenes.fingerprint, "file": str(scenes.path)}
+        prepared.append(facts)
+        if style == "table":
+            click.echo("  ".join(map(str, facts.values())))
+    if style == "json":
+        click.echo(json.dumps(prepared, indent=2))
+
+
+@data.command()
+@_name
+@click.option("--out", required=True, type=_FOLDER, metavar="DIR", help="Folder to write; must be empty or new.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--train", type=click.IntRange(min=1), default=96, show_default=True, help="Training scenes.")
+@click.option("--val", type=click.IntRange(min=1), default=32, show_default=True, help="Validation scenes.")
+@click.option("--size", type=_Size(), default=None, help="Image size; the default is the data set's.")
+@click.option("--clips", type=click.IntRange(min=0), default=0, show_default=True, help="Video clips.")
+def synth(name: str, out: Path, seed: int, train: int, val: int, size: tuple[int, int] | None, clips: int) -> None:
+    """Render a synthetic data set into a folder."""
+    dataset = load_dataset(name)
+    if not isinstance(dataset, SyntheticDataset):
+        raise UsageError(_not_rendered(dataset))
+    with progress_bar(f"rendering {name}", train + val) as report:
+        dataset.write(
+            out, seed=seed, train=train, val=val, size=size, clips=clips, progress=lambda done, _: report(done)
+        )
+    click.echo(out)
+
+
+def _not_rendered(dataset: Dataset) -> str:
+    stand_ins = " or ".join(f"`{name}`" for name in dataset.card.stand_ins)
+    return f"{dataset.name} cannot be rendered; it is fetched. Rendered data sets: {stand_ins}"

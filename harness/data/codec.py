@@ -1,0 +1,46 @@
+"""Labels as bytes and back, exactly.
+
+Normals that come from 8-bit files are kept as those 8 bits: a third of the size, and disks and page caches
+are what limits training on cached labels.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.labels import decode_normals
+from harness.data.sample import Array
+
+
+def encode(label: Array) -> tuple[str, bytes]:
+    """Return the form of a label (its kind and shape, for `decode`) and its bytes."""
+    shape = "x".join(map(str, label.shape))
+    if label.dtype == np.float32 and label.ndim == 3 and label.shape[2] == 3:
+        compact = _compact_normals(label)
+        if compact is not None:
+            return f"normals8 {shape}", compact
+    return f"{label.dtype.str} {shape}", label.tobytes()
+
+
+def decode(form: str, data: memoryview) -> Array:
+    """Return the label of `encode`: a read-only view of ``data`` or, for compact normals, a new array."""
+    kind, _, text = form.partition(" ")
+    shape = tuple(map(int, text.split("x")))
+    if kind != "normals8":
+        return np.frombuffer(data, kind).reshape(shape)
+    stored = np.frombuffer(data, np.uint8)
+    size = shape[0] * shape[1]
+    normals = decode_normals(stored[: 3 * size].reshape(shape))
+    if stored.size > 3 * size:
+        normals *= stored[3 * size :].reshape(shape[0], shape[1], 1)
+    return normals
+
+
+def _compact_normals(normals: NDArray[np.float32]) -> bytes | None:
+    """Return the 8-bit triples, and a plane of validity where some are invalid; None if that loses anything."""
+    if not np.isfinite(normals).all() or np.abs(normals).max(initial=0) > 1:
+        return None
+    rgb = np.rint((normals + 1) * 127.5).astype(np.uint8)
+    valid = normals.any(axis=2)
+    if not np.array_equal(decode_normals(rgb)[valid], normals[valid]):
+        return None
+    return rgb.tobytes() if valid.all() else rgb.tobytes() + valid.tobytes()

@@ -1,0 +1,127 @@
+"""Getting a data set: downloading what can be downloaded, and saying where the rest is."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+
+from harness.data.archive import unpack
+from harness.data.card import Archive, Card
+from harness.data.progress import progress_bar
+from harness.errors import DataError, UsageError
+
+_TIMEOUT_S = 30
+_CHUNK = 1 << 20
+
+
+def fetch(card: Card, home: Path, *, build: str | None, archive: Path | None, say: Callable[[str], None]) -> Path:
+    """Download and unpack a data set, or unpack an archive the user has downloaded.
+
+    Args:
+        card: The data set. Its terms must have been accepted by the user.
+        home: Folder to hold the data set's folder.
+        build: Which build to fetch; None for the card's first.
+        archive: A downloaded archive; None to download.
+        say: Receives lines on what is being done.
+
+    Returns:
+        The data set's folder.
+
+    Raises:
+        UsageError: there is no such build.
+        DataError: nothing could be downloaded (the message names the pages to visit), or the archive is unusable.
+    """
+    for place in (home / name for name in card.roots):
+        if (place / card.marker).is_dir():
+            raise DataError(f"{place}: {card.title} is there already; check it with `harness data verify {card.name}`")
+    if archive is not None:
+        return unpack(archive, home, card)
+    offered = _archives(card, build)
+    for candidate in offered:
+        for link in candidate.links:
+            if not link.direct or link.state == "dead":
+                continue
+            target = home / "archives" / candidate.build / candidate.file
+            try:
+                say(f"downloading {link.url}")
+                download(link.url, target)
+            except DataError as error:
+                say(str(error))
+            else:
+                return _unpack_once(target, home, card)
+    pages = "\n".join(
+        f"  {candidate.file}: {link.url} ({link.state})" for candidate in offered for link in candidate.links
+    )
+    raise DataError(
+        f"{card.title}: no archive could be downloaded. Visit one of\n{pages}\n"
+        f"and unpack what you get with `harness data fetch {card.name} --accept-terms --archive FILE`"
+    )
+
+
+def _unpack_once(archive: Path, home: Path, card: Card) -> Path:
+    """Unpack a downloaded archive and delete it, also when it is broken: only a new download can mend that."""
+    try:
+        root = unpack(archive, home, card)
+    except DataError:
+        archive.unlink()
+        raise
+    archive.unlink()
+    return root
+
+
+def _archives(card: Card, build: str | None) -> list[Archive]:
+    wanted = build or (card.archives[0].build if card.archives else None)
+    offered = [archive for archive in card.archives if archive.build == wanted]
+    if not offered:
+        builds = ", ".join(dict.fromkeys(archive.build for archive in card.archives)) or "none, it is rendered"
+        raise UsageError(f"{card.name}: no archive of build {build!r}; published builds: {builds}")
+    return offered
+
+
+def download(url: str, target: Path) -> None:
+    """Download a file over https; a broken download goes on where it stopped.
+
+    Args:
+        url: Address of the file.
+        target: Where it goes; it appears when it is complete.
+
+    Raises:
+        DataError: the server does not answer, answers with a page instead of a file, or breaks off.
+    """
+    if target.is_file():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.part")
+    held = partial.stat().st_size if partial.is_file() else 0
+    if not url.startswith("https://"):
+        raise DataError(f"{url}: only https addresses are downloaded")
+    headers = {"Range": f"bytes={held}-"} if held else {}
+    try:
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310  # https was checked
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
+            if not response.url.startswith("https://"):
+                raise DataError(f"{url}: redirects to {response.url}, which is not https")
+            if response.headers.get_content_type() == "text/html":
+                raise DataError(f"{url}: answers with a page, not with the archive")
+            resumed = response.status == HTTPStatus.PARTIAL_CONTENT
+            done = held if resumed else 0
+            length = response.headers.get("Content-Length")
+            total = done + int(length) if length else None
+            with (
+                partial.open("ab" if resumed else "wb") as file,
+                progress_bar(target.name, total, done=done, in_bytes=True) as report,
+            ):
+                while chunk := response.read(_CHUNK):
+                    file.write(chunk)
+                    done += len(chunk)
+                    report(done)
+    except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # the file on the server is another one now
+            partial.unlink(missing_ok=True)
+        raise DataError(f"{url}: the server answers {error.code} {error.reason}") from error
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise DataError(f"{url}: the download failed ({error}); run again to go on where it stopped") from error
+    if total is not None and done != total:
+        raise DataError(f"{url}: broke off after {done} of {total} bytes; run again to go on where it stopped")
+    partial.replace(target)

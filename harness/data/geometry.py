@@ -1,0 +1,168 @@
+"""How an image of any size becomes an input of one size: padding, resizing or cropping."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from harness.data.sample import Sample
+from harness.data.transforms import Bytes, EvalTransform, Floats, Item, mark_ignored, normalise
+from harness.errors import DataError
+from harness.tasks.base import IGNORE
+
+Geometry = Literal["pad", "resize", "crop"]
+
+
+def eval_transform(geometry: Geometry, input_size: tuple[int, int]) -> EvalTransform:
+    """Return the evaluation transform called ``geometry`` for inputs of ``input_size`` (height, width)."""
+    return {"pad": Pad, "resize": Resize, "crop": CenterCrop}[geometry](input_size)
+
+
+def centred_offset(size: tuple[int, int], input_size: tuple[int, int]) -> tuple[int, int]:
+    """Return (top, left) of an image in the middle of a larger input; an odd rest goes below and right.
+
+    Raises:
+        DataError: the image does not fit.
+    """
+    top, left = (outer - inner for outer, inner in zip(input_size, size, strict=True))
+    if top < 0 or left < 0:
+        raise DataError(
+            f"an image of {size[0]}x{size[1]} does not fit the input of {input_size[0]}x{input_size[1]}; "
+            f"choose a larger input size or another geometry"
+        )
+    return top // 2, left // 2
+
+
+def pad_item(item: Item, input_size: tuple[int, int]) -> Item:
+    """Return an item padded around its centre: images with 0, which is the mean colour, labels with 255."""
+    size = item.image.shape[1], item.image.shape[2]
+    top, left = centred_offset(size, input_size)
+    labels = {task: _pad(planes, input_size, (top, left), IGNORE) for task, planes in item.labels.items()}
+    return Item(item.id, _pad(item.image, input_size, (top, left), 0), labels, item.size, (top, left))
+
+
+def _pad(planes: Floats, size: tuple[int, int], offset: tuple[int, int], value: float) -> Floats:
+    channels, height, width = planes.shape
+    if (height, width) == size:
+        return planes
+    padded = np.full((channels, *size), value, np.float32)
+    padded[:, offset[0] : offset[0] + height, offset[1] : offset[1] + width] = planes
+    return padded
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Pads normalised images and their labels to the input size (ATRC, InvPT, TaskPrompter).
+
+    Attributes:
+        input_size: (height, width), at least that of every image.
+    """
+
+    input_size: tuple[int, int]
+    keeps_label_size: ClassVar[bool] = False
+
+    def __call__(self, sample: Sample) -> Item:
+        """Return the padded scene.
+
+        Raises:
+            DataError: the image does not fit.
+        """
+        labels = {task: mark_ignored(task, label) for task, label in sample.labels.items()}
+        size = sample.image.shape[0], sample.image.shape[1]
+        return pad_item(Item(sample.id, normalise(sample.image), labels, size), self.input_size)
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resizes images to the input size with cubic interpolation; labels keep their size (ASTMT, MTI-Net).
+
+    Predictions are to be resized to the labels before they are scored.
+
+    Attributes:
+        input_size: (height, width).
+    """
+
+    input_size: tuple[int, int]
+    keeps_label_size: ClassVar[bool] = True
+
+    def __call__(self, sample: Sample) -> Item:
+        """Return the resized scene."""
+        labels = {task: mark_ignored(task, label) for task, label in sample.labels.items()}
+        size = sample.image.shape[0], sample.image.shape[1]
+        image = resize(sample.image.astype(np.float32), self.input_size, "bicubic")
+        return Item(sample.id, normalise(image), labels, size)
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """Resizes the shorter side to the input's and crops the centre: 416x416 in Ashouri et al. (ICCV 2023) on NYUD-v2.
+
+    The sides of the image are neither seen nor scored, so figures are not comparable with those of the other
+    geometries.
+
+    Attributes:
+        input_size: (height, width), both equal.
+    """
+
+    input_size: tuple[int, int]
+    keeps_label_size: ClassVar[bool] = False
+
+    def __call__(self, sample: Sample) -> Item:
+        """Return the cropped scene."""
+        height, width = sample.image.shape[:2]
+        side = min(self.input_size)
+        scale = side / min(height, width)
+        scaled = round(height * scale), round(width * scale)
+        window = Window((height, width), scaled, ((scaled[0] - side) // 2, (scaled[1] - side) // 2), (side, side))
+        labels = {task: mark_ignored(task, window.nearest(label)) for task, label in sample.labels.items()}
+        return Item(sample.id, normalise(window.bilinear(sample.image)), labels, (height, width))
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of a resized image.
+
+    Attributes:
+        size: (height, width) of the image.
+        scaled: (height, width) it is resized to.
+        start: (top, left) of the window in the resized image.
+        extent: (height, width) of the window.
+        mirrored: Whether the window is flipped from left to right.
+    """
+
+    size: tuple[int, int]
+    scaled: tuple[int, int]
+    start: tuple[int, int]
+    extent: tuple[int, int]
+    mirrored: bool = False
+
+    def nearest(self, label: NDArray[Any]) -> NDArray[Any]:
+        """Return the window of a label [H, W, ...], resized by taking the nearest value to the upper left."""
+        rows, columns = (self._source(axis) for axis in (0, 1))
+        return label[rows][:, columns[::-1] if self.mirrored else columns]
+
+    def bilinear(self, image: Bytes) -> Bytes:
+        """Return the window of an image [H, W, 3], resized with bilinear interpolation."""
+        if self.scaled != self.size:
+            image = resize(image, self.scaled, "bilinear")
+        (top, left), (height, width) = self.start, self.extent
+        window = image[top : top + height, left : left + width]
+        return window[:, ::-1] if self.mirrored else window
+
+    def _source(self, axis: int) -> NDArray[np.intp]:
+        wanted = np.arange(self.start[axis], self.start[axis] + self.extent[axis])
+        return wanted * self.size[axis] // self.scaled[axis]
+
+
+def resize(image: NDArray[Any], size: tuple[int, int], mode: Literal["bilinear", "bicubic"]) -> NDArray[Any]:
+    """Return an image [H, W, 3] resized without antialiasing, pixel centres at half integers.
+
+    This is the sampling of the interpolation that published pipelines use (cubic with a = -0.75).
+    """
+    writable = image if image.flags.writeable else image.copy()
+    planes = torch.from_numpy(writable).permute(2, 0, 1)[None]
+    resized: NDArray[Any] = F.interpolate(planes, size, mode=mode, align_corners=False)[0].permute(1, 2, 0).numpy()
+    return resized

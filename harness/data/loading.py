@@ -1,0 +1,158 @@
+"""Batches in a fixed order: each one follows from its number alone, whatever the number of workers."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from harness.data.augment import TrainTransform
+from harness.data.cache import Scenes
+from harness.data.sample import Batch
+from harness.data.transforms import EvalTransform, Item
+from harness.errors import HarnessError
+
+_ORDER, _AUGMENTATION = 0, 1
+"""Keep the random streams of orders and of augmentations apart."""
+
+
+def eval_batches(scenes: Scenes, transform: EvalTransform, batch_size: int, workers: int = 0) -> Iterator[Batch]:
+    """Iterate over all scenes once, in order.
+
+    Where labels keep their size, a batch holds consecutive scenes of one size only. The last batch of a run is
+    as small as it falls out; nothing is repeated to fill it.
+
+    Args:
+        scenes: The split.
+        transform: Prepares each scene.
+        batch_size: Largest batch.
+        workers: Processes that load ahead; 0 loads in this one.
+
+    Raises:
+        DataError: a scene cannot be read or does not fit the input.
+    """
+    groups = _groups(scenes.sizes if transform.keeps_label_size else [None] * len(scenes), batch_size)
+    return _load(_EvalBatches(scenes, transform, groups), range(len(groups)), workers)
+
+
+def train_batches(
+    scenes: Scenes,
+    transform: TrainTransform,
+    batch_size: int,
+    seed: int,
+    start: int,
+    stop: int,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """Iterate over the batches of iterations ``start`` to ``stop - 1``.
+
+    Scenes come in a new random order in each epoch, and batches run on across epochs. A batch follows from
+    (seed, iteration), so a resumed run sees what it would have seen.
+
+    Args:
+        scenes: The split.
+        transform: Prepares each scene; its draws follow from (seed, epoch, position).
+        batch_size: Scenes of every batch.
+        seed: Not negative.
+        start: First iteration.
+        stop: One past the last iteration.
+        workers: Processes that load ahead; 0 loads in this one.
+
+    Raises:
+        DataError: a scene cannot be read.
+    """
+    return _load(_TrainBatches(scenes, transform, batch_size, seed), range(start, stop), workers)
+
+
+class _Batches(Protocol):
+    def __getitem__(self, index: int) -> Batch: ...
+
+
+class _EvalBatches:
+    def __init__(self, scenes: Scenes, transform: EvalTransform, groups: list[range]) -> None:
+        self.scenes, self.transform, self.groups = scenes, transform, groups
+
+    def __getitem__(self, index: int) -> Batch:
+        return collate([self.transform(self.scenes[scene]) for scene in self.groups[index]])
+
+
+class _TrainBatches:
+    def __init__(self, scenes: Scenes, transform: TrainTransform, batch_size: int, seed: int) -> None:
+        self.scenes, self.transform = scenes, transform
+        self.batch_size, self.seed = batch_size, seed
+
+    def __getitem__(self, index: int) -> Batch:
+        first = index * self.batch_size
+        return collate([self._item(drawn) for drawn in range(first, first + self.batch_size)])
+
+    def _item(self, drawn: int) -> Item:
+        epoch, position = divmod(drawn, len(self.scenes))
+        scene = _order(self.seed, epoch, len(self.scenes))[position]
+        rng = np.random.default_rng((_AUGMENTATION, self.seed, epoch, position))
+        return self.transform(self.scenes[int(scene)], rng)
+
+
+@lru_cache(maxsize=2)  # a batch may span two epochs
+def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return np.random.default_rng((_ORDER, seed, epoch)).permutation(count)
+
+
+def _groups(sizes: Sequence[object], batch_size: int) -> list[range]:
+    """Cut the scenes into runs of at most ``batch_size`` consecutive ones of equal size."""
+    groups: list[range] = []
+    for index, size in enumerate(sizes):
+        last = groups[-1] if groups else range(0)
+        if last and len(last) < batch_size and sizes[last.start] == size:
+            groups[-1] = range(last.start, index + 1)
+        else:
+            groups.append(range(index, index + 1))
+    return groups
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Stack prepared scenes of one size into a batch."""
+    return Batch(
+        ids=[item.id for item in items],
+        images=torch.from_numpy(np.stack([item.image for item in items])),
+        labels={task: torch.from_numpy(np.stack([item.labels[task] for item in items])) for task in items[0].labels},
+        sizes=[item.size for item in items],
+        offsets=[item.offset for item in items],
+    )
+
+
+def _load(batches: _Batches, indices: range, workers: int) -> Iterator[Batch]:
+    if workers == 0:
+        yield from map(batches.__getitem__, indices)
+        return
+    loader = DataLoader(
+        _Guarded(batches),
+        batch_size=None,
+        sampler=indices,
+        num_workers=workers,
+        collate_fn=_unchanged,
+        generator=torch.Generator(),  # its own, so that the number of workers leaves the global one alone
+    )
+    for loaded in loader:
+        if isinstance(loaded, HarnessError):
+            raise loaded
+        yield loaded
+
+
+class _Guarded(Dataset[Any]):
+    """Returns errors for the user instead of raising them: the loader would bury them in a traceback's text."""
+
+    def __init__(self, batches: _Batches) -> None:
+        self.batches = batches
+
+    def __getitem__(self, index: int) -> Batch | HarnessError:
+        try:
+            return self.batches[index]
+        except HarnessError as error:
+            return error
+
+
+def _unchanged(loaded: Any) -> Any:
+    return loaded

@@ -1,0 +1,43 @@
+"""Mapping a function over many scenes, in this process or in two."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+_PROCESSES = 2
+_WORTH_PROCESSES = 128
+"""Fewer items than this are done sooner than a process pool pays for itself."""
+
+
+@contextmanager
+def mapped(function: Callable[[str], _T], items: Sequence[str]) -> Iterator[Iterator[_T]]:
+    """Yield an iterator of ``function`` over ``items``, in order; long ones are shared by two processes.
+
+    Args:
+        function: Picklable where processes are spawned.
+        items: What to map over.
+    """
+    processes = min(_PROCESSES, os.cpu_count() or 1)
+    if processes == 1 or len(items) < _WORTH_PROCESSES:
+        yield map(function, items)
+        return
+    with multiprocessing.get_context().Pool(processes, _start, (function,)) as pool:
+        yield pool.imap(_work, items, chunksize=4)
+
+
+_function: Callable[[str], Any]
+
+
+def _start(function: Callable[[str], Any]) -> None:
+    global _function  # sent once per process, not once per item
+    _function = function
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too and ends the pool
+
+
+def _work(item: str) -> Any:
+    return _function(item)

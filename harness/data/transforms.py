@@ -1,0 +1,84 @@
+"""From a scene on disk to what a model and a meter receive: normalised images and labels with 255 where ignored."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.sample import Array, Sample
+from harness.tasks.base import IGNORE
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+MEAN: Floats = np.array([0.485, 0.456, 0.406], np.float32)
+STD: Floats = np.array([0.229, 0.224, 0.225], np.float32)
+"""Mean and deviation of ImageNet's RGB in [0, 1], which every public encoder expects."""
+
+
+@dataclass
+class Item:
+    """One scene ready to be stacked into a `harness.data.sample.Batch`.
+
+    Attributes:
+        id: Image id.
+        image: Normalised RGB, [3, H, W].
+        labels: Task name to [1, h, w] (normals [3, h, w]); 255 is ignored in every task.
+        size: (height, width) of the image on disk.
+        offset: (top, left) of the image inside the padded input.
+    """
+
+    id: str
+    image: Floats
+    labels: dict[str, Floats]
+    size: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+
+
+class EvalTransform(Protocol):
+    """Prepares scenes for evaluation; deterministic."""
+
+    @property
+    def keeps_label_size(self) -> bool:
+        """Whether labels stay as large as the image on disk, so that only equal sizes can share a batch."""
+
+    def __call__(self, sample: Sample) -> Item:
+        """Return the prepared scene."""
+
+
+def normalise(image: NDArray[Any]) -> Floats:
+    """Return an image of values in [0, 255], [H, W, 3], as normalised planes [3, H, W]."""
+    return normalise_(np.array(np.moveaxis(image, 2, 0), np.float32, order="C"))
+
+
+def normalise_(planes: Floats) -> Floats:
+    """Normalise planes [3, H, W] of values in [0, 255] in place and return them."""
+    planes /= 255
+    planes -= MEAN[:, None, None]
+    planes /= STD[:, None, None]
+    return planes
+
+
+def mark_ignored(task: str, label: Array) -> Floats:
+    """Return a label as planes with 255 wherever it is invalid.
+
+    Zero normals and zero depth are invalid. A map of human parts without any part is ignored as a whole, so
+    that images without people do not count (ASTMT, Maninis et al., CVPR 2019).
+
+    Args:
+        task: Task name.
+        label: As `harness.data.sample.Sample` describes it, [H, W] or [H, W, 3]. Left unchanged.
+
+    Returns:
+        A new array, [1, H, W] or [3, H, W].
+    """
+    planes = label[None] if label.ndim == 2 else np.moveaxis(label, 2, 0)
+    marked = np.array(planes, dtype=np.float32, order="C")
+    if task == "normals":
+        marked[:, ~label.any(axis=2)] = IGNORE
+    elif task == "depth":
+        marked[marked == 0] = IGNORE
+    elif task == "parts" and not ((label != 0) & (label != IGNORE)).any():
+        marked[:] = IGNORE
+    return marked
