@@ -1,0 +1,53 @@
+"""Rendered rooms in the layout of NYUD-v2; nothing is downloaded."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from harness.data.card import load_card
+from harness.data.dataset import SyntheticDataset
+from harness.datasets.nyud import NYUD
+from harness.datasets.synth.default import SEED, TRAIN, VAL, default_root, given_root
+from harness.datasets.synth.nyud_tree import SIZE, write_nyud
+from harness.problem import TaskSpec
+
+
+class NYUDSynth(NYUD, SyntheticDataset):
+    """Rooms with furniture in NYUD-v2's layout, classes and tasks."""
+
+    name = "nyud-synth"
+    tasks: ClassVar[tuple[TaskSpec, ...]] = load_card("nyud-synth").task_specs()
+
+    def root(self, data_root: Path | None) -> Path:
+        """Return the folder given, or the default set, rendered on first use.
+
+        Raises:
+            DataError: the folder given is not in the layout.
+        """
+        if data_root is not None:
+            return given_root(self.card, data_root)
+        return default_root(
+            self.name,
+            lambda folder, progress: self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=progress),
+        )
+
+    def write(
+        self,
+        root: Path,
+        *,
+        seed: int,
+        train: int,
+        val: int,
+        size: tuple[int, int] | None = None,
+        clips: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Render rooms and write them to ``root``; see `SyntheticDataset.write`.
+
+        Clips go to ``video/`` in the layout of `harness.datasets.synth.clips`.
+
+        Raises:
+            UsageError: ``root`` is not empty.
+        """
+        names = self.card.tasks["semseg"]
+        write_nyud(root, names, seed=seed, train=train, val=val, size=size or SIZE, clips=clips, progress=progress)

@@ -1,0 +1,58 @@
+"""Rendered snapshots in the layout of PASCAL-Context; nothing is downloaded."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from harness.datasets.pascal_context import PascalContext
+from harness.datasets.synth.default import SEED, TRAIN, VAL, default_root, given_root
+from harness.datasets.synth.pascal_tree import LONGEST, write_pascal
+
+from harness.data.card import load_card
+from harness.data.dataset import SyntheticDataset
+from harness.errors import UsageError
+from harness.problem import TaskSpec
+
+
+class PascalSynth(PascalContext, SyntheticDataset):
+    """People and things in PASCAL-Context's layout, classes and tasks."""
+
+    name = "pascal-synth"
+    tasks: ClassVar[tuple[TaskSpec, ...]] = load_card("pascal-synth").task_specs()
+
+    def root(self, data_root: Path | None) -> Path:
+        """Return the folder given, or the default set, rendered on first use.
+
+        Raises:
+            DataError: the folder given is not in the layout.
+        """
+        if data_root is not None:
+            return given_root(self.card, data_root)
+        return default_root(
+            self.name,
+            lambda folder, progress: self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=progress),
+        )
+
+    def write(
+        self,
+        root: Path,
+        *,
+        seed: int,
+        train: int,
+        val: int,
+        size: tuple[int, int] | None = None,
+        clips: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Render snapshots and write them to ``root``; see `SyntheticDataset.write`.
+
+        The pictures vary in shape; none has a side longer than the longer one of ``size``.
+
+        Raises:
+            UsageError: clips were asked for, a side exceeds 512, or ``root`` is not empty.
+        """
+        if clips:
+            raise UsageError("pascal-synth has no video; ask nyud-synth for clips")
+        longest = max(size) if size else LONGEST
+        names = self.card.tasks["semseg"]
+        write_pascal(root, names, seed=seed, train=train, val=val, longest=longest, progress=progress)

@@ -1,0 +1,83 @@
+"""Video clips: one room, a camera on a smooth path, one labelled key frame with three neighbours on each side.
+
+Layout: ``{train,test}/<task>/<clip>.png`` with ``rgb`` and ``semseg`` (0 to 40, 0 unlabelled) of the key frame,
+which counts as frame 20, and the neighbours ``rgb_17``, ``rgb_18``, ``rgb_19``, ``rgb_21``, ``rgb_22``, ``rgb_23``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from harness.datasets.synth.files import write_png
+from harness.datasets.synth.labels import class_map
+from harness.datasets.synth.render import Camera, Frame, Scene, render
+from harness.datasets.synth.room import room_scene
+
+KEY_FRAME = 20
+OFFSETS = (-3, -2, -1, 0, 1, 2, 3)
+CALM = 8
+"""Pixels that change by less than this many grey levels between two frames count as unchanged."""
+CALM_SHARE = (0.90, 0.97)
+"""Share of unchanged pixels that every clip aims for."""
+
+
+def write_clip(
+    root: Path, index: int, numbers: Mapping[str, int], size: tuple[int, int], rng: np.random.Generator
+) -> None:
+    """Write one clip; every fourth one belongs to the test split.
+
+    Args:
+        root: Folder of the videos.
+        index: Number of the clip.
+        numbers: Class name to stored label.
+        size: (height, width).
+        rng: Draws everything.
+    """
+    scene, frames = film(index, size, rng)
+    folder = root / ("test" if index % 4 == 3 else "train")
+    name = f"{index + 1:04d}.png"
+    for offset, frame in zip(OFFSETS, frames, strict=True):
+        task = "rgb" if offset == 0 else f"rgb_{KEY_FRAME + offset}"
+        write_png(folder / task / name, frame.image)
+    key = frames[OFFSETS.index(0)]
+    labels = class_map(key, scene.shapes, numbers, sky=0)
+    write_png(folder / "semseg" / name, labels.astype(np.uint8))
+
+
+def film(index: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[Scene, list[Frame]]:
+    """Return a room and seven frames of it, the key frame in the middle.
+
+    The camera slows down until at least `CALM_SHARE`[0] of the pixels stay as they are from frame to frame.
+    """
+    scene = replace(room_scene(index, rng), noise=1.2)
+    step = rng.normal(0, 1, 3) * np.array([0.02, 0.012, 0.005])
+    turn = float(rng.choice([-1, 1]) * rng.uniform(0.3, 1.0))
+    noise_seed = int(rng.integers(1 << 31))
+    for pace in 0.75 ** np.arange(12):
+        frames = [
+            render(
+                _moved(scene, offset * pace * step, offset * pace * turn), size, np.random.default_rng([noise_seed, k])
+            )
+            for k, offset in enumerate(OFFSETS)
+        ]
+        if min(calm_shares(frames)) >= CALM_SHARE[0]:
+            break
+    return scene, frames
+
+
+def calm_shares(frames: list[Frame]) -> list[float]:
+    """Return the share of unchanged pixels between each two frames in a row."""
+    images = [frame.image.astype(np.int16) for frame in frames]
+    return [float((np.abs(a - b).max(2) < CALM).mean()) for a, b in zip(images, images[1:], strict=False)]
+
+
+def _moved(scene: Scene, shift: np.ndarray, degrees: float) -> Scene:
+    """Return the scene seen from a camera moved by metres and turned about the vertical."""
+    angle = np.deg2rad(degrees)
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
+    camera = scene.camera
+    position = (camera.position + camera.rotation.T @ shift).astype(np.float32)
+    return replace(scene, camera=Camera(position, camera.rotation @ turn.T, camera.focal))
