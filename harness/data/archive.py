@@ -93,9 +93,7 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
             path = _inside(member.filename, archive)
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise DataError(
-                    f"{archive}: {member.filename!r} is a link or a device; it is not unpacked"
-                )
+                raise DataError(f"{archive}: {member.filename!r} is a link or a device; it is not unpacked")
             if member.flag_bits & 1:
                 raise DataError(f"{archive}: the archive is encrypted")
             yield path, None if member.is_dir() else held.open(member)

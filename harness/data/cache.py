@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -20,9 +21,6 @@ from harness.data.progress import progress_bar
 from harness.data.row import row
 from harness.data.sample import Sample
 from harness.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    import datasets
 
 DECODER_VERSION = 1
 """To be raised whenever a reader or the codec decodes the same files into other labels."""
@@ -51,7 +49,7 @@ class Scenes(Sequence[Sample]):
         self.path = path
         self.reader = reader
         self.tasks = tuple(tasks)
-        self._table: datasets.Dataset | None = None
+        self._table: Any = None
         columns = self._open().select_columns(["id", "height", "width", "digest"]).with_format("numpy")[:]
         self.ids: tuple[str, ...] = tuple(map(str, columns["id"]))
         self.sizes = tuple((int(h), int(w)) for h, w in zip(columns["height"], columns["width"], strict=True))
@@ -82,7 +80,7 @@ class Scenes(Sequence[Sample]):
         image = np.frombuffer(stored.as_buffer(), np.uint8).reshape(*self.sizes[index], 3)
         return Sample(image_id, image, labels)
 
-    def _open(self) -> "datasets.Dataset":
+    def _open(self) -> Any:
         if self._table is None:
             self._table = _hugging_face().Dataset.from_file(str(self.path)).with_format("arrow")
         return self._table
@@ -149,8 +147,6 @@ def _source_lines(reader: Reader, ids: Sequence[str]) -> Iterator[str]:
 def _build(path: Path, reader: Reader, tasks: Sequence[str], ids: Sequence[str], title: str) -> None:
     """Write the Arrow file under a temporary name and rename it; the caller holds the lock."""
     hf = _hugging_face()
-    from datasets.arrow_writer import ArrowWriter
-
     kinds = {"id": "string", "height": "int32", "width": "int32", "digest": "string", "image": "binary"}
     kinds |= {column: kind for task in tasks for column, kind in ((task, "binary"), (f"{task}.form", "string"))}
     features = hf.Features({column: hf.Value(kind) for column, kind in kinds.items()})
@@ -159,7 +155,9 @@ def _build(path: Path, reader: Reader, tasks: Sequence[str], ids: Sequence[str],
         with (
             mapped(partial(row, reader, tuple(tasks)), ids) as decoded,
             progress_bar(title, len(ids)) as report,
-            ArrowWriter(features=features, path=str(temporary), writer_batch_size=_ROWS_PER_BATCH) as writer,
+            hf.arrow_writer.ArrowWriter(
+                features=features, path=str(temporary), writer_batch_size=_ROWS_PER_BATCH
+            ) as writer,
         ):
             for done, values in enumerate(decoded, start=1):
                 writer.write(values)
@@ -176,7 +174,6 @@ def _hugging_face() -> Any:
     """Return Hugging Face `datasets`: imported late, for it takes seconds, and kept silent and off the network."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
-    import datasets
-
-    datasets.disable_progress_bars()
-    return datasets
+    hf = import_module("datasets")
+    hf.disable_progress_bars()
+    return hf

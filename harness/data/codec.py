@@ -43,4 +43,5 @@ def _compact_normals(normals: NDArray[np.float32]) -> bytes | None:
     valid = normals.any(axis=2)
     if not np.array_equal(decode_normals(rgb)[valid], normals[valid]):
         return None
-    return rgb.tobytes() if valid.all() else rgb.tobytes() + valid.tobytes()
+    data: bytes = rgb.tobytes()
+    return data if valid.all() else data + valid.tobytes()

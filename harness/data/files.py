@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.io
@@ -87,7 +87,7 @@ def read_mat(path: Path, variable: str) -> Array:
     with _reading(path, ".mat"):
         data = path.read_bytes()  # so that an error below is the content's, not the file system's
     try:
-        content: dict[str, Any] = scipy.io.loadmat(io.BytesIO(data), variable_names=[variable])
+        content: dict[str, Any] = scipy.io.loadmat(cast(Any, io.BytesIO(data)), variable_names=[variable])
     except Exception as error:  # SciPy's parser lets almost any exception out on damaged input
         raise DataError(f"{path}: broken .mat file ({error}); restore it from the archive") from error
     if variable not in content:

@@ -1,5 +1,6 @@
 """How an image of any size becomes an input of one size: padding, resizing or cropping."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -18,7 +19,12 @@ Geometry = Literal["pad", "resize", "crop"]
 
 def eval_transform(geometry: Geometry, input_size: tuple[int, int]) -> EvalTransform:
     """Return the evaluation transform called ``geometry`` for inputs of ``input_size`` (height, width)."""
-    return {"pad": Pad, "resize": Resize, "crop": CenterCrop}[geometry](input_size)
+    transforms: dict[Geometry, Callable[[tuple[int, int]], EvalTransform]] = {
+        "pad": Pad,
+        "resize": Resize,
+        "crop": CenterCrop,
+    }
+    return transforms[geometry](input_size)
 
 
 def centred_offset(size: tuple[int, int], input_size: tuple[int, int]) -> tuple[int, int]:
