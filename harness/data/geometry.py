@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from harness.data.sample import Sample
-from harness.data.transforms import Bytes, EvalTransform, Floats, Item, mark_ignored, normalise
+from harness.data.transforms import EvalTransform, Floats, Item, mark_ignored, normalise
 from harness.errors import DataError
 from harness.tasks.base import IGNORE
 
@@ -124,7 +124,8 @@ class CenterCrop:
         scaled = round(height * scale), round(width * scale)
         window = Window((height, width), scaled, ((scaled[0] - side) // 2, (scaled[1] - side) // 2), (side, side))
         labels = {task: mark_ignored(task, window.nearest(label)) for task, label in sample.labels.items()}
-        return Item(sample.id, normalise(window.bilinear(sample.image)), labels, (height, width))
+        image = np.rint(window.bilinear(sample.image.astype(np.float32)))
+        return Item(sample.id, normalise(image), labels, (height, width))
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Window:
         rows, columns = (self._source(axis) for axis in (0, 1))
         return label[rows][:, columns[::-1] if self.mirrored else columns]
 
-    def bilinear(self, image: Bytes) -> Bytes:
+    def bilinear(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return the window of an image [H, W, 3], resized with bilinear interpolation."""
         if self.scaled != self.size:
             image = resize(image, self.scaled, "bilinear")

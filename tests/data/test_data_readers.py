@@ -107,7 +107,7 @@ def test_a_mixture_of_builds_is_refused(nyud_root):
 
 def test_images_of_two_sizes_are_refused(nyud_root):
     Image.new("RGB", (64, 48)).save(nyud_root / "images" / "0009.png")
-    with pytest.raises(DataError, match="0009.png: is 48x64"):
+    with pytest.raises(DataError, match=r"0009\.png: is 48x64"):
         NYUDReader(nyud_root, "val").image("0009")
 
 
@@ -250,7 +250,7 @@ def test_pickled_arrays_are_never_loaded(nyud_root):
             return exec, ("raise SystemExit('unpickled')",)
 
     np.save(nyud_root / "depth/0002.npy", np.array([Bomb()], object), allow_pickle=True)
-    with pytest.raises(DataError, match="broken .npy"):
+    with pytest.raises(DataError, match=r"broken \.npy"):
         NYUDReader(nyud_root, "val").label("0002", "depth")
 
 
