@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.metric import Metric
-from harness.tasks.base import IGNORE, Meter, wide_float
+from harness.tasks.base import IGNORE, Meter, wide_sum
 
 Formula = Literal["atan2", "acos-uint8", "acos-raw"]
 
@@ -18,31 +18,46 @@ LIMITS = (11.25, 22.5, 30.0)
 
 def unit(vectors: Tensor) -> Tensor:
     """Return ``vectors`` [B, 3, H, W] at length 1; zero stays zero, with zero gradient."""
-    # Twelve times faster on a CPU than a norm over the strided dimension.
+    # On a CPU, many times faster than a norm over the strided dimension.
     return vectors * (vectors * vectors).sum(1, keepdim=True).clamp(min=1e-24).rsqrt()
 
 
 def angle(prediction: Tensor, target: Tensor, formula: Formula) -> Tensor:
     """Return the angle between two maps of vectors in degrees, [B, H, W].
 
-    ``atan2``: 2 atan2(|p - g|, |p + g|) of the unit vectors, accurate at all angles (Kahan, 2006); a zero
-    prediction is at 90 degrees. The ``acos`` formulas are those of ASTMT and MTI-Net; see `Protocol`.
+    ``atan2``: accurate at all angles; a zero prediction is at 90 degrees. The ``acos`` formulas are those of
+    ASTMT and MTI-Net; see `Protocol`.
 
     Args:
         prediction: [B, 3, H, W], of any length.
         target: [B, 3, H, W], of any length; of unit length for ``acos-raw``.
         formula: One of the three above.
     """
-    p = unit(prediction)
     if formula == "atan2":
-        g = unit(target)
-        apart, along = p - g, p + g
-        ratio = torch.atan2((apart * apart).sum(1).sqrt_(), (along * along).sum(1).sqrt_())
-        return ratio.mul_(2 * 180 / math.pi)
+        return _atan2_angle(prediction, target)
+    p = unit(prediction)
     if formula == "acos-uint8":
         p = unit(((p + 1) * 255 / 2).floor() * 2 / 255 - 1)
         target = unit(target)
     return (p * target).sum(1).clamp(-1, 1).acos_().mul_(180 / math.pi)
+
+
+def _atan2_angle(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return atan2(|p x g|, p . g) in degrees.
+
+    The field writes the same angle as 2 atan2(|p - g|, |p + g|) of unit vectors (Kahan, 2006). This form
+    needs no unit vectors and is several times faster; its buffers are used again on purpose.
+    """
+    (px, py, pz), (gx, gy, gz) = prediction.unbind(1), target.unbind(1)
+    along = torch.mul(px, gx).addcmul_(py, gy).addcmul_(pz, gz)
+    part = torch.mul(py, gz).addcmul_(pz, gy, value=-1)
+    across = torch.square(part)
+    for a, b, c, d in ((pz, gx, px, gz), (px, gy, py, gx)):
+        torch.mul(a, b, out=part).addcmul_(c, d, value=-1)
+        across.addcmul_(part, part)
+    # A zero vector has no direction; with the floor it lies across every other.
+    across.sqrt_().clamp_(min=1e-30)
+    return torch.atan2(across, along, out=part).mul_(180 / math.pi)
 
 
 class AngleMeter(Meter):
@@ -61,12 +76,11 @@ class AngleMeter(Meter):
     @torch.no_grad()
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch: vectors and labels, [B, 3, H, W]; a label with a 255 in any channel is invalid."""
-        valid = (target[:, 0] != IGNORE) & (target[:, 1] != IGNORE) & (target[:, 2] != IGNORE)
+        valid = target.amax(1) != IGNORE
         degrees = angle(prediction, target, self.formula)
         if self.formula != "atan2":
             self.keep(degrees=degrees[valid])
-        total = torch.where(valid, degrees, 0.0).sum(dtype=wide_float(degrees.device))
-        self.add(degrees=total, pixels=valid.count_nonzero())
+        self.add(degrees=wide_sum(torch.where(valid, degrees, 0.0)).sum(), pixels=valid.count_nonzero())
 
     def compute(self) -> dict[str, Metric]:
         """Return ``merr`` and, by acos, ``median``, ``rmse`` and the shares under `LIMITS`."""

@@ -72,6 +72,15 @@ def wide_float(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def wide_sum(values: Tensor) -> Tensor:
+    """Return the sum of each image [B] of float32 ``values`` [B, ..., W] in the widest float.
+
+    Rows are summed in float32, pairwise, and added in float64: a float64 copy of the map would take longer
+    than all the arithmetic before it.
+    """
+    return values.sum(-1).flatten(1).sum(1, dtype=wide_float(values.device))
+
+
 def _device(meter: Meter, default: Tensor) -> torch.device:
     held = next(iter(meter.sums.values()), default)
     return held.device

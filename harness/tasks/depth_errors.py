@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.metric import Metric, Unit
-from harness.tasks.base import IGNORE, Meter, wide_float
+from harness.tasks.base import IGNORE, Meter, wide_sum
 
 Pool = Literal["pixel", "image"]
 Mask = Literal["finite", "not-255", "nonzero", "none"]
@@ -41,18 +41,12 @@ class DepthMeter(Meter):
         valid, label = self._valid(target)
         # Where nothing is scored, both sides are 1 m: every error there is zero.
         label = torch.where(valid, label, 1.0)
-        depth = torch.where(valid, prediction.clamp(min=FLOOR), 1.0)
+        depth = torch.where(valid, prediction, 1.0).clamp_(min=FLOOR)
         error = depth - label
-        squared = error * error
-        log_error = depth.log_().sub_(label.log())
-        errors = torch.stack(
-            [
-                _per_image(squared),
-                _per_image(log_error.square_()),
-                _per_image(error.abs_().div_(label)),
-                _per_image(squared.div_(label)),
-            ]
-        )
+        log_squared = wide_sum((depth / label).log_().square_())
+        squared = wide_sum(torch.square(error, out=depth))
+        relative = wide_sum(depth.div_(label))
+        errors = torch.stack([squared, log_squared, wide_sum(error.abs_().div_(label)), relative])
         pixels = valid.flatten(1).sum(1)
         self.add(pixels=pixels.sum())
         if self.pool == "pixel":
@@ -109,7 +103,3 @@ class DepthMeter(Meter):
             relative.mean(),
         ]
         return [float(value) for value in values], len(squared)
-
-
-def _per_image(errors: Tensor) -> Tensor:
-    return errors.flatten(1).sum(1, dtype=wide_float(errors.device))
