@@ -31,26 +31,21 @@ class RunConfig(BaseModel):
         default=None, description="Start of the encoders; null: random for quick, pretrained for full."
     )
     budget: Budget = "quick"
-    iterations: int | None = Field(
-        default=None, ge=1, description="Steps of every stage, instead of the budget's."
-    )
+    iterations: int | None = Field(default=None, ge=1, description="Steps of every stage, instead of the budget's.")
     checkpoint: Path | None = Field(default=None, description="Artifact to load instead of training.")
     data_root: Path | None = None
     device: str | None = Field(default=None, description="Null: a GPU when there is one.")
     precision: Precision = "fp32"
-    input_size: tuple[int, int] | None = Field(
-        default=None, description="Height and width; null: the data set's."
-    )
+    input_size: tuple[int, int] | None = Field(default=None, description="Height and width; null: the data set's.")
     batch_size: int = Field(default=8, ge=1, description="Images per step of the evaluation.")
     workers: int = Field(default=0, ge=0, description="Loader processes; 0 loads in the main process.")
     limit: int | None = Field(default=None, ge=1, description="Use only the first images of each split.")
     protocol: str = "invpt"
-    protocol_set: dict[str, Any] = Field(
-        default={}, description="Single options over the protocol's profile."
-    )
+    protocol_set: dict[str, Any] = Field(default={}, description="Single options over the protocol's profile.")
     set: dict[str, Any] = Field(default={}, description="The methods' options.")
     plugin: list[str] = []
     output: Path = Path("results/measured")
+    save_every: float = Field(default=30.0, ge=0, description="Seconds between training checkpoints.")
     overwrite: Overwrite = "only-missing"
     quiet: bool = False
 
@@ -86,9 +81,7 @@ class RunConfig(BaseModel):
     @property
     def protocol_name(self) -> str:
         """The protocol as tables name it: its profile and the options that differ from it."""
-        return "+".join(
-            [self.protocol, *(f"{key}={value}" for key, value in sorted(self.protocol_set.items()))]
-        )
+        return "+".join([self.protocol, *(f"{key}={value}" for key, value in sorted(self.protocol_set.items()))])
 
     @property
     def backbone_name(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.records import Gain, Record, conditions, find_records, write_record
+from harness.records import Gain, Record, conditions, find_records, headlines, write_record
 from harness.tasks.delta_m import delta_m
 
 
@@ -28,13 +28,13 @@ def fill_gains(records: Sequence[Record], output: Path) -> None:
 def _gain(record: Record, others: Sequence[Record]) -> Gain:
     reference = next((other for other in others if _is_reference(other, record)), None)
     if reference is None:
-        return Gain(
-            value=None,
-            reference=None,
-            reason=f"no single-task record of {record.method.backbone}, budget {record.budget}, seed {record.seed} "
-            f"on this data; run -m single-task too",
+        missing = (
+            f"no single-task record of {record.method.backbone}, budget {record.budget}, seed {record.seed} on this "
+            f"data; run -m single-task too"
         )
-    raise NotImplementedError(delta_m)
+        return Gain(value=None, reference=None, reason=missing)
+    gain = delta_m(headlines(record), headlines(reference))
+    return Gain(value=gain.value, reference=reference.run_id, reason=gain.reason)
 
 
 def _is_reference(other: Record, record: Record) -> bool:

@@ -21,6 +21,7 @@ from harness.evaluation import evaluate
 from harness.method import Method, MultiTaskModel, Stage
 from harness.metric import Metric
 from harness.opened import OpenedData
+from harness.pictures import write_contact_sheet
 from harness.probes.environment import environment, software, system_id
 from harness.probes.size import count_parameters, measure_storage
 from harness.progress import Progress
@@ -35,6 +36,7 @@ from harness.records import (
     write_record,
 )
 from harness.tasks import build_task
+from harness.tasks.base import Task
 from harness.training.loop import TrainingSetup, seed_everything, train
 
 ARTIFACT = "artifact"
@@ -145,6 +147,9 @@ def _proceed(job: Job, record: Record, progress: Progress) -> None:
     write_record(record, job.folder)
     with _phase(record, "evaluate"):
         record.metrics = _evaluate(job, model, progress)
+    write_contact_sheet(
+        job.folder / "predictions.png", model, job.data.val, job.data.transform, _tasks(job), job.device
+    )
     record.status = "complete"
     write_record(record, job.folder)
     (job.folder / CHECKPOINT).unlink(missing_ok=True)
@@ -161,13 +166,14 @@ def _train(job: Job, record: Record, progress: Progress) -> None:
 
     setup = TrainingSetup(
         scenes=data.train,
-        tasks={spec.name: build_task(spec) for spec in data.problem},
+        tasks=_tasks(job),
         transform=transform,
         device=job.device,
         precision=config.precision,
         seed=job.seed,
         workers=config.workers,
         checkpoint=job.folder / CHECKPOINT,
+        save_every=config.save_every,
         progress=progress,
     )
     logs = train(model, _stages(job), setup)
@@ -177,6 +183,10 @@ def _train(job: Job, record: Record, progress: Progress) -> None:
     unfinished.mkdir()
     job.method.save(model.cpu(), unfinished)
     unfinished.replace(job.folder / ARTIFACT)
+
+
+def _tasks(job: Job) -> dict[str, Task]:
+    return {spec.name: build_task(spec) for spec in job.data.problem}
 
 
 def _stages(job: Job) -> list[Stage]:
@@ -189,10 +199,7 @@ def _stages(job: Job) -> list[Stage]:
 def _evaluate(job: Job, model: MultiTaskModel, progress: Progress) -> dict[str, dict[str, Metric]]:
     data, config = job.data, job.config
     batches = eval_batches(data.val, data.transform, config.batch_size, config.workers)
-    tasks = {spec.name: build_task(spec) for spec in data.problem}
-    return evaluate(
-        model, batches, len(data.val), tasks, job.protocol, job.device, config.precision, progress
-    )
+    return evaluate(model, batches, len(data.val), _tasks(job), job.protocol, job.device, config.precision, progress)
 
 
 def _started(job: Job) -> Record:
@@ -200,9 +207,7 @@ def _started(job: Job) -> Record:
     if (job.folder / RECORD_NAME).is_file():
         record = read_record(job.folder)
         if job.config.overwrite == "never":
-            raise UsageError(
-                f"{job.title} {job.folder} holds a {record.status} run already, and --overwrite is never"
-            )
+            raise UsageError(f"{job.title} {job.folder} holds a {record.status} run already, and --overwrite is never")
         if record.status == "complete":
             return record
         record.status, record.failure = "partial", None
@@ -263,9 +268,7 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise UsageError(
-            f"{folder}: another process is running this; wait for it, or choose another -o"
-        ) from error
+        raise UsageError(f"{folder}: another process is running this; wait for it, or choose another -o") from error
     try:
         yield
     finally:

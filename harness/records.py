@@ -23,9 +23,7 @@ class Software(_Part):
     """The harness that made the record."""
 
     version: str
-    git_commit: str | None = Field(
-        description="Commit of the source checkout; null when installed from a wheel."
-    )
+    git_commit: str | None = Field(description="Commit of the source checkout; null when installed from a wheel.")
     git_dirty: bool | None = Field(description="Whether tracked files differed from that commit.")
 
 
@@ -139,6 +137,11 @@ def conditions(record: Record) -> tuple[object, ...]:
         record.budget,
         record.precision,
     )
+
+
+def headlines(record: Record) -> dict[str, Metric]:
+    """Return the figure of every task that the papers' tables print: the first one its meter gives."""
+    return {task: next(iter(figures.values())) for task, figures in record.metrics.items()}
 
 
 def write_record(record: Record, folder: Path) -> Path:

@@ -78,9 +78,7 @@ def load_plugin(source: str) -> list[str]:
     for kind, base in _BASES.items():
         for cls in _defined(module, base):
             if cls.name in names(kind) and _given[kind].get(cls.name) is not cls:
-                raise UsageError(
-                    f"plug-in {source}: the name {cls.name!r} is already taken in {kind}; choose another"
-                )
+                raise UsageError(f"plug-in {source}: the name {cls.name!r} is already taken in {kind}; choose another")
             _given[kind][cls.name] = cls
             found.append(cls.name)
     if not found:
@@ -102,7 +100,8 @@ def _import(source: str) -> ModuleType:
         if name in sys.modules and sys.modules[name].__file__ == str(path.resolve()):
             return sys.modules[name]
         spec = importlib.util.spec_from_file_location(name, path.resolve())
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # before execution, so that its classes can be pickled
         spec.loader.exec_module(module)

@@ -11,8 +11,7 @@ from rich.table import Table
 
 from harness import registry
 from harness.backbones.vit import VITS
-from harness.records import find_records
-from harness.report.table import headline
+from harness.records import find_records, headlines
 from harness.tasks import TASKS
 
 Row = dict[str, object]
@@ -72,7 +71,7 @@ def results(output: Path) -> list[Row]:
         {
             "run_id": record.run_id,
             "status": record.status,
-            **{task: headline(record, task).value for task in record.metrics},
+            **{task: figure.value for task, figure in headlines(record).items()},
             "delta_m_percent": record.delta_m.value if record.delta_m else None,
             "parameters": record.parameters.total if record.parameters else None,
         }
@@ -90,9 +89,7 @@ _KINDS: dict[str, Callable[[], list[Row]]] = {
 
 @click.command()
 @click.argument("kind", type=click.Choice([*_KINDS, "results"]))
-@click.option(
-    "-f", "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
+@click.option("-f", "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--plugin", multiple=True, help="Python file or module that defines methods or data sets.")
 @click.option(
     "-o",

@@ -20,21 +20,13 @@ from harness.run import run as run_matrix
 
 @click.command()
 @click.option("-m", "--method", multiple=True, shell_complete=complete("methods"), help="Method; repeatable.")
-@click.option(
-    "-d", "--dataset", multiple=True, shell_complete=complete("datasets"), help="Data set; repeatable."
-)
-@click.option(
-    "-t", "--task", multiple=True, shell_complete=complete("tasks"), help="Task; default all; repeatable."
-)
-@click.option(
-    "-b", "--backbone", shell_complete=complete("backbones"), help="Encoder; default by the budget."
-)
+@click.option("-d", "--dataset", multiple=True, shell_complete=complete("datasets"), help="Data set; repeatable.")
+@click.option("-t", "--task", multiple=True, shell_complete=complete("tasks"), help="Task; default all; repeatable.")
+@click.option("-b", "--backbone", shell_complete=complete("backbones"), help="Encoder; default by the budget.")
 @click.option("--init", type=click.Choice(["random", "pretrained"]), help="Start of the encoders.")
 @click.option("--budget", type=click.Choice(get_args(Budget)), help="Training recipe.  [default: quick]")
 @click.option("--iterations", type=int, help="Steps of every stage, instead of the budget's.")
-@click.option(
-    "--checkpoint", type=click.Path(path_type=Path), help="Artifact folder to load instead of training."
-)
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Artifact folder to load instead of training.")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies.")
 @click.option("--device", help="cpu, cuda, cuda:1 ...  [default: a GPU when there is one]")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic.  [default: fp32]")
@@ -48,9 +40,8 @@ from harness.run import run as run_matrix
 @click.option("--set", multiple=True, metavar="KEY=VALUE", help="Option of a method, or METHOD.KEY=VALUE.")
 @click.option("--plugin", multiple=True, help="Python file or module that defines methods or data sets.")
 @click.option("-C", "config", type=click.Path(path_type=Path), help="YAML file with these options as keys.")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Results folder.  [default: results/measured]"
-)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Results folder.  [default: results/measured]")
+@click.option("--save-every", type=float, help="Seconds between training checkpoints.  [default: 30]")
 @click.option("--overwrite", type=click.Choice(get_args(Overwrite)), help="[default: only-missing]")
 @click.option("-q", "--quiet", is_flag=True, default=None, help="No progress bars.")
 def run(config: Path | None, **options: Any) -> int:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from harness.metric import Metric
-from harness.records import Record, conditions
+from harness.records import Record, conditions, headlines
 from harness.tasks import TASKS
 
 DASH = "–"
@@ -59,9 +59,7 @@ def build_table(records: Sequence[Record]) -> Table:
         ValueError: the conditions differ, or there are no records.
     """
     if len({conditions(record) for record in records}) != 1:
-        raise ValueError(
-            "the records of one table must share data, protocol, input size, budget and precision"
-        )
+        raise ValueError("the records of one table must share data, protocol, input size, budget and precision")
     groups: dict[tuple[str, ...], list[Record]] = {}
     for record in records:
         key = (record.method.name, record.method.backbone, record.method.init, str(record.method.options))
@@ -74,22 +72,13 @@ def _row(group: Sequence[Record]) -> dict[str, str]:
     first = group[0]
     row = {"Method": first.method.name, "Backbone": first.method.backbone}
     for task in first.metrics:
-        row[_title(task)] = _cell([headline(record, task) for record in group])
+        row[_title(task)] = _cell([headlines(record)[task] for record in group])
     gains = [record.delta_m.value for record in group if record.delta_m and record.delta_m.value is not None]
     row["Δm % ↑"] = _spread(gains, lambda value: f"{value:+.2f}")
-    row["Params M ↓"] = _spread(
-        [r.parameters.total / 1e6 for r in group if r.parameters], lambda v: f"{v:.2f}"
-    )
-    row["Artifact MB ↓"] = _spread(
-        [r.storage.artifact_bytes / 1e6 for r in group if r.storage], lambda v: f"{v:.2f}"
-    )
+    row["Params M ↓"] = _spread([r.parameters.total / 1e6 for r in group if r.parameters], lambda v: f"{v:.2f}")
+    row["Artifact MB ↓"] = _spread([r.storage.artifact_bytes / 1e6 for r in group if r.storage], lambda v: f"{v:.2f}")
     row["n"] = str(len(group))
     return row
-
-
-def headline(record: Record, task: str) -> Metric:
-    """Return the figure of a task that the papers' tables print: the first one its meter gives."""
-    return next(iter(record.metrics[task].values()))
 
 
 def _title(task: str) -> str:
@@ -125,8 +114,8 @@ def _caption(records: Sequence[Record]) -> str:
 def _notes(records: Sequence[Record]) -> list[str]:
     notes: dict[str, None] = {}
     for record in records:
-        for task in record.metrics:
-            if reason := headline(record, task).reason:
+        for task, figure in headlines(record).items():
+            if reason := figure.reason:
                 notes[f"{_title(task)[:-2]}: {reason}"] = None
         if record.delta_m is not None and record.delta_m.reason:
             notes[f"Δm of {record.method.name}: {record.delta_m.reason}"] = None

@@ -21,7 +21,6 @@ from harness.tasks.base import Task
 from harness.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from harness.training.optim import build_optimizer, lr_factor
 
-SAVE_EVERY_S = 30.0
 CHECK_EVERY = 20
 """Iterations between two looks at the loss; each look waits for the device."""
 
@@ -39,6 +38,7 @@ class TrainingSetup:
         seed: Source of all randomness.
         workers: Loader processes.
         checkpoint: File to resume from and to save to.
+        save_every: Seconds between two checkpoints.
         progress: Where progress is shown.
     """
 
@@ -50,6 +50,7 @@ class TrainingSetup:
     seed: int
     workers: int
     checkpoint: Path
+    save_every: float
     progress: Progress
 
 
@@ -113,7 +114,7 @@ class _StageRun:
                 if iteration % CHECK_EVERY == 0 or iteration == stage.iterations - 1:
                     loss = self._look(step_loss, iteration)
                 advance(1)
-                if time.monotonic() - self.saved_at > SAVE_EVERY_S:
+                if time.monotonic() - self.saved_at > setup.save_every:
                     self._save(self.index, iteration + 1)
         self.optimizer.zero_grad(set_to_none=True)
         self._save(self.index, stage.iterations)
@@ -180,9 +181,7 @@ class _StageRun:
         self.scaler.load_state_dict(checkpoint.state["scaler"])
 
 
-def task_losses(
-    predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, Task]
-) -> dict[str, Tensor]:
+def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, Task]) -> dict[str, Tensor]:
     """Return the weighted loss of every predicted task, in float32."""
     return {
         name: tasks[name].weight * tasks[name].loss(prediction.float(), batch.labels[name])

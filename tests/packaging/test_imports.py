@@ -14,7 +14,7 @@ LAYERS = [
     {"method"},
     {"records", "registry"},
     {"config"},
-    {"evaluation", "training", "probes", "opened"},
+    {"evaluation", "training", "probes", "opened", "pictures"},
     {"job", "gain"},
     {"run", "report"},
     {"cli"},

@@ -1,0 +1,41 @@
+"""Runs the command line in this process, as ``main`` does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness import registry
+from harness.cli.main import cli, exit_code
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+Harness = Callable[..., Result]
+
+
+@pytest.fixture
+def harness(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Harness:
+    """Return a function that runs ``harness ARGUMENTS`` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_given", {"methods": {}, "datasets": {}})
+
+    def call(*arguments: object) -> Result:
+        capfd.readouterr()
+        code = exit_code(lambda: cli.main(list(map(str, arguments)), prog_name="harness", standalone_mode=False))
+        captured = capfd.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def mini(golden: Path) -> tuple[object, ...]:
+    """Options of a run on the three-image NYUD-v2, a few steps long."""
+    return ("-d", "nyud", "--data-root", golden / "mini_NYUDv2", "--iterations", 3, "-o", "out")
