@@ -112,16 +112,16 @@ def _thinned_maps(levels: NDArray[np.int16]) -> Iterator[tuple[slice, Flat]]:
         The thresholds that share the map, and its pixels.
     """
     stride = levels.shape[1] + 2
-    alive, codes = np.zeros((2, (levels.shape[0] + 2) * stride), dtype=np.uint8)
+    states = np.zeros((levels.shape[0] + 2) * stride, dtype=np.uint16)
     passed = levels[levels > 0]
     descending = np.argsort(-passed, kind="stable")
     pixels, passed = flatten(levels > 0)[descending], passed[descending]
     ends = [*(np.flatnonzero(np.diff(passed)) + 1), passed.size] if passed.size else []
     start = 0
     for end in ends:
-        add_pixels(pixels[start:end], stride, alive, codes)
+        add_pixels(pixels[start:end], stride, states)
         lower = passed[end] if end < passed.size else 0
-        yield slice(lower, passed[start]), thin_pixels(pixels[:end], stride, alive, codes)
+        yield slice(lower, passed[start]), thin_pixels(pixels[:end], stride, states)
         start = end
 
 

@@ -106,14 +106,10 @@ class Matching:
         matched = int(np.count_nonzero(self._mate[pixels] >= 0))
         # Searching from the side with fewer free pixels proves sooner that nothing is left.
         if pixels.size < gt.pixels.size:
-            matched += augment(
-                pixels, self._mate, self._mate_of_gt, gt.bits, gt.stride, gt.half, self._scratch
-            )
+            matched += augment(pixels, self._mate, self._mate_of_gt, gt.bits, gt.stride, gt.half, self._scratch)
         else:
             bits = to_bits(pixels, gt.shape[0] + 2, gt.stride)
-            matched += augment(
-                gt.pixels, self._mate_of_gt, self._mate, bits, gt.stride, gt.half, self._scratch
-            )
+            matched += augment(gt.pixels, self._mate_of_gt, self._mate, bits, gt.stride, gt.half, self._scratch)
         return matched
 
 
@@ -153,7 +149,5 @@ def pair_nearest_first(pixels: Flat, gt: GtIndex) -> int:
 
 def _positions(prediction: NDArray[np.bool_], gt: GtIndex) -> Flat:
     if prediction.shape != gt.shape:
-        raise DataError(
-            f"boundary: the prediction is {prediction.shape}, its label {gt.shape} (height, width)"
-        )
+        raise DataError(f"boundary: the prediction is {prediction.shape}, its label {gt.shape} (height, width)")
     return flatten(prediction)

@@ -57,9 +57,7 @@ class _Worker:
             reply = pickle.load(self._process.stdout)  # noqa: S301 - written by our own worker
         except (EOFError, OSError) as error:
             code = self._process.wait()
-            raise HarnessError(
-                f"a boundary worker process ended with code {code}; see its message above"
-            ) from error
+            raise HarnessError(f"a boundary worker process ended with code {code}; see its message above") from error
         if isinstance(reply, BaseException):
             raise reply
         assert isinstance(reply, Counts)

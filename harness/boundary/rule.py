@@ -45,9 +45,7 @@ class BoundaryRule:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.max_dist) and self.max_dist > 0):
-            raise UsageError(
-                f"boundary: max_dist is a positive fraction of the diagonal, not {self.max_dist}"
-            )
+            raise UsageError(f"boundary: max_dist is a positive fraction of the diagonal, not {self.max_dist}")
         if self.matcher not in ("exact", "greedy"):
             raise UsageError(f"boundary: matcher is 'exact' or 'greedy', not {self.matcher!r}")
         inside = all(0 < threshold < 1 for threshold in self.thresholds)

@@ -26,9 +26,7 @@ def orientation(probability: Map) -> Map:
     Returns:
         float32 [h, w].
     """
-    smooth = correlate1d(
-        correlate1d(probability, _TRIANGLE, axis=0, mode="reflect"), _TRIANGLE, axis=1, mode="reflect"
-    )
+    smooth = correlate1d(correlate1d(probability, _TRIANGLE, axis=0, mode="reflect"), _TRIANGLE, axis=1, mode="reflect")
     ox, oy = _derivative(smooth, 1), _derivative(smooth, 0)
     oxx, oxy, oyy = _derivative(ox, 1), _derivative(ox, 0), _derivative(oy, 0)
     angle = np.arctan(oyy * np.sign(-oxy) / (oxx + np.float32(1e-5)))

@@ -8,12 +8,16 @@ from harness.boundary._jit import kernel
 Flat = NDArray[np.int32]
 """Positions in an image with a rim of one pixel on every side, row by row."""
 
+States = NDArray[np.uint16]
+"""Every pixel of an image with a rim and its neighbours, as indices of the table of removable states."""
 
-def _removable() -> NDArray[np.bool_]:
-    """Tabulate which neighbourhoods lose their centre, bool [2, 256].
 
-    Guo and Hall's two-step parallel thinning in the form of Lam, Lee and Suen (PAMI 1992): conditions G1,
-    G2 and, by step, G3 or G3'. Bit i of the index is neighbour x(i+1), from the east one counter-clockwise.
+def _removable() -> NDArray[np.uint8]:
+    """Tabulate which states let their pixel go, 0 or 1, [2 steps, 512].
+
+    Guo and Hall's two-step parallel thinning in the form of Lam, Lee and Suen (PAMI 1992): conditions G1, G2 and,
+    by step, G3 or G3'. Bit i of a state is neighbour x(i+1), from the east one counter-clockwise; bit 8 is the
+    pixel itself.
     """
     x = ((np.arange(256)[:, None] >> np.arange(8)) & 1).astype(bool)
     x1, x2, x3, x4, x5, x6, x7, x8 = x.T
@@ -21,34 +25,38 @@ def _removable() -> NDArray[np.bool_]:
     crossings = (~odd & (even | following)).sum(axis=1)
     pairs = np.minimum((odd | even).sum(axis=1), (even | following).sum(axis=1))
     alike = (crossings == 1) & (pairs >= 2) & (pairs <= 3)
-    return np.stack([alike & ~((x2 | x3 | ~x8) & x1), alike & ~((x6 | x7 | ~x4) & x5)])
+    table = np.zeros((2, 512), dtype=np.uint8)
+    table[0, 256:] = alike & ~((x2 | x3 | ~x8) & x1)
+    table[1, 256:] = alike & ~((x6 | x7 | ~x4) & x5)
+    return table
 
 
 _REMOVABLE = _removable()
 
 
-# Neighbour i of a pixel lies at (_DY[i], _DX[i]) and sees that pixel as its own neighbour i ^ 4.
-_DY = np.array([0, -1, -1, -1, 0, 1, 1, 1], dtype=np.int32)
-_DX = np.array([1, 1, 0, -1, -1, -1, 0, 1], dtype=np.int32)
+@kernel
+def _tell_neighbours(p: int, stride: int, states: States) -> None:
+    """Enter or strike pixel ``p`` in the states of its neighbours."""
+    states[p - 1] ^= np.uint16(1)  # p is x1, the eastern neighbour, of the pixel west of it
+    states[p - 1 + stride] ^= np.uint16(2)
+    states[p + stride] ^= np.uint16(4)
+    states[p + 1 + stride] ^= np.uint16(8)
+    states[p + 1] ^= np.uint16(16)
+    states[p + 1 - stride] ^= np.uint16(32)
+    states[p - stride] ^= np.uint16(64)
+    states[p - 1 - stride] ^= np.uint16(128)
 
 
 @kernel
-def _toggle(p: int, stride: int, codes: NDArray[np.uint8]) -> None:
-    """Enter or strike pixel ``p`` in the neighbourhood codes of its neighbours."""
-    for i in range(8):
-        codes[p + _DY[i] * stride + _DX[i]] ^= np.uint8(1 << (i ^ 4))
-
-
-@kernel
-def add_pixels(pixels: Flat, stride: int, alive: NDArray[np.uint8], codes: NDArray[np.uint8]) -> None:
+def add_pixels(pixels: Flat, stride: int, states: States) -> None:
     """Set ``pixels`` in the image that `thin_pixels` works on."""
     for p in pixels:
-        alive[p] = 1
-        _toggle(p, stride, codes)
+        states[p] ^= np.uint16(256)
+        _tell_neighbours(p, stride, states)
 
 
 @kernel
-def thin_pixels(pixels: Flat, stride: int, alive: NDArray[np.uint8], codes: NDArray[np.uint8]) -> Flat:
+def thin_pixels(pixels: Flat, stride: int, states: States) -> Flat:
     """Thin an image until a step removes nothing and return the pixels that stay.
 
     The first two steps test every pixel. From then on a pixel can only have become removable when one of its
@@ -57,10 +65,10 @@ def thin_pixels(pixels: Flat, stride: int, alive: NDArray[np.uint8], codes: NDAr
     Args:
         pixels: Positions of all set pixels.
         stride: Width of the image with its rim.
-        alive: 1 where a pixel is set, uint8, flat with a rim. The same on return as on entry.
-        codes: Set neighbours of every pixel, as indices of the table; likewise.
+        states: State of every pixel of the image with its rim; the same on return as on entry.
     """
-    gone = np.empty(pixels.size, dtype=np.int32)  # in the order of going
+    around = (-1 - stride, -stride, 1 - stride, -1, 1, -1 + stride, stride, 1 + stride)
+    gone = np.empty(pixels.size + 1, dtype=np.int32)  # in the order of going, and one to write to in vain
     before = last = total = 0  # gone[before:last] went in the last step but one, gone[last:total] in the last
     step = 0
     while step == 0 or last < total:
@@ -68,36 +76,35 @@ def thin_pixels(pixels: Flat, stride: int, alive: NDArray[np.uint8], codes: NDAr
         removable = _REMOVABLE[step & 1]
         if step < 2:
             for p in pixels:
-                if alive[p] == 1 and removable[codes[p]]:
-                    gone[found] = p
-                    found += 1
+                goes = removable[states[p]]
+                states[p] ^= np.uint16(goes) << np.uint16(8)
+                gone[found] = p
+                found += goes
         else:
             for q in gone[before:total]:
-                for i in range(8):
-                    p = q + _DY[i] * stride + _DX[i]
-                    if alive[p] == 1 and removable[codes[p]]:
-                        alive[p] = 2  # not found twice
+                for shift in around:
+                    p = q + shift
+                    if removable[states[p]]:
+                        states[p] ^= np.uint16(256)
                         gone[found] = p
                         found += 1
-        for p in gone[total:found]:
-            alive[p] = 0
-            _toggle(p, stride, codes)
+        for p in gone[total:found]:  # not before all are found: a step removes its pixels at once
+            _tell_neighbours(p, stride, states)
         before, last, total = last, total, found
         step += 1
-    stay = np.empty(pixels.size - total, dtype=np.int32)
+    stay = np.empty(pixels.size + 1, dtype=np.int32)
     count = 0
     for p in pixels:
-        if alive[p] != 0:
-            stay[count] = p
-            count += 1
-    add_pixels(gone[:total], stride, alive, codes)
-    return stay
+        stay[count] = p
+        count += states[p] >> np.uint16(8)
+    add_pixels(gone[:total], stride, states)
+    return stay[:count]
 
 
 def flatten(mask: NDArray[np.bool_]) -> Flat:
     """Return the positions of the set pixels of ``mask`` [h, w] in the image with a rim."""
     y, x = np.nonzero(mask)
-    return ((y + 1) * (mask.shape[1] + 2) + x + 1).astype(np.int32)
+    return np.asarray((y + 1) * (mask.shape[1] + 2) + x + 1, dtype=np.int32)
 
 
 def thin(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -115,9 +122,9 @@ def thin(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """
     stride = mask.shape[1] + 2
     pixels = flatten(mask)
-    alive, codes = np.zeros((2, (mask.shape[0] + 2) * stride), dtype=np.uint8)
-    add_pixels(pixels, stride, alive, codes)
+    states = np.zeros((mask.shape[0] + 2) * stride, dtype=np.uint16)
+    add_pixels(pixels, stride, states)
     thinned = np.zeros(mask.shape, dtype=bool)
-    y, x = np.divmod(thin_pixels(pixels, stride, alive, codes), stride)
+    y, x = np.divmod(thin_pixels(pixels, stride, states), stride)
     thinned[y - 1, x - 1] = True
     return thinned

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.io import loadmat
 
 from harness.boundary import (
     BoundaryRule,
@@ -100,3 +102,17 @@ def test_ods(case):
     for run in case["ref_runs"]:
         assert run["odsF"] <= got.ods_f + 1e-12
         assert run["odsF"] >= 0.99 * got.ods_f
+
+
+LOADED = np.load(GOLDEN / "loader_expected.npz")
+
+
+@pytest.mark.parametrize("key", [key for key in LOADED if key.endswith("odsf_gt")])
+def test_ground_truth_of_the_mini_sets(key):
+    database, image_id, _ = key.split("/")
+    if database == "nyud":
+        labels = np.array(Image.open(GOLDEN / "mini_NYUDv2" / "edge" / f"{image_id}.png"))
+    else:
+        trainval = GOLDEN / "mini_PASCALContext" / "pascal-context" / "trainval"
+        labels = loadmat(trainval / f"{image_id}.mat")["LabelMap"]
+    assert np.array_equal(ground_truth(labels), LOADED[key] > 0)
