@@ -1,5 +1,8 @@
 """Errors a user can mend. Each carries the exit code of the command line."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class HarnessError(Exception):
     """Base of every error that is shown as one line, without a traceback.
@@ -26,3 +29,11 @@ class MethodError(HarnessError):
     """A method failed while building, training, predicting or loading (exit code 4)."""
 
     exit_code = 4
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for an unknown name: the nearest known ones, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    return f"unknown {kind} {name!r}; {hint}"

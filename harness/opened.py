@@ -8,11 +8,10 @@ from harness.data.cache import Scenes, open_scenes
 from harness.data.dataset import Dataset, Split
 from harness.data.geometry import eval_transform
 from harness.data.transforms import EvalTransform
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 from harness.problem import Problem
 from harness.protocol import Protocol
 from harness.records import DatasetInfo
-from harness.registry import unknown
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """The evaluation conventions that change a number, as options with named profiles."""
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 
 
 class Protocol(BaseModel):
@@ -85,10 +84,10 @@ class Protocol(BaseModel):
             UsageError: the profile, an option or its value is unknown.
         """
         if name not in PROFILES:
-            raise UsageError(f"unknown protocol {name!r}; {_hint(name, PROFILES)}")
+            raise UsageError(unknown("protocol", name, PROFILES))
         for option in options:
             if option not in cls.model_fields:
-                raise UsageError(f"unknown protocol option {option!r}; {_hint(option, cls.model_fields)}")
+                raise UsageError(unknown("protocol option", option, cls.model_fields))
         try:
             return cls.model_validate({**PROFILES[name], **options})
         except ValidationError as error:
@@ -127,7 +126,3 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )
 """Profile name to the options in which it differs from the defaults."""
 
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"

@@ -1,6 +1,5 @@
 """Finds plug-ins: entry points of installed packages, the built-in map, and files given with ``--plugin``."""
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -12,7 +11,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from harness.data.dataset import Dataset
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 from harness.method import Method
 
 Kind = Literal["methods", "datasets"]
@@ -128,10 +127,3 @@ def _load(kind: Kind, name: str) -> Any:
     module, _, attribute = targets[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the message for an unknown name: the nearest known ones, or all of them."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-    return f"unknown {kind} {name!r}; {hint}"

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from harness.backbones import NAMES as BACKBONES
 from harness.config import RunConfig
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, UsageError, unknown
 from harness.gain import fill_gains
 from harness.job import Job, execute
 from harness.method import Manifest, Method, read_manifest
@@ -18,7 +18,7 @@ from harness.precision import pick_device, set_precision
 from harness.progress import Progress
 from harness.protocol import Protocol
 from harness.records import Record, first_fault
-from harness.registry import load_dataset, load_method, load_plugin, unknown
+from harness.registry import load_dataset, load_method, load_plugin
 
 
 @dataclass
@@ -71,9 +71,7 @@ def _jobs(config: RunConfig, command: list[str]) -> Iterator[Job]:
     for name in config.dataset:
         dataset = load_dataset(name)
         training = config.checkpoint is None
-        data = open_data(
-            dataset, config.data_root, config.task, protocol, config.limit, training, config.input_size
-        )
+        data = open_data(dataset, config.data_root, config.task, protocol, config.limit, training, config.input_size)
         if manifest is not None:
             _check_artifact(manifest, methods[0], data, f"--checkpoint {config.checkpoint}")
         for method in methods:
@@ -86,9 +84,7 @@ def _methods(config: RunConfig, manifest: Manifest | None) -> list[Method]:
     if backbone not in BACKBONES:
         raise UsageError(unknown("backbone", backbone, BACKBONES))
     if manifest is not None and len(config.method) > 1:
-        raise UsageError(
-            f"--checkpoint {config.checkpoint}: belongs to one method, {len(config.method)} are given"
-        )
+        raise UsageError(f"--checkpoint {config.checkpoint}: belongs to one method, {len(config.method)} are given")
     classes = {name: load_method(name) for name in config.method}
     stored = manifest.options if manifest else {}
     values = {name: stored | _options_of(name, classes, config.set) for name in classes}

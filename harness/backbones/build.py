@@ -2,7 +2,7 @@
 
 from harness.backbones.encoder import Encoder
 from harness.backbones.vit import VITS, ViTEncoder
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 
 NAMES = tuple(VITS)
 
@@ -15,5 +15,5 @@ def build_backbone(name: str, input_size: tuple[int, int], pretrained: bool = Fa
         MethodError: published weights were asked for and could not be fetched.
     """
     if name not in VITS:
-        raise UsageError(f"unknown backbone {name!r}; known: {', '.join(NAMES)}")
+        raise UsageError(unknown("backbone", name, NAMES))
     return ViTEncoder(name, input_size, pretrained)

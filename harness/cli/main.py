@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import harness
-from harness.errors import HarnessError
+from harness.errors import HarnessError, unknown
 
 
 class LazyGroup(click.Group):
@@ -42,8 +42,6 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a subcommand; an unknown one answers with the nearest names."""
-        from harness.registry import unknown  # here, so that help does not import torch
-
         if args[0] not in self.modules and not args[0].startswith("-"):
             ctx.fail(unknown("command", args[0], self.modules))
         return super().resolve_command(ctx, args)

@@ -9,11 +9,10 @@ import click
 from harness import registry
 from harness.backbones.vit import VITS
 from harness.cli.completion import names
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 from harness.method import read_manifest
 from harness.probes.size import measure_storage
 from harness.records import RECORD_NAME, read_record
-from harness.registry import unknown
 from harness.tasks import TASKS
 
 

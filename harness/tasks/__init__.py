@@ -1,6 +1,6 @@
 """Dense prediction tasks: channels, loss, meter and picture of each."""
 
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 from harness.problem import TaskSpec
 from harness.tasks.base import Task
 from harness.tasks.boundary import Boundary
@@ -21,7 +21,7 @@ def build_task(spec: TaskSpec) -> Task:
         UsageError: there is no such task.
     """
     if spec.name not in TASKS:
-        raise UsageError(f"unknown task {spec.name!r}; known: {', '.join(TASKS)}")
+        raise UsageError(unknown("task", spec.name, TASKS))
     return TASKS[spec.name](spec)
 
 
