@@ -1,6 +1,6 @@
 """NYUD-v2 (Silberman et al., ECCV 2012) in the builds that multi-task papers use."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -96,6 +96,17 @@ class NYUDReader(FolderReader):
             role: self.root / source.folder / f"{image_id}{self._suffixes[role]}" for role, source in _SOURCES.items()
         }
 
+    def boundary_regions(self, image_id: str) -> Array:
+        """Return the map whose region borders are the reference boundaries of odsF: here the edge map itself.
+
+        Returns:
+            uint8 [H, W].
+
+        Raises:
+            DataError: the file is missing or broken.
+        """
+        return self.label(image_id, "boundary")
+
     def _label(self, image_id: str, task: str) -> tuple[Array, Path]:
         path = self.files(image_id)[task]
         return _DECODERS[task](path), path
@@ -148,10 +159,16 @@ def _boundary(path: Path) -> NDArray[np.uint8]:
     stored = _values(path, "boundary")
     on = 1 if path.suffix == ".npy" else 255
     check_values(stored, path, largest=0, also=(on,))
-    return (stored == on).astype(np.uint8)
+    label: NDArray[np.uint8] = (stored == on).astype(np.uint8)
+    return label
 
 
-_DECODERS = {"semseg": _semseg, "depth": _depth, "normals": _normals, "boundary": _boundary}
+_DECODERS: dict[str, Callable[[Path], Array]] = {
+    "semseg": _semseg,
+    "depth": _depth,
+    "normals": _normals,
+    "boundary": _boundary,
+}
 
 
 def nyud_input_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -56,6 +56,20 @@ class PascalContextReader(FolderReader):
             "saliency": self.root / "sal_distill" / f"{image_id}.png",
         }
 
+    def boundary_regions(self, image_id: str) -> Array:
+        """Return the map whose region borders are the reference boundaries of odsF: the label map of 459 classes.
+
+        Returns:
+            int32 [H, W].
+
+        Raises:
+            DataError: the file is missing, broken or of another size than the image.
+        """
+        files = self.files(image_id)
+        label_map = _label_map(files["label_map"])
+        check_size(label_map, image_size(files["image"]), files["label_map"])
+        return label_map
+
     def _label(self, image_id: str, task: str) -> tuple[Array, Path]:
         files = self.files(image_id)
         match task:
@@ -98,7 +112,8 @@ def boundaries(label_map: Array) -> NDArray[np.uint8]:
         uint8 [H, W] of {0, 1}.
     """
     changes = laplace(label_map, mode="mirror") != 0
-    return thin(changes).astype(np.uint8)
+    edges: NDArray[np.uint8] = thin(changes).astype(np.uint8)  # type: ignore[no-untyped-call]
+    return edges
 
 
 def _normals(path: Path, label_map_path: Path) -> NDArray[np.float32]:

@@ -62,7 +62,7 @@ def info(name: str, data_root: Path | None, style: str) -> None:
         for link in archive["links"]:
             click.echo(f"archive: {archive['file']} ({archive['build']}, link {link['state']}): {link['url']}")
     if "missing" in found:
-        click.echo(f"found: no. {found['missing']}")
+        click.echo(f"found: no folder. {found['missing']}")
         return
     click.echo(f"found: {found['root']}")
     for split, facts in found["splits"].items():
@@ -73,6 +73,8 @@ def info(name: str, data_root: Path | None, style: str) -> None:
 
 def _found(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
     """Return what is there: the folder, and per split the build, the count and the image sizes by frequency."""
+    if isinstance(dataset, SyntheticDataset) and data_root is None:
+        return {"missing": "It is rendered on first use, or by `harness data synth`; nothing is downloaded."}
     try:
         root = dataset.root(data_root)
     except DataError as error:

@@ -149,7 +149,7 @@ class Window:
     def nearest(self, label: NDArray[Any]) -> NDArray[Any]:
         """Return the window of a label [H, W, ...], resized by taking the nearest value to the upper left."""
         rows, columns = (self._source(axis) for axis in (0, 1))
-        return label[rows][:, columns[::-1] if self.mirrored else columns]
+        return label.take(rows, axis=0).take(columns[::-1] if self.mirrored else columns, axis=1)
 
     def bilinear(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return the window of an image [H, W, 3], resized with bilinear interpolation."""

@@ -44,11 +44,11 @@ def how_to_get(card: Card, places: list[Path]) -> str:
         for archive in card.archives
         for link in archive.links
     )
+    fetching = f"Get it with `harness data fetch {card.name}`, or by hand from:\n{links}\n" if links else ""
     stand_ins = " and ".join(f"`{name}`" for name in card.stand_ins)
+    rendered = f"\nNo download is needed for {stand_ins}: rendered here in the same layouts." if stand_ins else ""
     return (
         f"{card.title} was not found; none of these folders holds {card.marker}/:\n{looked}\n"
         f"Give its place with --data-root DIR or the environment variable HARNESS_DATA. Expected files:\n{layout}\n"
-        f"Get it with `harness data fetch {card.name}`, or by hand from:\n{links}\n"
-        f"Terms: {card.terms}\n"
-        f"No download is needed for {stand_ins}, which are rendered here in the same layout."
+        f"{fetching}Terms: {card.terms}{rendered}"
     )

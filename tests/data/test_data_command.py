@@ -77,7 +77,7 @@ def test_info_shows_the_card_and_what_is_there(nyud_root):
 def test_info_works_without_the_data(tmp_path):
     result = invoke("info", "pascal-context", "--data-root", tmp_path)
     assert result.exception is None
-    assert "found: no" in result.stdout
+    assert "found: no folder" in result.stdout
 
 
 def test_missing_data_raise_for_the_other_commands(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from harness.datasets.nyud import NYUD
 from harness.datasets.pascal_context import PascalContext
 
+from harness.boundary import ground_truth
 from harness.data.cache import open_scenes
 from harness.data.geometry import Pad
 
@@ -54,6 +55,14 @@ def test_an_image_without_people_is_ignored_for_parts_as_a_whole():
     scenes = open_scenes(dataset, dataset.reader(root, "val"), ["parts"])
     assert (scenes[2].labels["parts"] == 0).all()  # a person, but no annotated part
     assert (Pad(size)(scenes[2]).labels["parts"] == 255).all()
+
+
+@pytest.mark.parametrize("key", [key for key in EXPECTED.files if key.endswith("odsf_gt")])
+def test_reference_boundaries_of_odsf(key):
+    db, image_id, _ = key.split("/")
+    dataset, root, _ = CASES[db]
+    regions = dataset.reader(root, "val").boundary_regions(image_id)
+    np.testing.assert_array_equal(ground_truth(regions), EXPECTED[key])
 
 
 def test_sizes_of_inputs():
