@@ -1,13 +1,13 @@
 """From one predicted boundary map to its counts at every threshold."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.boundary.matching import GtIndex, Matching, index_gt, pair_nearest_first
+from harness.boundary.matching import Matching, index_gt
 from harness.boundary.rule import BoundaryRule
 from harness.boundary.suppression import suppress
 from harness.boundary.thinning import Flat, add_pixels, flatten, thin_pixels
@@ -62,13 +62,14 @@ def count_image(probability: NDArray[Any], gt: NDArray[np.bool_], rule: Boundary
     _check(probability, gt)
     levels = _levels(probability, rule)
     index = index_gt(gt, rule.radius((gt.shape[0], gt.shape[1])))
-    matcher = _matcher(index, rule)
+    matching = Matching(index)
+    match_map = matching.update if rule.matcher == "exact" else matching.pair_greedily
     matched, predicted = np.zeros((2, len(rule.thresholds)), dtype=np.int64)
     for reached, pixels in _thinned_maps(levels):
         # Between two levels that occur, all thresholds see the same map.
-        matched[reached] = matcher(pixels)
+        matched[reached] = match_map(pixels)
         predicted[reached] = pixels.size
-    truth = np.full(len(rule.thresholds), index.pixels.size, dtype=np.int64)
+    truth = np.full(len(rule.thresholds), index.cells.size, dtype=np.int64)
     return Counts(cnt_r=matched, sum_r=truth, cnt_p=matched.copy(), sum_p=predicted)
 
 
@@ -123,9 +124,3 @@ def _thinned_maps(levels: NDArray[np.int16]) -> Iterator[tuple[slice, Flat]]:
         lower = passed[end] if end < passed.size else 0
         yield slice(lower, passed[start]), thin_pixels(pixels[:end], stride, states)
         start = end
-
-
-def _matcher(gt: GtIndex, rule: BoundaryRule) -> Callable[[Flat], int]:
-    if rule.matcher == "exact":
-        return Matching(gt).update
-    return lambda pixels: pair_nearest_first(pixels, gt)

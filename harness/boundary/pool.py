@@ -133,7 +133,11 @@ class BoundaryPool:
 
     def close(self) -> None:
         """Wait for the queued images and end the processes."""
-        self._threads.shutdown()
+        try:
+            self._threads.shutdown()
+        except KeyboardInterrupt:
+            self.abort()
+            raise
         for worker in self._workers:
             worker.close()
 
