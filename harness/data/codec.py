@@ -40,7 +40,7 @@ def _compact_normals(normals: NDArray[np.float32]) -> bytes | None:
     if not np.isfinite(normals).all() or np.abs(normals).max(initial=0) > 1:
         return None
     rgb = np.rint((normals + 1) * 127.5).astype(np.uint8)
-    valid = normals.any(axis=2)
+    valid = (normals[..., 0] != 0) | (normals[..., 1] != 0) | (normals[..., 2] != 0)
     if not np.array_equal(decode_normals(rgb)[valid], normals[valid]):
         return None
     data: bytes = rgb.tobytes()
