@@ -104,7 +104,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """Resizes the shorter side to the input's and crops the centre: 416x416 in Ashouri et al. (ICCV 2023) on NYUD-v2.
+    """Resizes the shorter side to the input's and crops the centre: 416x416 in Shoouri et al. (ICCV 2023) on NYUD-v2.
 
     The sides of the image are neither seen nor scored, so figures are not comparable with those of the other
     geometries.
