@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from harness.errors import UsageError
@@ -49,11 +50,8 @@ class BoundaryRule:
         if self.matcher not in ("exact", "greedy"):
             raise UsageError(f"boundary: matcher is 'exact' or 'greedy', not {self.matcher!r}")
         inside = all(0 < threshold < 1 for threshold in self.thresholds)
-        if (
-            not self.thresholds
-            or not inside
-            or any(a >= b for a, b in zip(self.thresholds, self.thresholds[1:], strict=False))
-        ):
+        ascending = all(low < high for low, high in pairwise(self.thresholds))
+        if not (self.thresholds and inside and ascending):
             raise UsageError("boundary: thresholds must ascend strictly inside (0, 1)")
 
     @classmethod
