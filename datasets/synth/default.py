@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
+from harness.datasets.synth import GENERATOR_VERSION
 
 from harness.data.card import Card
 from harness.data.locate import cache_home
 from harness.data.progress import progress_bar
-from harness.datasets.synth import GENERATOR_VERSION
 from harness.errors import DataError
 
 SEED, TRAIN, VAL = 0, 160, 40

@@ -1,6 +1,5 @@
 """Writing files whose bytes depend on nothing but their content, and folders that appear complete or not at all."""
 
-import io
 import json
 import shutil
 import tempfile
@@ -61,9 +60,9 @@ def write_npy(path: Path, array: NDArray[Any]) -> None:
 def write_mat(path: Path, variables: Mapping[str, Any]) -> None:
     """Write a MAT v5 file; SciPy's header with the time of day is replaced by a plain one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    scipy.io.savemat(buffer, dict(variables), do_compression=True)
-    path.write_bytes(_MAT_TEXT.ljust(_MAT_TEXT_LENGTH) + buffer.getvalue()[_MAT_TEXT_LENGTH:])
+    scipy.io.savemat(path, dict(variables), do_compression=True)
+    with path.open("r+b") as file:
+        file.write(_MAT_TEXT.ljust(_MAT_TEXT_LENGTH))
 
 
 def write_text(path: Path, text: str) -> None:

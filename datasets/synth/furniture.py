@@ -6,7 +6,6 @@ Labels are NYU-40 class names.
 from collections.abc import Callable
 
 import numpy as np
-
 from harness.datasets.synth.kit import Kit
 from harness.datasets.synth.palette import stuff
 from harness.datasets.synth.people import person
@@ -37,6 +36,13 @@ def heap(kit: Kit, rng: Rng, at: tuple[float, float, float]) -> None:
         x, y = at[0] + rng.normal(0, 0.12), at[1] + rng.normal(0, 0.12)
         size = (rng.uniform(0.3, 0.5), rng.uniform(0.25, 0.4), rng.uniform(0.14, 0.26))
         kit.ball(stuff("clothes", rng), (x, y, at[2] + 0.04), size, label="clothes")
+
+
+def clothes(rng: Rng) -> Kit:
+    """A heap of clothes on the floor."""
+    kit = Kit("clothes")
+    heap(kit, rng, (0.0, 0.0, 0.0))
+    return kit
 
 
 def sofa(rng: Rng) -> Kit:
@@ -341,7 +347,7 @@ def blind(rng: Rng) -> Kit:
 
 def picture(rng: Rng) -> Kit:
     """A framed picture."""
-    size = (rng.uniform(0.5, 1.0), rng.uniform(0.45, 0.75))
+    size = (rng.uniform(0.6, 1.2), rng.uniform(0.5, 0.85))
     return _panel("picture", "picture", rng, rng.uniform(1.25, 1.45), size)
 
 
@@ -357,5 +363,4 @@ def whiteboard(rng: Rng) -> Kit:
 
 def towel(rng: Rng) -> Kit:
     """A towel on a rail."""
-    kit = _panel("towel", "towel", rng, rng.uniform(0.8, 1.0), (rng.uniform(0.45, 0.6), rng.uniform(0.7, 0.9)), 0.06)
-    return kit
+    return _panel("towel", "towel", rng, rng.uniform(0.8, 1.0), (rng.uniform(0.45, 0.6), rng.uniform(0.7, 0.9)), 0.06)

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from harness.datasets.synth.paint import Floats, Material
 from numpy.typing import NDArray
 
-from harness.datasets.synth.paint import Material
-
-Floats = NDArray[np.float32]
 Form = Literal["box", "ellipsoid", "frustum", "capsule"]
 
 NEAR = np.float32(0.05)
@@ -73,7 +71,8 @@ class Shape:
         if o.ndim == 1:
             o = np.broadcast_to(o, d.shape)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            return _INTERSECT[self.form](self, o, d).astype(np.float32)
+            hit: Floats = _INTERSECT[self.form](self, o, d).astype(np.float32)
+        return hit
 
     def normal(self, local: Floats) -> Floats:
         """Return the outward unit normals in the world at surface points of the unit frame, [N, 3]."""
@@ -131,7 +130,8 @@ def _roots(a: Floats, b: Floats, c: Floats) -> tuple[Floats, Floats]:
 
 def dot(a: Floats, b: Floats) -> Floats:
     """Return the dot products of the rows, [N]."""
-    return np.einsum("ij,ij->i", a, b)
+    product: Floats = np.einsum("ij,ij->i", a, b)
+    return product
 
 
 def _widest(p: Floats) -> NDArray[np.intp]:
@@ -141,7 +141,7 @@ def _widest(p: Floats) -> NDArray[np.intp]:
 
 
 def _hit_box(_: Shape, o: Floats, d: Floats) -> Floats:
-    enter, leave = np.float32(-np.inf), np.float32(np.inf)
+    enter, leave = np.full(len(d), -np.inf, np.float32), np.full(len(d), np.inf, np.float32)
     for k in range(3):  # column by column: reductions over an axis of three are slow in NumPy
         inverse = 1 / d[:, k]
         low, high = (-1 - o[:, k]) * inverse, (1 - o[:, k]) * inverse

@@ -5,13 +5,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
-
 from harness.datasets.synth.geometry import CORNERS, Form, Shape
-from harness.datasets.synth.paint import Material
+from harness.datasets.synth.paint import Floats, Material
 
-Floats = NDArray[np.float32]
-Triple = Sequence[float]
+Triple = Sequence[float] | Floats
+"""Three numbers: a point, or extents."""
 
 
 @dataclass

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from harness.datasets.synth.geometry import Shape
+from harness.datasets.synth.paint import Floats
+from harness.datasets.synth.render import BACKGROUND, Frame
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 from skimage.morphology import thin
-
-from harness.datasets.synth.geometry import Shape
-from harness.datasets.synth.render import BACKGROUND, Frame
 
 Ints = NDArray[np.int32]
 Mask = NDArray[np.bool_]
@@ -29,7 +29,8 @@ def class_map(frame: Frame, shapes: Sequence[Shape], numbers: Mapping[str, int],
     """
     lookup = np.array([numbers[shape.label] for shape in shapes] + [sky], np.int32)
     assert BACKGROUND == -1  # the last entry
-    return lookup[frame.shape]
+    labels: Ints = lookup[frame.shape]
+    return labels
 
 
 def instance_numbers(shapes: Sequence[Shape]) -> Ints:
@@ -45,7 +46,8 @@ def boundaries(frame: Frame) -> NDArray[np.uint8]:
     A pixel is on one where the shape or, by more than 25 degrees, the normal differs from the right or the
     lower neighbour. Shapes are convex: a jump of depth without a change of shape cannot occur.
     """
-    return (thin(_changes(frame.shape) | _creases(frame)) * 255).astype(np.uint8)
+    thinned: NDArray[np.bool_] = thin(_changes(frame.shape) | _creases(frame))  # type: ignore[no-untyped-call]
+    return thinned.astype(np.uint8) * np.uint8(255)
 
 
 def _changes(numbers: NDArray[Any]) -> Mask:
@@ -91,6 +93,7 @@ def _holes(size: tuple[int, ...], rng: np.random.Generator) -> Mask:
     return holes
 
 
-def encode_normals(normals: NDArray[np.float32]) -> NDArray[np.uint8]:
+def encode_normals(normals: Floats) -> NDArray[np.uint8]:
     """Return unit vectors [H, W, 3] as 8-bit values v with n = 2 v / 255 - 1."""
-    return np.rint((normals + 1) * 127.5).astype(np.uint8)
+    stored: NDArray[np.uint8] = np.rint((normals + 1) * 127.5).astype(np.uint8)
+    return stored

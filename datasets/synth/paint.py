@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]
+"""Real arrays; float32 throughout, for speed."""
 Colour = tuple[float, float, float]
 
 
@@ -54,7 +55,8 @@ class Patch:
 def albedo(material: Material, patch: Patch) -> Floats:
     """Return the linear albedo at every point of the patch, [N, 3]."""
     colour = PAINTS[material.paint](material, patch)
-    return np.clip(colour, 0.0, 1.0).astype(np.float32)
+    clipped: Floats = np.clip(colour, 0.0, 1.0).astype(np.float32)
+    return clipped
 
 
 _TABLE = np.random.Generator(np.random.PCG64(7)).random((64, 64), np.float32)
@@ -70,12 +72,14 @@ def noise(uv: Floats, seed: int) -> Floats:
     i1, j1 = (i + 1) & 63, (j + 1) & 63
     low = _TABLE[i, j] * (1 - f[:, 0]) + _TABLE[i1, j] * f[:, 0]
     high = _TABLE[i, j1] * (1 - f[:, 0]) + _TABLE[i1, j1] * f[:, 0]
-    return low * (1 - f[:, 1]) + high * f[:, 1]
+    smooth: Floats = low * (1 - f[:, 1]) + high * f[:, 1]
+    return smooth
 
 
 def dice(index: Floats, seed: int, row: int = 0) -> Floats:
     """Return one random number in [0, 1) per integer, [N]."""
-    return _TABLE[index.astype(np.int32) + 13 * seed & 63, seed + row & 63]
+    drawn: Floats = _TABLE[index.astype(np.int32) + 13 * seed & 63, seed + row & 63]
+    return drawn
 
 
 def _shade(material: Material, factor: Floats) -> Floats:
@@ -144,7 +148,8 @@ def _wood(m: Material, p: Patch) -> Floats:
 
 def _edges(p: Patch, inset: float) -> Floats:
     """Return 1 on the rim of the face of the given width, else 0."""
-    return ((p.half - np.abs(p.uv)).min(1) < inset).astype(np.float32)
+    rim: Floats = ((p.half - np.abs(p.uv)).min(1) < inset).astype(np.float32)
+    return rim
 
 
 def _panels(m: Material, p: Patch) -> Floats:
@@ -179,7 +184,8 @@ def _books(m: Material, p: Patch) -> Floats:
     hue = 0.06 + 0.75 * hue**1.5
     band = np.abs(p.uv[:, 1] / p.half[:, 1] - dice(spine, m.seed, 4)) < 0.18
     gap = np.abs(p.uv[:, 0] / m.period - spine - 0.5) > 0.42
-    return (hue + 0.25 * band[:, None]) * (1 - 0.8 * gap)[:, None]
+    spines: Floats = (hue + 0.25 * band[:, None]) * (1 - 0.8 * gap)[:, None]
+    return spines
 
 
 def _art(m: Material, p: Patch) -> Floats:
@@ -191,7 +197,8 @@ def _art(m: Material, p: Patch) -> Floats:
     sun = ((q - [[0.8 * np.cos(m.seed), 0.55]]) ** 2).sum(1) < 0.05
     picture = np.where(sun[:, None], [[0.9, 0.75, 0.3]], picture)
     frame = _edges(p, m.period)[:, None]
-    return picture * (1 - frame) + frame * np.asarray(m.colour)
+    framed: Floats = picture * (1 - frame) + frame * np.asarray(m.colour)
+    return framed
 
 
 def _panes(m: Material, p: Patch) -> Floats:

@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, gaussian_filter
-
 from harness.datasets.synth import GENERATOR_VERSION
 from harness.datasets.synth.files import (
     new_folder,
@@ -24,6 +21,9 @@ from harness.datasets.synth.labels import class_map, encode_normals, instance_nu
 from harness.datasets.synth.nyud_tree import scene_rng
 from harness.datasets.synth.render import OVERSAMPLING, Frame, Scene, render
 from harness.datasets.synth.snapshot import snapshot_scene
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, gaussian_filter
+
 from harness.errors import UsageError
 
 LONGEST = 125
@@ -177,11 +177,11 @@ def visible_things(scene: Scene, frame: Frame, numbers: Mapping[str, int]) -> li
     found = []
     for instance in np.unique(instances):
         members = np.flatnonzero(instance_of[:-1] == instance)
-        name = scene.shapes[members[0]].label if members.size else ""
+        name = _label_of(scene, instance_of, int(instance))
         if numbers.get(name, 0) == 0:
             continue
         parts: dict[str, NDArray[np.bool_]] = {}
-        for member in members:
+        for member in members.tolist():
             part, pixels = scene.shapes[member].part, frame.shape == member
             if part and pixels.any():
                 parts[part] = parts.get(part, np.zeros_like(pixels)) | pixels
@@ -200,10 +200,12 @@ def semantic_labels(objects: list[Thing], size: tuple[int, int]) -> NDArray[np.u
 def with_void_rings(labels: NDArray[np.uint8], objects: list[Thing], longest: int) -> NDArray[np.uint8]:
     """Return the labels with the 255 rings around every object that VOC's annotators left (5 pixels of 500)."""
     ringed = labels.copy()
+    reach = max(1, round(longest / 250))
     for thing in objects:
-        reach = max(1, round(longest / 250))
-        outer, inner = binary_dilation(thing.mask, iterations=reach), ~binary_dilation(~thing.mask, iterations=reach)
-        ringed[outer & ~inner if reach > 1 else outer & ~thing.mask] = 255
+        outer = binary_dilation(thing.mask, iterations=reach)
+        # Small pictures keep every pixel of their things; on large ones the ring straddles the outline.
+        inner = thing.mask if reach == 1 else ~binary_dilation(~thing.mask, iterations=reach)
+        ringed[outer & ~inner] = 255
     return ringed
 
 
@@ -251,9 +253,11 @@ def saliency(scene: Scene, frame: Frame, numbers: Mapping[str, int]) -> NDArray[
     k = OVERSAMPLING
     mask = (fine == standing_out).astype(np.float32)
     mask = gaussian_filter(mask, 1.0).reshape(height // k, k, width // k, k).mean((1, 3))
-    return np.rint(255 * mask).astype(np.uint8)
+    soft: NDArray[np.uint8] = np.rint(255 * mask).astype(np.uint8)
+    return soft
 
 
 def _label_of(scene: Scene, instance_of: NDArray[np.int32], instance: int) -> str:
-    members = np.flatnonzero(instance_of[:-1] == instance)
-    return scene.shapes[members[0]].label if members.size else ""
+    """Return the class name of an instance, empty for the sky."""
+    members = np.flatnonzero(instance_of[:-1] == instance).tolist()
+    return scene.shapes[members[0]].label if members else ""

@@ -1,9 +1,8 @@
 """People made of capsules, in a random pose, with the part names of PASCAL-Part."""
 
 import numpy as np
-
-from harness.datasets.synth.kit import Kit, Triple
-from harness.datasets.synth.paint import Material
+from harness.datasets.synth.kit import Kit
+from harness.datasets.synth.paint import Floats, Material
 from harness.datasets.synth.palette import stuff
 
 BONES = {"uarm": 0.29, "larm": 0.26, "uleg": 0.43, "lleg": 0.42}
@@ -68,6 +67,6 @@ def _leg(
     kit.limb(shoe, foot + np.array([0, 0, -0.03]), toe, 0.048, part=f"{side}foot")
 
 
-def _direction(lift: float, swing: float, sign: float) -> Triple:
+def _direction(lift: float, swing: float, sign: float) -> Floats:
     """Return the unit vector of a bone: 0, 0 hangs down, lift moves it sideways, swing forwards."""
     return np.array([sign * np.sin(lift), np.cos(lift) * np.sin(swing), -np.cos(lift) * np.cos(swing)], np.float32)

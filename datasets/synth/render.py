@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from harness.datasets.synth.geometry import Shape, dot
+from harness.datasets.synth.paint import Floats, Patch, albedo, noise
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from harness.datasets.synth.geometry import Shape, dot
-from harness.datasets.synth.paint import Patch, albedo, noise
-
-Floats = NDArray[np.float32]
 OVERSAMPLING = 2
 BACKGROUND = -1
 """Shape number where a ray meets nothing."""
@@ -35,7 +33,7 @@ class Camera:
     focal: float
 
     @staticmethod
-    def looking(position: Sequence[float], yaw: float, pitch: float, focal: float) -> "Camera":
+    def looking(position: Sequence[float] | Floats, yaw: float, pitch: float, focal: float) -> "Camera":
         """Return a camera without roll.
 
         Args:
@@ -208,7 +206,8 @@ def _sky(scene: Scene, rays: Floats) -> Floats:
     sky = scene.sky[0] + (scene.sky[1] - scene.sky[0]) * up
     plane = rays[:, :2] / (np.maximum(rays[:, 2:], 0) + 0.15)
     cloud = np.clip(noise(plane * 0.9, 5) + 0.5 * noise(plane * 2.1, 6) - 0.8, 0, 0.6)[:, None]
-    return (sky + (scene.sky[0] - sky) * cloud).astype(np.float32)
+    clouded: Floats = (sky + (scene.sky[0] - sky) * cloud).astype(np.float32)
+    return clouded
 
 
 def _light(scene: Scene, normals: Floats, points: Floats, number: NDArray[np.int32], size: tuple[int, int]) -> Floats:
@@ -280,4 +279,5 @@ def _expose(scene: Scene, radiance: Floats, size: tuple[int, int], rng: np.rando
     linear = linear * (scene.exposure**2.2 / max(float(linear.mean()), 1e-3))
     grey = 255 * np.clip(linear, 0, 1) ** (1 / 2.2)
     grey = grey + scene.noise * rng.standard_normal(grey.shape, np.float32)
-    return np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    image: NDArray[np.uint8] = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
+    return image

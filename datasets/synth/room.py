@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-
 from harness.datasets.synth import furniture as f
 from harness.datasets.synth.furniture import Maker
-from harness.datasets.synth.geometry import Floats, Shape
+from harness.datasets.synth.geometry import Shape
 from harness.datasets.synth.kit import Kit
+from harness.datasets.synth.paint import Floats
 from harness.datasets.synth.palette import stuff
 from harness.datasets.synth.render import Camera, Lamp, Scene
 
@@ -42,40 +42,40 @@ KINDS = (
     Kind(
         ("wall", "wallpaper"),
         ("parquet", "carpet"),
-        (f.draped_window, f.picture, f.door, f.mirror),
-        (f.bed, f.night_stand, f.dresser, f.bookshelf, f.cabinet),
-        (f.bag, f.chair),
+        (f.draped_window, f.picture, f.door, f.mirror, f.picture),
+        (f.bed, f.night_stand, f.dresser, f.bookshelf, f.cabinet, f.night_stand),
+        (f.bag, f.chair, f.clothes),
         f.mat,
     ),
     Kind(
         ("wall", "wallpaper"),
         ("parquet", "carpet"),
-        (f.picture, f.draped_window, f.door, f.picture),
-        (f.sofa, f.tv_stand, f.bookshelf, f.floor_lamp, f.sofa),
+        (f.picture, f.draped_window, f.door, f.picture, f.picture),
+        (f.sofa, f.tv_stand, f.bookshelf, f.floor_lamp, f.sofa, f.cabinet),
         (f.table, f.chair, f.bystander),
         f.mat,
     ),
     Kind(
         ("wall",),
         ("carpet", "floor tiles"),
-        (f.whiteboard, f.blind, f.door, f.picture),
-        (f.desk, f.shelves, f.bookshelf, f.desk, f.cabinet),
+        (f.whiteboard, f.blind, f.door, f.picture, f.blind),
+        (f.desk, f.shelves, f.bookshelf, f.desk, f.cabinet, f.shelves),
         (f.chair, f.carton, f.chair, f.bag, f.bystander),
         f.mat,
     ),
     Kind(
         ("wall", "wall tiles"),
         ("floor tiles", "parquet"),
-        (f.blind, f.window, f.door, f.towel),
-        (f.counter, f.fridge, f.shelves, f.cabinet),
+        (f.blind, f.window, f.door, f.towel, f.picture),
+        (f.counter, f.fridge, f.shelves, f.counter, f.cabinet),
         (f.table, f.chair, f.chair, f.carton),
         f.bath_mat,
     ),
     Kind(
         ("wall tiles",),
         ("floor tiles",),
-        (f.mirror, f.towel, f.window, f.door),
-        (f.bathtub, f.toilet, f.basin, f.shelves),
+        (f.mirror, f.towel, f.window, f.door, f.towel),
+        (f.bathtub, f.toilet, f.basin, f.shelves, f.dresser),
         (f.bag,),
         f.bath_mat,
     ),
@@ -180,7 +180,7 @@ def room_scene(index: int, rng: np.random.Generator) -> Scene:
     """
     kind = KINDS[index % len(KINDS)]
     cosy = 0.75 if index % len(KINDS) == 4 else 1.0
-    width, depth = rng.uniform(3.2, 5.2) * cosy, rng.uniform(3.8, 6.0) * cosy
+    width, depth = rng.uniform(3.2, 4.8) * cosy, rng.uniform(3.8, 6.0) * cosy
     height = rng.uniform(2.4, 3.0)
     position = np.array(
         [rng.uniform(-0.25, 0.25) * width, -depth / 2 + rng.uniform(0.15, 0.5), rng.uniform(1.2, 1.7)], np.float32
@@ -205,13 +205,13 @@ def _furnish(room: Room, kind: Kind, rng: np.random.Generator) -> None:
     for maker in kind.fittings[:2]:
         room.against_wall(maker(rng), rng)
     for maker in kind.furniture[1:]:
-        if rng.random() < 0.85:
+        if rng.random() < 0.9:
             room.against_wall(maker(rng), rng)
     for maker in kind.fittings[2:]:
-        if rng.random() < 0.85:
+        if rng.random() < 0.9:
             room.against_wall(maker(rng), rng)
     for maker in kind.loose:
-        if rng.random() < 0.65:
+        if rng.random() < 0.75:
             room.loose(maker(rng), rng)
     if rng.random() < 0.7:
         mat = kind.mat(rng)

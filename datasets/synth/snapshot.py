@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-
 from harness.datasets.synth import furniture, things
-from harness.datasets.synth.geometry import Floats, Shape
+from harness.datasets.synth.geometry import Shape
 from harness.datasets.synth.kit import Kit
+from harness.datasets.synth.paint import Floats
 from harness.datasets.synth.palette import stuff
 from harness.datasets.synth.people import person
 from harness.datasets.synth.render import Camera, Lamp, Scene
@@ -61,6 +61,10 @@ SUBJECTS: dict[str, Subject] = {
 }
 """The VOC classes in their order."""
 
+_ROW = tuple(SUBJECTS)
+TURNS = tuple(name for k in range(0, 20, 4) for name in (*(_ROW[(k + j) * 7 % 20] for j in range(4)), "person"))
+"""Main classes in turn: every class comes once, shuffled by the factor 7, and every fifth picture is of a person."""
+
 _GROUNDS = {
     "field": "grass",
     "beach": "sand",
@@ -84,8 +88,7 @@ def snapshot_scene(index: int, shape: tuple[int, int], rng: Rng) -> Scene:
         shape: (height, width) of the picture, which decides the framing.
         rng: Draws everything else.
     """
-    # Seven has no factor in common with twenty: neighbours differ, every class comes once in twenty.
-    name = tuple(SUBJECTS)[index * 7 % len(SUBJECTS)]
+    name = TURNS[index % len(TURNS)]
     subject = SUBJECTS[name]
     place = str(rng.choice(subject.places))
     shapes = _main(name, subject, rng)
@@ -125,7 +128,7 @@ def _frame(name: str, shapes: list[Shape], subject: Subject, shape: tuple[int, i
     corners = np.concatenate([s.corners() for s in shapes if s.instance == 1])
     low, high = corners.min(0), corners.max(0)
     longest = max(shape)
-    share = rng.uniform(0.55, 0.95) if name != "bottle" else rng.uniform(0.4, 0.7)
+    share = rng.uniform(0.65, 1.05) if name != "bottle" else rng.uniform(0.4, 0.7)
     across = (high[0] - low[0]) * longest / shape[1]
     up = (high[2] - low[2]) * longest / shape[0]
     distance = float(FOCAL * max(across, up) / share + (high[1] - low[1]) / 4)
@@ -146,13 +149,13 @@ def _company(name: str, subject: Subject, place: str, shapes: list[Shape], ahead
             other = SUBJECTS[str(choice)]
             if place in other.places:
                 guests.append(other.build(rng))
-    if name not in NO_PEOPLE and rng.random() < 0.6:
+    if name not in NO_PEOPLE and rng.random() < 0.85:
         guests += [person(rng) for _ in range(rng.integers(1, 3))]
     taken = [_floor_plan(shapes)]
     added: list[Shape] = []
     for number, kit in enumerate(guests, start=3):
-        for _ in range(10):
-            at = (rng.uniform(-0.45, 0.45) * ahead, rng.uniform(-0.2, 0.35) * ahead, 0.0)
+        for _ in range(16):
+            at = (rng.uniform(-0.42, 0.42) * ahead, rng.uniform(-0.35, 0.25) * ahead, 0.0)
             placed = kit.placed(at, np.pi + float(rng.normal(0, 0.7)), number)
             plan = _floor_plan(placed)
             if all(np.any(plan[0] > high) or np.any(plan[1] < low) for low, high in taken):

@@ -3,10 +3,11 @@
 Labels are VOC class names. The parts of animals carry names too, as in PASCAL-Part; only people's count.
 """
 
-import numpy as np
+import itertools
 
+import numpy as np
 from harness.datasets.synth.kit import Kit, Triple
-from harness.datasets.synth.paint import Material
+from harness.datasets.synth.paint import Floats, Material
 from harness.datasets.synth.palette import stuff
 
 Rng = np.random.Generator
@@ -29,7 +30,7 @@ def aeroplane(rng: Rng) -> Kit:
     return kit
 
 
-def _turn(angle: float) -> np.ndarray:
+def _turn(angle: float) -> Floats:
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
 
@@ -44,7 +45,7 @@ def _spoked_wheel(kit: Kit, tyre: Material, spoke: Material, x: float, radius: f
     """Add a rim of capsules with spokes: one sees through it."""
     angles = np.linspace(0, 2 * np.pi, 13)
     rim = np.stack([x + radius * np.cos(angles), 0 * angles, radius + thick + radius * np.sin(angles)], 1)
-    for a, b in zip(rim[:-1], rim[1:], strict=True):
+    for a, b in itertools.pairwise(rim):
         kit.limb(tyre, a, b, thick)
     for k in (0, 2, 4):
         kit.limb(spoke, rim[k], rim[k + 6], thick * 0.35)
@@ -136,8 +137,7 @@ def car(rng: Rng) -> Kit:
     kit, paint, glass = Kit("car"), stuff("car body", rng), stuff("car glass", rng)
     kit.box(paint, (0, 0, 0.35), (4.2, 1.72, 0.5))
     kit.ball(paint, (0, 0, 0.72), (4.3, 1.7, 0.62))
-    cabin = {"axes": np.eye(3, dtype=np.float32)}
-    kit.add("frustum", glass, (-0.25, 0, 1.1), (2.7, 1.75, 0.6), taper=0.68, **cabin)
+    kit.add("frustum", glass, (-0.25, 0, 1.1), (2.7, 1.75, 0.6), taper=0.68)
     kit.add("ellipsoid", paint, (-0.25, 0, 1.38), (1.75, 1.1, 0.16))
     kit.box(paint, (-0.2, 0, 0.85), (0.12, 1.5, 0.45))
     for x in (-1.3, 1.35):
