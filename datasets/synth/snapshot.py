@@ -76,7 +76,7 @@ _GROUNDS = {
 }
 _LABEL_OF_GROUND = {"sand": "ground"}
 
-NO_PEOPLE = ("aeroplane", "bird", "boat", "bottle", "train")
+NO_PEOPLE = ("bird", "boat", "bottle")
 """Subjects that nobody stands beside."""
 
 
@@ -149,12 +149,12 @@ def _company(name: str, subject: Subject, place: str, shapes: list[Shape], ahead
             other = SUBJECTS[str(choice)]
             if place in other.places:
                 guests.append(other.build(rng))
-    if name not in NO_PEOPLE and rng.random() < 0.85:
+    if name not in NO_PEOPLE and rng.random() < 0.92:
         guests += [person(rng) for _ in range(rng.integers(1, 3))]
     taken = [_floor_plan(shapes)]
     added: list[Shape] = []
     for number, kit in enumerate(guests, start=3):
-        for _ in range(16):
+        for _ in range(30):
             at = (rng.uniform(-0.42, 0.42) * ahead, rng.uniform(-0.35, 0.25) * ahead, 0.0)
             placed = kit.placed(at, np.pi + float(rng.normal(0, 0.7)), number)
             plan = _floor_plan(placed)
