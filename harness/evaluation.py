@@ -1,5 +1,6 @@
 """A split through a model into meters, streaming."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -41,17 +42,20 @@ def evaluate(
         Task name to its figures, the headline first.
     """
     model.eval()
+    labels = {name: task.scored_label(protocol) for name, task in tasks.items()}
     meters = {name: task.meter(protocol) for name, task in tasks.items()}
-    with torch.inference_mode(), progress.bar("evaluate", total) as advance:
+    with contextlib.ExitStack() as stack, torch.inference_mode(), progress.bar("evaluate", total) as advance:
+        for meter in meters.values():
+            stack.callback(meter.close)
         for batch in batches:
             batch = batch.to(device)
             with autocast(device, precision):
                 predictions = model(batch.images)
             for name, meter in meters.items():
-                label = batch.labels[name]
+                label = batch.labels[labels[name]]
                 meter.update(at_label_size(predictions[name].float(), label), label)
             advance(len(batch.ids))
-    return {name: meter.compute() for name, meter in meters.items()}
+        return {name: meter.compute() for name, meter in meters.items()}
 
 
 def at_label_size(prediction: Tensor, label: Tensor) -> Tensor:

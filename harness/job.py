@@ -148,7 +148,13 @@ def _proceed(job: Job, record: Record, progress: Progress) -> None:
     with _phase(record, "evaluate"):
         record.metrics = _evaluate(job, model, progress)
     write_contact_sheet(
-        job.folder / "predictions.png", model, job.data.val, job.data.transform, _tasks(job), job.device
+        job.folder / "predictions.png",
+        model,
+        job.data.val,
+        job.data.transform,
+        _tasks(job),
+        job.protocol,
+        job.device,
     )
     record.status = "complete"
     write_record(record, job.folder)

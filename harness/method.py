@@ -197,9 +197,7 @@ class Method(ABC):
         try:
             state = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise UsageError(
-                f"artifact {folder}: {path.name} cannot be read ({error}); save it again"
-            ) from error
+            raise UsageError(f"artifact {folder}: {path.name} cannot be read ({error}); save it again") from error
         load_exactly(model, state, source=str(path))
         return model
 
@@ -230,9 +228,7 @@ class Manifest(BaseModel):
 
     def problem(self) -> Problem:
         """Return the problem the artifact was trained for."""
-        tasks = tuple(
-            TaskSpec(**(task | {"class_names": tuple(task.get("class_names", ()))})) for task in self.tasks
-        )
+        tasks = tuple(TaskSpec(**(task | {"class_names": tuple(task.get("class_names", ()))})) for task in self.tasks)
         return Problem(tasks, self.input_size)
 
     @classmethod
@@ -254,9 +250,7 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.parse(path.read_text())
     except ValueError as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"artifact {folder}: artifact.json is damaged or of another version ({reason})"
-        ) from error
+        raise UsageError(f"artifact {folder}: artifact.json is damaged or of another version ({reason})") from error
 
 
 def load_exactly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -269,9 +263,7 @@ def load_exactly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     faults = {
         "missing": sorted(own.keys() - state.keys()),
         "unexpected": sorted(state.keys() - own.keys()),
-        "of another shape": sorted(
-            key for key in own.keys() & state.keys() if own[key].shape != state[key].shape
-        ),
+        "of another shape": sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape),
     }
     found = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in faults.items() if keys]
     if found:

@@ -37,6 +37,4 @@ class Metric(BaseModel):
         if math.isfinite(value):
             return cls(value=value, unit=unit, higher_is_better=higher_is_better, n=n, protocol=protocol)
         reason = "no valid pixel" if n == 0 else f"the computed value is {value}"
-        return cls(
-            value=None, unit=unit, higher_is_better=higher_is_better, n=n, protocol=protocol, reason=reason
-        )
+        return cls(value=None, unit=unit, higher_is_better=higher_is_better, n=n, protocol=protocol, reason=reason)

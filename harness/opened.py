@@ -12,6 +12,7 @@ from harness.errors import UsageError, unknown
 from harness.problem import Problem
 from harness.protocol import Protocol
 from harness.records import DatasetInfo
+from harness.tasks import build_task
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,11 @@ def open_data(
         if name not in known:
             raise UsageError(f"{dataset.name}: {unknown('task', name, known)}")
     specs = tuple(spec for spec in dataset.tasks if not tasks or spec.name in tasks)
-    names = [spec.name for spec in specs]
     root = dataset.root(data_root)
     splits: tuple[Split, ...] = ("val", "train") if training else ("val",)
     readers = {split: dataset.reader(root, split) for split in splits}
-    scenes = {split: open_scenes(dataset, readers[split], names, limit) for split in splits}
+    labels = {"train": [spec.name for spec in specs], "val": [build_task(spec).scored_label(protocol) for spec in specs]}
+    scenes = {split: open_scenes(dataset, readers[split], labels[split], limit) for split in splits}
     size = input_size or _default_size(dataset.input_size(readers["val"]), protocol)
     return OpenedData(
         dataset=dataset,

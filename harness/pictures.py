@@ -14,6 +14,7 @@ from harness.data.loading import collate
 from harness.data.transforms import MEAN, STD, EvalTransform
 from harness.evaluation import at_label_size
 from harness.method import MultiTaskModel
+from harness.protocol import Protocol
 from harness.tasks.base import Task
 
 
@@ -23,6 +24,7 @@ def write_contact_sheet(
     scenes: Scenes,
     transform: EvalTransform,
     tasks: Mapping[str, Task],
+    protocol: Protocol,
     device: torch.device,
     count: int = 4,
 ) -> None:
@@ -34,6 +36,7 @@ def write_contact_sheet(
         scenes: The split.
         transform: Prepares each scene.
         tasks: Task objects by name.
+        protocol: Says which labels are scored.
         device: Where to compute.
         count: Number of scenes.
     """
@@ -48,7 +51,7 @@ def write_contact_sheet(
         above, below = axes[2 * index], axes[2 * index + 1]
         above[0].imshow(_photograph(batch.images[0]))
         for column, (name, task) in enumerate(tasks.items(), 1):
-            label = batch.labels[name]
+            label = batch.labels[task.scored_label(protocol)]
             prediction = at_label_size(predictions[name].float(), label)
             above[column].imshow(task.target_picture(label[0].cpu()))
             below[column].imshow(task.picture(prediction[0].cpu()))

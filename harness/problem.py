@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+BOUNDARY_TRUTH = "boundary-truth"
+"""Name of the label that boundary predictions are scored with; they are trained on ``boundary``."""
+
 _CHANNELS = {"saliency": 2, "normals": 3, "depth": 1, "boundary": 1}
 
 
@@ -15,11 +18,13 @@ class TaskSpec:
             ``depth``, ``boundary``).
         num_classes: Size of the label space for label tasks; None for the others.
         class_names: Names of the classes in label order; empty where there are none.
+        tolerance: For boundary: how far a match may lie, as a share of the image's diagonal.
     """
 
     name: str
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
+    tolerance: float | None = None
 
     @property
     def channels(self) -> int:

@@ -39,9 +39,7 @@ class Progress:
         self.title = ""
 
     @contextmanager
-    def bar(
-        self, text: str, total: int, *, done: int = 0, unit: str = "img"
-    ) -> Iterator[Callable[[int], None]]:
+    def bar(self, text: str, total: int, *, done: int = 0, unit: str = "img") -> Iterator[Callable[[int], None]]:
         """Show a bar while the context lasts; call what it yields with the amount of work just done.
 
         Args:

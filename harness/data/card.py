@@ -61,6 +61,9 @@ class Card(_Part):
     tasks: dict[str, tuple[str, ...]] = Field(
         description="Tasks in the order of the papers' tables, with the class names of label tasks."
     )
+    boundary_tolerance: float = Field(
+        gt=0, description="How far a boundary match may lie, as a share of the image's diagonal."
+    )
     splits: dict[Literal["train", "val"], SplitCard] | None = Field(
         default=None, description="The published splits; null where they follow from a seed."
     )
@@ -71,7 +74,10 @@ class Card(_Part):
 
     def task_specs(self) -> tuple[TaskSpec, ...]:
         """Return the tasks as models see them."""
-        return tuple(TaskSpec(task, len(names) or None, names) for task, names in self.tasks.items())
+        return tuple(
+            TaskSpec(task, len(names) or None, names, self.boundary_tolerance if task == "boundary" else None)
+            for task, names in self.tasks.items()
+        )
 
 
 def load_card(name: str) -> Card:

@@ -47,6 +47,13 @@ class Reader(Protocol):
             DataError: the file is missing, broken or of another shape than the image.
         """
 
+    def boundary_regions(self, image_id: str) -> Array:
+        """Return the map [H, W] whose region borders are the reference boundaries of odsF.
+
+        Raises:
+            DataError: the file is missing, broken or of another shape than the image.
+        """
+
 
 class Dataset(ABC):
     """A data set plug-in, found by the entry point group ``harness.datasets``."""

@@ -60,6 +60,9 @@ class Meter(ABC):
         """Return all values kept under ``name``, 1-D, on the CPU; empty if there are none."""
         return torch.cat([torch.empty(0), *(value.cpu() for value in self.samples.get(name, []))])
 
+    def close(self) -> None:
+        """Release what the meter holds beside its state, when an evaluation breaks off or is done."""
+
     def merge(self, other: "Meter") -> None:
         """Add the state of another meter of the same kind."""
         self.add(**{name: value.to(_device(self, value)) for name, value in other.sums.items()})
@@ -118,6 +121,10 @@ class Task(ABC):
     @abstractmethod
     def meter(self, protocol: Protocol) -> Meter:
         """Return an empty meter by the conventions of ``protocol``."""
+
+    def scored_label(self, protocol: Protocol) -> str:
+        """Return the name of the label that the meter compares predictions with: the training label's, mostly."""
+        return self.name
 
     @abstractmethod
     def picture(self, prediction: Tensor) -> NDArray[np.uint8]:

@@ -7,35 +7,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.metric import Metric
+from harness.boundary import PLAIN_THRESHOLDS, SEISM_THRESHOLDS, BoundaryRule
+from harness.errors import UsageError
+from harness.problem import BOUNDARY_TRUTH
 from harness.protocol import Protocol
-from harness.tasks.base import IGNORE, Meter, Task
+from harness.tasks.base import IGNORE, Task
+from harness.tasks.boundary_meter import BoundaryMeter
 from harness.tasks.pictures import grey_picture
 
 POSITIVE_WEIGHT = 0.95
 """Weight of a boundary pixel in the loss; the others weigh 1 minus this (Xie and Tu, ICCV 2015)."""
-
-
-class UnmeasuredBoundary(Meter):
-    """Stands where the odsF meter will be: takes predictions and gives a null with the reason."""
-
-    headline: ClassVar[str] = "odsf"
-
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Take a batch and keep nothing of it."""
-
-    def compute(self) -> dict[str, Metric]:
-        """Return ``odsf`` as null."""
-        return {
-            "odsf": Metric(
-                value=None,
-                unit="fraction",
-                higher_is_better=True,
-                n=0,
-                protocol="boundary.odsf",
-                reason="boundary odsF is not measured by this version",
-            )
-        }
 
 
 class Boundary(Task):
@@ -55,9 +36,33 @@ class Boundary(Task):
         total = F.binary_cross_entropy_with_logits(prediction, edge, weight, reduction="sum")
         return total / valid.sum().clamp(min=1)
 
-    def meter(self, protocol: Protocol) -> Meter:
-        """Return the meter of odsF."""
-        return UnmeasuredBoundary()
+    def scored_label(self, protocol: Protocol) -> str:
+        """Return the map predictions are matched with: the field's reference boundaries, or the training edges."""
+        return BOUNDARY_TRUTH if protocol.boundary_gt == "seg2bmap" else self.name
+
+    def meter(self, protocol: Protocol) -> BoundaryMeter:
+        """Return the meter of odsF.
+
+        Raises:
+            UsageError: the data set does not say how far a match may lie.
+        """
+        if self.spec.tolerance is None:
+            raise UsageError("task 'boundary' needs the tolerance of a match in its TaskSpec")
+        nms = protocol.boundary_nms == "seism"
+        rule = BoundaryRule(
+            self.spec.tolerance,
+            nms=nms,
+            matcher=protocol.boundary_match,
+            thresholds=SEISM_THRESHOLDS if nms else PLAIN_THRESHOLDS,
+        )
+        parts = (
+            "seism" if nms else "no-nms",
+            protocol.boundary_match,
+            protocol.boundary_gt,
+            protocol.boundary_set,
+            f"{self.spec.tolerance:g}",
+        )
+        return BoundaryMeter(rule, ",".join(parts))
 
     def picture(self, prediction: Tensor) -> NDArray[np.uint8]:
         """Return the probability of one prediction [1, H, W] in grey."""
