@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from harness.baselines.recipe import supervised_stage
 from torch import Tensor, nn
 
 from harness.backbones import Encoder, build_backbone
-from harness.heads.convnext import ConvNeXtHead, head_width
+from harness.baselines.recipe import supervised_stage
+from harness.heads.convnext import task_head
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem
 
@@ -24,15 +24,7 @@ class SharedEncoder(MultiTaskModel):
         super().__init__(problem)
         self.encoder = encoder
         self.heads = nn.ModuleDict(
-            {
-                task.name: ConvNeXtHead(
-                    encoder.channels,
-                    task.channels,
-                    head_width(task.name, encoder.channels),
-                    problem.input_size,
-                )
-                for task in problem
-            }
+            {task.name: task_head(task, encoder.channels, problem.input_size) for task in problem}
         )
 
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:

@@ -4,9 +4,7 @@ from harness.data.augment import Augmentation
 from harness.method import Budget, Optimizer, Schedule, Stage
 
 
-def supervised_stage(
-    name: str, tasks: tuple[str, ...], budget: Budget, trainable: tuple[str, ...] = ("",)
-) -> Stage:
+def supervised_stage(name: str, tasks: tuple[str, ...], budget: Budget, trainable: tuple[str, ...] = ("",)) -> Stage:
     """Return a stage that trains ``tasks`` on their labels.
 
     ``full`` is InvPT's recipe (Ye and Xu, ECCV 2022, section 4.1 and the released configuration): Adam, 2e-5,
@@ -26,9 +24,9 @@ def supervised_stage(
     return Stage(
         name,
         tasks,
-        iterations=300,
+        iterations=220,
         batch_size=8,
-        optimizer=Optimizer("adamw", lr=1e-3, weight_decay=0.05),
+        optimizer=Optimizer("adamw", lr=4e-3, weight_decay=0.05),
         schedule=Schedule("cosine", warmup=20),
         augmentation=Augmentation.light(),
         clip_norm=5.0,

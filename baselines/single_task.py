@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from harness.baselines.recipe import supervised_stage
 from torch import Tensor, nn
 
 from harness.backbones import build_backbone
-from harness.heads.convnext import ConvNeXtHead, head_width
+from harness.baselines.recipe import supervised_stage
+from harness.heads.convnext import task_head
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem
 
@@ -45,13 +45,9 @@ class SingleTask(Method):
         nets = {}
         for task in problem:
             encoder = build_backbone(self.backbone, problem.input_size, self.pretrained)
-            width = head_width(task.name, encoder.channels)
-            head = ConvNeXtHead(encoder.channels, task.channels, width, problem.input_size)
-            nets[task.name] = nn.Sequential(encoder, head)
+            nets[task.name] = nn.Sequential(encoder, task_head(task, encoder.channels, problem.input_size))
         return SeparateNets(problem, nets)
 
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
         """Return one stage per task, each training that task's network alone."""
-        return [
-            supervised_stage(task, (task,), budget, trainable=(f"nets.{task}.",)) for task in problem.names
-        ]
+        return [supervised_stage(task, (task,), budget, trainable=(f"nets.{task}.",)) for task in problem.names]

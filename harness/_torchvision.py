@@ -35,9 +35,9 @@ def ensure_importable() -> bool:
         return False
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
-        library.define(schema + _SIGNATURE)
+        library.define(schema + _SIGNATURE)  # type: ignore[no-untyped-call]
     _kept_alive.append(library)
     importlib.import_module("torchvision")
     return True

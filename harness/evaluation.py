@@ -11,7 +11,7 @@ from harness.data.sample import Batch
 from harness.method import MultiTaskModel
 from harness.metric import Metric
 from harness.precision import Precision, autocast
-from harness.progress import Progress
+from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.tasks.base import Task
 
@@ -24,7 +24,7 @@ def evaluate(
     protocol: Protocol,
     device: torch.device,
     precision: Precision,
-    progress: Progress,
+    progress: RunProgress,
 ) -> dict[str, dict[str, Metric]]:
     """Score ``model`` on every batch.
 
@@ -44,9 +44,10 @@ def evaluate(
     model.eval()
     labels = {name: task.scored_label(protocol) for name, task in tasks.items()}
     meters = {name: task.meter(protocol) for name, task in tasks.items()}
-    with contextlib.ExitStack() as stack, torch.inference_mode(), progress.bar("evaluate", total) as advance:
+    with contextlib.ExitStack() as stack, torch.inference_mode(), progress.bar("evaluate", total) as report:
         for meter in meters.values():
             stack.callback(meter.close)
+        done = 0
         for batch in batches:
             batch = batch.to(device)
             with autocast(device, precision):
@@ -54,7 +55,8 @@ def evaluate(
             for name, meter in meters.items():
                 label = batch.labels[labels[name]]
                 meter.update(at_label_size(predictions[name].float(), label), label)
-            advance(len(batch.ids))
+            done += len(batch.ids)
+            report(done)
         return {name: meter.compute() for name, meter in meters.items()}
 
 

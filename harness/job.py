@@ -24,7 +24,7 @@ from harness.opened import OpenedData
 from harness.pictures import write_contact_sheet
 from harness.probes.environment import environment, software, system_id
 from harness.probes.size import count_parameters, measure_storage
-from harness.progress import Progress
+from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.records import (
     RECORD_NAME,
@@ -103,7 +103,7 @@ class Job:
         return f"{self.method.name} on {self.data.dataset.name}, seed {self.seed}:"
 
 
-def execute(job: Job, progress: Progress) -> Record:
+def execute(job: Job, progress: RunProgress) -> Record:
     """Run a job, or go on with it where it stopped, and return its complete record.
 
     Raises:
@@ -133,7 +133,7 @@ def execute(job: Job, progress: Progress) -> Record:
     return record
 
 
-def _proceed(job: Job, record: Record, progress: Progress) -> None:
+def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
     artifact = job.artifact or job.folder / ARTIFACT
     if not artifact.is_dir():
         with _phase(record, "train", resumed=(job.folder / CHECKPOINT).is_file()):
@@ -161,14 +161,14 @@ def _proceed(job: Job, record: Record, progress: Progress) -> None:
     (job.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _train(job: Job, record: Record, progress: Progress) -> None:
+def _train(job: Job, record: Record, progress: RunProgress) -> None:
     data, config = job.data, job.config
     assert data.train is not None
     seed_everything(job.seed)
     model = job.method.build(data.problem).to(job.device)
 
     def transform(stage: Stage) -> TrainTransform:
-        return TrainTransform(data.problem.input_size, stage.augmentation)
+        return TrainTransform(data.problem.input_size, stage.augmentation, stage.tasks)
 
     setup = TrainingSetup(
         scenes=data.train,
@@ -202,7 +202,7 @@ def _stages(job: Job) -> list[Stage]:
     return [replace(stage, iterations=job.config.iterations) for stage in stages]
 
 
-def _evaluate(job: Job, model: MultiTaskModel, progress: Progress) -> dict[str, dict[str, Metric]]:
+def _evaluate(job: Job, model: MultiTaskModel, progress: RunProgress) -> dict[str, dict[str, Metric]]:
     data, config = job.data, job.config
     batches = eval_batches(data.val, data.transform, config.batch_size, config.workers)
     return evaluate(model, batches, len(data.val), _tasks(job), job.protocol, job.device, config.precision, progress)

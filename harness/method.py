@@ -21,8 +21,6 @@ Budget = Literal["quick", "full"]
 Predictions = dict[str, Tensor]
 """Task name to raw map [B, C, H, W] at input size."""
 
-ARTIFACT_FORMAT = 1
-
 
 @dataclass(frozen=True)
 class TrainingOutput:
@@ -140,7 +138,7 @@ class Stage:
     prepare: Callable[[MultiTaskModel], None] | None = None
 
 
-class Options(BaseModel):
+class MethodOptions(BaseModel):
     """Base of a method's options: its fields are the keys of ``--set key=value``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -162,9 +160,9 @@ class Method(ABC):
     """Citation of the paper the method comes from."""
     is_reference: ClassVar[bool] = False
     """Whether the method's row is what the multi-task gain is measured against."""
-    Options: ClassVar[type[Options]] = Options
+    Options: ClassVar[type[MethodOptions]] = MethodOptions
 
-    def __init__(self, options: Options, backbone: str, pretrained: bool = False) -> None:
+    def __init__(self, options: MethodOptions, backbone: str, pretrained: bool = False) -> None:
         self.options = options
         self.backbone = backbone
         self.pretrained = pretrained
@@ -204,7 +202,7 @@ class Method(ABC):
     def write_manifest(self, problem: Problem, folder: Path) -> None:
         """Write ``artifact.json``: what is needed to build the model again."""
         manifest = Manifest(
-            format=ARTIFACT_FORMAT,
+            format=1,
             method=self.name,
             backbone=self.backbone,
             options=self.options.model_dump(mode="json"),

@@ -86,7 +86,10 @@ def open_data(
     root = dataset.root(data_root)
     splits: tuple[Split, ...] = ("val", "train") if training else ("val",)
     readers = {split: dataset.reader(root, split) for split in splits}
-    labels = {"train": [spec.name for spec in specs], "val": [build_task(spec).scored_label(protocol) for spec in specs]}
+    labels = {
+        "train": [spec.name for spec in specs],
+        "val": [build_task(spec).scored_label(protocol) for spec in specs],
+    }
     scenes = {split: open_scenes(dataset, readers[split], labels[split], limit) for split in splits}
     size = input_size or _default_size(dataset.input_size(readers["val"]), protocol)
     return OpenedData(

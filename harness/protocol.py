@@ -125,4 +125,3 @@ PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     }
 )
 """Profile name to the options in which it differs from the defaults."""
-

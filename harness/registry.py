@@ -126,4 +126,3 @@ def _load(kind: Kind, name: str) -> Any:
         raise UsageError(unknown(kind.rstrip("s"), name, names(kind)))
     module, _, attribute = targets[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
-

@@ -15,7 +15,7 @@ from harness.job import Job, execute
 from harness.method import Manifest, Method, read_manifest
 from harness.opened import OpenedData, open_data
 from harness.precision import pick_device, set_precision
-from harness.progress import Progress
+from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.records import Record, first_fault
 from harness.registry import load_dataset, load_method, load_plugin
@@ -49,7 +49,7 @@ def run(config: RunConfig, command: list[str]) -> Outcome:
         UsageError: a wrong name, option or file; nothing was run.
         DataError: a data set is missing or unusable; nothing was run.
     """
-    progress = Progress(quiet=config.quiet)
+    progress = RunProgress(quiet=config.quiet)
     outcome = Outcome(config.output)
     for job in list(_jobs(config, command)):
         try:

@@ -8,8 +8,8 @@ from harness.datasets.synth import GENERATOR_VERSION
 
 from harness.data.card import Card
 from harness.data.locate import cache_home
-from harness.data.progress import progress_bar
 from harness.errors import DataError
+from harness.progress import progress_bar
 
 SEED, TRAIN, VAL = 0, 160, 40
 """Seed and numbers of images of the default sets."""

@@ -12,9 +12,9 @@ from harness.data.dataset import Dataset, Split, SyntheticDataset
 from harness.data.fetch import fetch as fetch_archive
 from harness.data.files import image_size
 from harness.data.locate import data_home
-from harness.data.progress import progress_bar
 from harness.data.verify import verify as problems_of
 from harness.errors import DataError, UsageError
+from harness.progress import progress_bar
 from harness.registry import load_dataset
 
 _FOLDER = click.Path(path_type=Path)

@@ -59,6 +59,7 @@ def backbones() -> list[Row]:
             "width": config.width,
             "depth": config.depth,
             "heads": config.heads,
+            "stem": "convolutions" if config.stem else "patches",
             "pretrained": config.weights,
         }
         for name, config in VITS.items()

@@ -34,7 +34,7 @@ class Augmentation:
     @classmethod
     def light(cls) -> Self:
         """Return the augmentation of short trainings: a narrow range of scales and flips."""
-        return cls(scale=(0.8, 1.25), photometric=False)
+        return cls(scale=(0.8, 1.25), cat_max_ratio=1.0, photometric=False)
 
     @classmethod
     def none(cls) -> Self:
@@ -49,10 +49,12 @@ class TrainTransform:
     Attributes:
         input_size: (height, width) of the model's input; larger images are cropped, smaller ones padded.
         augmentation: The random changes.
+        tasks: Labels to prepare; None for all of the sample.
     """
 
     input_size: tuple[int, int]
     augmentation: Augmentation = Augmentation()
+    tasks: tuple[str, ...] | None = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Item:
         """Return the prepared scene; it follows from the sample and the state of ``rng`` alone."""
@@ -62,8 +64,8 @@ class TrainTransform:
         if self.augmentation.photometric:
             distort_(planes, rng)
         labels = {}
-        for task, label in sample.labels.items():
-            part = window.nearest(label)
+        for task in sample.labels if self.tasks is None else self.tasks:
+            part = window.nearest(sample.labels[task])
             if task == "depth":
                 part /= scale  # an object that looks larger is nearer
             elif task == "normals" and window.mirrored:

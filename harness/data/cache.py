@@ -17,10 +17,10 @@ from harness.data.codec import decode
 from harness.data.dataset import Dataset, Reader
 from harness.data.locate import cache_home
 from harness.data.parallel import mapped
-from harness.data.progress import progress_bar
 from harness.data.row import row
 from harness.data.sample import Sample
 from harness.errors import DataError, UsageError
+from harness.progress import progress_bar
 
 DECODER_VERSION = 1
 """To be raised whenever a reader or the codec decodes the same files into other labels."""

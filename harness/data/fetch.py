@@ -8,8 +8,8 @@ from pathlib import Path
 
 from harness.data.archive import unpack
 from harness.data.card import Archive, Card
-from harness.data.progress import progress_bar
 from harness.errors import DataError, UsageError
+from harness.progress import progress_bar
 
 _TIMEOUT_S = 30
 _CHUNK = 1 << 20
@@ -110,7 +110,7 @@ def download(url: str, target: Path) -> None:
             total = done + int(length) if length else None
             with (
                 partial.open("ab" if resumed else "wb") as file,
-                progress_bar(target.name, total, done=done, in_bytes=True) as report,
+                progress_bar(target.name, total, done=done, unit="B") as report,
             ):
                 while chunk := response.read(_CHUNK):
                     file.write(chunk)

@@ -8,8 +8,8 @@ from typing import get_args
 from harness.data.card import Card, id_list_md5
 from harness.data.dataset import Dataset, Reader, Split
 from harness.data.parallel import mapped
-from harness.data.progress import progress_bar
 from harness.errors import DataError
+from harness.progress import progress_bar
 
 
 def verify(dataset: Dataset, root: Path) -> Iterator[str]:

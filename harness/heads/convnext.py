@@ -3,19 +3,14 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.problem import TaskSpec
+
 CELLS = 4
 """Every token is unfolded into CELLS x CELLS pixels of the head's map."""
 
 _WIDE_TASKS = ("semseg", "saliency", "boundary")
 
-
-def head_width(task: str, encoder_channels: int) -> int:
-    """Return the width of the head's projection: 4x the encoder for wide tasks, 2x for the others.
-
-    At ViT-B these are the published 3072 (segmentation, saliency, edges) and 1536 (parts, normals);
-    other encoders scale with it.
-    """
-    return encoder_channels * (4 if task in _WIDE_TASKS else 2)
+_TYPICAL_DEPTH_M = 2.5
 
 
 class ConvNeXtBlock(nn.Module):
@@ -38,7 +33,8 @@ class ConvNeXtBlock(nn.Module):
         Channels stay last in memory: the depthwise convolution is many times faster so, most of all its gradient.
         """
         y = self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return x + self.reduce(F.gelu(self.expand(self.norm(y))))
+        y = self.reduce(F.gelu(self.expand(self.norm(y))))
+        return x + y
 
 
 class ConvNeXtHead(nn.Module):
@@ -77,3 +73,24 @@ def unfold_tokens(tokens: Tensor) -> Tensor:
     b, h, w, width = tokens.shape
     cells = tokens.view(b, h, w, CELLS, CELLS, width // CELLS**2)
     return cells.permute(0, 1, 3, 2, 4, 5).reshape(b, h * CELLS, w * CELLS, -1)
+
+
+def head_width(task: str, encoder_channels: int) -> int:
+    """Return the width of the head's projection: 4x the encoder for wide tasks, 2x for the others.
+
+    At ViT-B these are the published 3072 (segmentation, saliency, edges) and 1536 (parts, normals);
+    other encoders scale with it.
+    """
+    return encoder_channels * (4 if task in _WIDE_TASKS else 2)
+
+
+def task_head(task: TaskSpec, encoder_channels: int, output_size: tuple[int, int]) -> ConvNeXtHead:
+    """Return the head of a task on an encoder.
+
+    Depth starts from a typical distance instead of 0 m: a bias moves by one learning rate per step at most, and would
+    need most of a short training to get there.
+    """
+    head = ConvNeXtHead(encoder_channels, task.channels, head_width(task.name, encoder_channels), output_size)
+    if task.name == "depth":
+        nn.init.constant_(head.predict.bias, _TYPICAL_DEPTH_M)
+    return head

@@ -31,20 +31,16 @@ def environment() -> dict[str, Any]:
         "memory_bytes": _memory_bytes(),
         "torch_threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "gpu_memory_bytes": (
-            torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None
-        ),
+        "gpu_memory_bytes": (torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None),
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 
 
 def system_id(environment: dict[str, Any]) -> str:
     """Return a short id of the hardware; it is the same for every run on the same kind of machine."""
-    hardware = {
-        key: environment[key] for key in ("cpu", "cpu_count", "memory_bytes", "gpu", "gpu_memory_bytes")
-    }
+    hardware = {key: environment[key] for key in ("cpu", "cpu_count", "memory_bytes", "gpu", "gpu_memory_bytes")}
     hardware["memory_bytes"] = round((hardware["memory_bytes"] or 0) / 2**30)  # the kernel's share varies
     name = hardware["gpu"] or hardware["cpu"] or "unknown"
     slug = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")

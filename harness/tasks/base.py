@@ -60,7 +60,7 @@ class Meter(ABC):
         """Return all values kept under ``name``, 1-D, on the CPU; empty if there are none."""
         return torch.cat([torch.empty(0), *(value.cpu() for value in self.samples.get(name, []))])
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most meters hold nothing
         """Release what the meter holds beside its state, when an evaluation breaks off or is done."""
 
     def merge(self, other: "Meter") -> None:

@@ -16,7 +16,7 @@ from harness.data.sample import Batch
 from harness.errors import MethodError
 from harness.method import MultiTaskModel, Stage
 from harness.precision import Precision, autocast
-from harness.progress import Progress
+from harness.progress import RunProgress
 from harness.tasks.base import Task
 from harness.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from harness.training.optim import build_optimizer, lr_factor
@@ -51,7 +51,7 @@ class TrainingSetup:
     workers: int
     checkpoint: Path
     save_every: float
-    progress: Progress
+    progress: RunProgress
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,13 @@ class _StageRun:
             start = resumed.iteration
         self.model.train()
         loss = None
-        with setup.progress.bar(f"train {stage.name}", stage.iterations, done=start, unit="it") as advance:
+        with setup.progress.bar(f"train {stage.name}", stage.iterations, done=start, unit="it") as report:
             for iteration, batch in enumerate(self._batches(start), start):
                 seed_everything(setup.seed, self.index, iteration)
                 step_loss = self._step(batch, iteration)
                 if iteration % CHECK_EVERY == 0 or iteration == stage.iterations - 1:
                     loss = self._look(step_loss, iteration)
-                advance(1)
+                report(iteration + 1)
                 if time.monotonic() - self.saved_at > setup.save_every:
                     self._save(self.index, iteration + 1)
         self.optimizer.zero_grad(set_to_none=True)
@@ -149,7 +149,7 @@ class _StageRun:
             losses |= stage.terms(self.model, batch, output)
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(total).backward()
+        torch.autograd.backward(self.scaler.scale(total))
         if stage.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), stage.clip_norm)

@@ -17,7 +17,8 @@ def build_optimizer(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     Raises:
         MethodError: the stage's prefixes match no parameter.
     """
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(stage.trainable))
         if parameter.requires_grad:
@@ -31,13 +32,13 @@ def build_optimizer(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:
 
 def _optimizer(spec: Optimizer, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
     betas = (spec.momentum, spec.beta2)
-    match spec.name:
+    match spec.name:  # fused: one kernel per group instead of a dozen per tensor
         case "adamw":
-            return torch.optim.AdamW(groups, lr=spec.lr, betas=betas)
+            return torch.optim.AdamW(groups, lr=spec.lr, betas=betas, fused=True)
         case "adam":
-            return torch.optim.Adam(groups, lr=spec.lr, betas=betas)
+            return torch.optim.Adam(groups, lr=spec.lr, betas=betas, fused=True)
         case "sgd":
-            return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum)
+            return torch.optim.SGD(groups, lr=spec.lr, momentum=spec.momentum, fused=True)
 
 
 def lr_factor(schedule: Schedule, iteration: int, iterations: int) -> float:

@@ -12,9 +12,9 @@ from harness.records import find_records, read_record
 
 PLUGIN = """
 from harness.baselines.multi_task import MultiTask
-from harness.method import Options
+from harness.method import MethodOptions
 
-class MineOptions(Options):
+class MineOptions(MethodOptions):
     strength: float = 0.5
 
 class Mine(MultiTask):

@@ -29,9 +29,7 @@ def test_cosine_by_hand() -> None:
     iterations=st.integers(1, 200),
     data=st.data(),
 )
-def test_the_factor_stays_in_the_unit_interval(
-    name: str, warmup: int, iterations: int, data: st.DataObject
-) -> None:
+def test_the_factor_stays_in_the_unit_interval(name: str, warmup: int, iterations: int, data: st.DataObject) -> None:
     iteration = data.draw(st.integers(0, iterations - 1))
     factor = lr_factor(Schedule(name, warmup=warmup), iteration, iterations)  # type: ignore[arg-type]
     assert 0 <= factor <= 1

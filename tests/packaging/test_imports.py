@@ -55,9 +55,7 @@ def test_the_engine_imports_downward_and_no_plug_in(path: Path) -> None:
     for name in imports(path):
         assert room(name) not in PLUGINS, f"{path}: the engine imports the plug-in {name}"
         below = set().union(*LAYERS[: depth + 1])
-        assert room(name) in below or room(name) not in set().union(*LAYERS), (
-            f"{path}: imports upward: {name}"
-        )
+        assert room(name) in below or room(name) not in set().union(*LAYERS), f"{path}: imports upward: {name}"
 
 
 @pytest.mark.parametrize("folder", PLUGINS)
