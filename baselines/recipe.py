@@ -24,8 +24,8 @@ def supervised_stage(name: str, tasks: tuple[str, ...], budget: Budget, trainabl
     return Stage(
         name,
         tasks,
-        iterations=220,
-        batch_size=8,
+        iterations=340,
+        batch_size=4,
         optimizer=Optimizer("adamw", lr=4e-3, weight_decay=0.05),
         schedule=Schedule("cosine", warmup=20),
         augmentation=Augmentation.light(),

@@ -33,8 +33,8 @@ class Augmentation:
 
     @classmethod
     def light(cls) -> Self:
-        """Return the augmentation of short trainings: a narrow range of scales and flips."""
-        return cls(scale=(0.8, 1.25), cat_max_ratio=1.0, photometric=False)
+        """Return the augmentation of short trainings: flips alone, for more would only slow them down."""
+        return cls(scale=None, cat_max_ratio=1.0, photometric=False)
 
     @classmethod
     def none(cls) -> Self:

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from harness.datasets.nyud import NYUD
-from harness.datasets.pascal_context import PascalContext
 
 from harness.data.dataset import Dataset
+from harness.datasets.nyud import NYUD
+from harness.datasets.pascal_context import PascalContext
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 MINI = {"nyud": GOLDEN / "mini_NYUDv2", "pascal-context": GOLDEN / "mini_PASCALContext"}

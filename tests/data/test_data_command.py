@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from harness.datasets.nyud import NYUD
 from PIL import Image
 
 from harness.cli import data as command
 from harness.data.card import id_list_md5, load_card
 from harness.data.dataset import SyntheticDataset
 from harness.data.verify import verify
+from harness.datasets.nyud import NYUD
 from harness.errors import DataError, UsageError
 
 

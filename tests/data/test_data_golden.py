@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness.datasets.nyud import NYUD
-from harness.datasets.pascal_context import PascalContext
 
 from harness.boundary import ground_truth
 from harness.data.cache import open_scenes
 from harness.data.geometry import Pad
+from harness.datasets.nyud import NYUD
+from harness.datasets.pascal_context import PascalContext
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 EXPECTED = np.load(GOLDEN / "loader_expected.npz")

@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness.datasets.nyud import NYUD
-from harness.datasets.pascal_context import PascalContext
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +20,8 @@ from harness.data.codec import decode, encode
 from harness.data.geometry import Pad, Resize
 from harness.data.labels import decode_normals
 from harness.data.loading import eval_batches, train_batches
+from harness.datasets.nyud import NYUD
+from harness.datasets.pascal_context import PascalContext
 from harness.errors import DataError, UsageError
 
 TASKS = ["semseg", "depth", "normals", "boundary"]

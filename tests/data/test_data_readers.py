@@ -6,9 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from harness.datasets.nyud import NYUD, NYUDReader, nyud_input_size
-from harness.datasets.pascal_context import PascalContext, PascalContextReader, boundaries
-from harness.datasets.pascal_parts import draw_parts
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,6 +13,9 @@ from scipy.ndimage import convolve
 
 from harness.data.card import Card, id_list_md5, load_card
 from harness.data.locate import find_root
+from harness.datasets.nyud import NYUD, NYUDReader, nyud_input_size
+from harness.datasets.pascal_context import PascalContext, PascalContextReader, boundaries
+from harness.datasets.pascal_parts import draw_parts
 from harness.errors import DataError
 
 IDS = ("0001", "0002")

@@ -1,6 +1,7 @@
 """Two synthetic sets, rendered once per session, and a private cache for every test."""
 
 import pytest
+
 from harness.datasets.nyud_synth import NYUDSynth
 from harness.datasets.pascal_synth import PascalSynth
 

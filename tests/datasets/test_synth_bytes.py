@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from harness.datasets.nyud_synth import NYUDSynth
 from harness.datasets.pascal_synth import PascalSynth
 from harness.datasets.synth.clips import CALM_SHARE, calm_shares, film
 from harness.datasets.synth.default import default_root
 from harness.datasets.synth.files import write_mat
-from PIL import Image
-
 from harness.errors import UsageError
 
 BOTH = pytest.mark.parametrize("dataset", [NYUDSynth(), PascalSynth()], ids=lambda d: d.name)

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
 from harness.datasets.synth.geometry import Shape
 from harness.datasets.synth.kit import Kit
 from harness.datasets.synth.paint import PAINTS, Material, Patch, albedo
 from harness.datasets.synth.palette import LOOKS, stuff
 from harness.datasets.synth.render import BACKGROUND, Camera, Lamp, Scene, render
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 GREY = Material((0.5, 0.5, 0.5))
 UNIT = st.floats(-1, 1, width=32)

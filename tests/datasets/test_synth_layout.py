@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from harness.datasets.synth.files import voc_palette
-from harness.datasets.synth.labels import encode_normals
-from harness.datasets.synth.pascal_tree import LABEL_MAP_IDS
 from PIL import Image
 from scipy.ndimage import binary_dilation, laplace
 
 from harness.data.card import load_card
+from harness.datasets.synth.files import voc_palette
+from harness.datasets.synth.labels import encode_normals
+from harness.datasets.synth.pascal_tree import LABEL_MAP_IDS
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """The plug-ins: where their folders are, what they refuse, how large their inputs are."""
 
 import pytest
+
+from harness.data.dataset import SyntheticDataset
 from harness.datasets.nyud_synth import NYUDSynth
 from harness.datasets.pascal_synth import PascalSynth
 from harness.datasets.synth import nyud_tree, pascal_tree
-
-from harness.data.dataset import SyntheticDataset
 from harness.errors import DataError, UsageError
 
 

@@ -2,11 +2,6 @@
 
 import numpy as np
 import pytest
-from harness.datasets.nyud_synth import NYUDSynth
-from harness.datasets.pascal_synth import PascalSynth
-from harness.datasets.synth.nyud_tree import scene_rng
-from harness.datasets.synth.render import render
-from harness.datasets.synth.room import room_scene
 from scipy.ndimage import binary_dilation
 from synth_measures import (
     Probe,
@@ -22,6 +17,12 @@ from synth_measures import (
     sobel_map,
     vectors,
 )
+
+from harness.datasets.nyud_synth import NYUDSynth
+from harness.datasets.pascal_synth import PascalSynth
+from harness.datasets.synth.nyud_tree import scene_rng
+from harness.datasets.synth.render import render
+from harness.datasets.synth.room import room_scene
 
 EDGE_IMAGES = 12  # enough for a stable boundary score
 

@@ -1,5 +1,6 @@
 """The wheel installs beside Hugging Face ``datasets`` without touching it and works from anywhere."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -18,10 +19,19 @@ def run(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
+SOURCES = ("harness", "methods", "baselines", "datasets", "pyproject.toml", "README.md", "LICENSE")
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", out, ROOT, cwd=out)
+    """A wheel built from a copy, so that no build folder is left in the checkout."""
+    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, copy / name)
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", out, copy, cwd=out)
     return next(out.glob("mtl_harness-*.whl"))
 
 
@@ -33,6 +43,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "bin" / "python"
     site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
     run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel, cwd=folder)
+    shutil.copy(site / "bin" / "harness", folder / "bin" / "harness")
     import datasets
 
     (site / "dependencies.pth").write_text(str(Path(datasets.__file__).parents[1]))
@@ -63,7 +74,7 @@ def test_module_and_console_script_run_and_hugging_face_stays_itself(
 ) -> None:
     cwd = ROOT if place == "checkout" else tmp_path
     assert "multi-task" in run(installed, "-m", "harness", "ls", "methods", cwd=cwd)
-    assert "nyud-synth" in run(installed.parent / "python", "-m", "harness", "ls", "datasets", cwd=cwd)
+    assert "nyud-synth" in run(installed, installed.parent / "harness", "ls", "datasets", cwd=cwd)
     script = "import datasets, harness.datasets.nyud, harness; print(datasets.Dataset, harness.__file__)"
     out = run(installed, "-c", script, cwd=cwd)
     assert "arrow_dataset.Dataset" in out

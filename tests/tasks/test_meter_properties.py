@@ -175,14 +175,6 @@ def test_mean_iou_of_nothing_is_zero_by_the_formula_and_null_over_present_classe
     assert figures["miou_present"].value is None
 
 
-def test_boundary_says_why_it_has_no_figure() -> None:
-    meter = build_task(TaskSpec("boundary")).meter(Protocol())
-    meter.update(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4))
-    figure = meter.compute()["odsf"]
-    assert figure.value is None
-    assert figure.reason == "boundary odsF is not measured by this version"
-
-
 @some_settings
 @given(seed=seeds, channels=st.integers(1, 45), levels=st.integers(1, 6))
 def test_labels_are_the_first_largest_channel(seed: int, channels: int, levels: int) -> None:
