@@ -1,9 +1,10 @@
 """NYUD-v2 (Silberman et al., ECCV 2012) in the builds that multi-task papers use."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from harness.data.labels import check_size, check_values, decode_normals
 from harness.data.locate import find_root
 from harness.data.sample import Array
 from harness.errors import DataError
-from harness.problem import TaskSpec
+from harness.protocol import Protocol
 from harness.tasks.base import IGNORE
 
 _CLASSES = 40
@@ -55,10 +56,16 @@ class NYUDReader(FolderReader):
 
     The build is told by the file types and the size of the first image: ``png-425x560`` (ATRC, InvPT),
     ``npy-480x640`` (MTI-Net) and ``mat`` (ASTMT); other sizes are named alike, for example ``png-106x140``.
+
+    Args:
+        root: Folder of the data set.
+        split: ``train`` or ``val``.
+        background: Unlabelled pixels are class 0 of 41 (ASTMT), instead of ignored beside 40 classes.
     """
 
-    def __init__(self, root: Path, split: Split) -> None:
+    def __init__(self, root: Path, split: Split, background: bool = False) -> None:
         super().__init__(root, split, f"gt_sets/{split}.txt", tuple(s.folder for s in _SOURCES.values()))
+        self.background = background
         self._suffixes = {role: self._suffix(source) for role, source in _SOURCES.items()}
         found = tuple(self._suffixes.values())
         if found not in _FAMILIES:
@@ -109,6 +116,8 @@ class NYUDReader(FolderReader):
 
     def _label(self, image_id: str, task: str) -> tuple[Array, Path]:
         path = self.files(image_id)[task]
+        if task == "semseg":
+            return _semseg(path, self.background), path
         return _DECODERS[task](path), path
 
 
@@ -127,11 +136,13 @@ def _values(path: Path, task: str) -> Array:
     return values
 
 
-def _semseg(path: Path) -> NDArray[np.uint8]:
-    """Return classes 0..39; the stored 0 is unlabelled."""
+def _semseg(path: Path, background: bool) -> NDArray[np.uint8]:
+    """Return classes 0..39, or 0..40 with the background; the stored 0 is unlabelled."""
     stored = _values(path, "semseg")
     check_values(stored, path, largest=_CLASSES)
     label = stored.astype(np.uint8)
+    if background:
+        return label
     label -= 1  # 0 wraps around to 255, the value to ignore
     assert np.iinfo(np.uint8).max == IGNORE
     return label
@@ -164,7 +175,6 @@ def _boundary(path: Path) -> NDArray[np.uint8]:
 
 
 _DECODERS: dict[str, Callable[[Path], Array]] = {
-    "semseg": _semseg,
     "depth": _depth,
     "normals": _normals,
     "boundary": _boundary,
@@ -185,12 +195,26 @@ class NYUD(Dataset):
     """NYUD-v2: semantic segmentation, depth, normals and boundaries of indoor scenes."""
 
     name = "nyud"
-    tasks: ClassVar[tuple[TaskSpec, ...]] = load_card("nyud").task_specs()
+    tasks = load_card("nyud").task_specs()
 
     @property
     def card(self) -> Card:
         """Classes, splits, hashes, terms and links."""
         return load_card(self.name)
+
+    def under(self, protocol: Protocol) -> Self:
+        """Return the data set with 40 classes, or with 41 of which the first is the background (ASTMT)."""
+        if protocol.nyud_classes == 40:
+            return self
+        posed = copy(self)
+        posed.variant = "41 classes"
+        posed.tasks = tuple(
+            replace(spec, num_classes=_CLASSES + 1, class_names=("background", *spec.class_names))
+            if spec.name == "semseg"
+            else spec
+            for spec in self.tasks
+        )
+        return posed
 
     def root(self, data_root: Path | None) -> Path:
         """Return the folder of the data set; see `harness.data.locate.find_root`."""
@@ -202,7 +226,7 @@ class NYUD(Dataset):
         Raises:
             DataError: the folder is no known build of NYUD-v2.
         """
-        return NYUDReader(root, split)
+        return NYUDReader(root, split, background=bool(self.variant))
 
     def input_size(self, reader: Reader) -> tuple[int, int]:
         """Return the padded (height, width) for the size of the first image; see `nyud_input_size`."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 from harness.datasets.nyud import NYUD
 from harness.datasets.synth.default import SEED, TRAIN, VAL, default_root, given_root
@@ -10,14 +9,13 @@ from harness.datasets.synth.nyud_tree import SIZE, write_nyud
 
 from harness.data.card import load_card
 from harness.data.dataset import SyntheticDataset
-from harness.problem import TaskSpec
 
 
 class NYUDSynth(NYUD, SyntheticDataset):
     """Rooms with furniture in NYUD-v2's layout, classes and tasks."""
 
     name = "nyud-synth"
-    tasks: ClassVar[tuple[TaskSpec, ...]] = load_card("nyud-synth").task_specs()
+    tasks = load_card("nyud-synth").task_specs()
 
     def root(self, data_root: Path | None) -> Path:
         """Return the folder given, or the default set, rendered on first use.

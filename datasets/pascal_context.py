@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files as resource_files
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from harness.datasets.pascal_parts import draw_parts
@@ -13,15 +12,15 @@ from numpy.typing import NDArray
 from scipy.ndimage import laplace
 from skimage.morphology import thin
 
-from harness.data.card import Card, load_card
-from harness.data.dataset import Dataset, Reader, Split
+from harness.data.card import Card, find_subset, load_card
+from harness.data.dataset import Dataset, Reader, Resolved, Split
 from harness.data.files import image_size, read_indices, read_mat, read_rgb
 from harness.data.folder import FolderReader
 from harness.data.labels import check_size, check_values, decode_normals
 from harness.data.locate import find_root
 from harness.data.sample import Array
 from harness.errors import DataError
-from harness.problem import TaskSpec
+from harness.protocol import Protocol
 from harness.tasks.base import IGNORE
 
 _CLASSES = 21
@@ -152,12 +151,38 @@ class PascalContext(Dataset):
     """PASCAL-Context: semantic segmentation, human parts, saliency, normals and boundaries."""
 
     name = "pascal-context"
-    tasks: ClassVar[tuple[TaskSpec, ...]] = load_card("pascal-context").task_specs()
+    tasks = load_card("pascal-context").task_specs()
 
     @property
     def card(self) -> Card:
         """Classes, splits, hashes, terms and links."""
         return load_card(self.name)
+
+    def resolve(self, protocol: Protocol, root: Path) -> Resolved:
+        """Return what holds here: padding, and boundaries on the half of SEISM where its list is at hand.
+
+        The sharing paper crops NYUD-v2 only. The half's 2498 ids are a random draw that ships with the SEISM
+        tools; without the list, all of val is scored.
+        """
+        changes: dict[str, str] = {}
+        warnings = []
+        subsets = {}
+        if protocol.geometry == "crop":
+            changes["geometry"] = "pad"
+            warnings.append("images are padded: the centre crop is for NYUD-v2 only")
+        if protocol.boundary_set == "test-new":
+            subset = self.card.boundary_subset
+            ids = find_subset(root, subset) if subset else None
+            if ids is not None:
+                subsets["boundary"] = ids
+            else:
+                changes["boundary_set"] = "val"
+            if subset and ids is None:
+                warnings.append(
+                    f"boundaries are scored on all of val: no list in {subset.folder}/ holds the {subset.count} ids "
+                    f"(md5 {subset.md5}) that published figures are from"
+                )
+        return Resolved(protocol.model_copy(update=changes), subsets, tuple(warnings))
 
     def root(self, data_root: Path | None) -> Path:
         """Return the folder of the data set; see `harness.data.locate.find_root`."""

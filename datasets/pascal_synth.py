@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 from harness.datasets.pascal_context import PascalContext
 from harness.datasets.synth.default import SEED, TRAIN, VAL, default_root, given_root
@@ -11,14 +10,13 @@ from harness.datasets.synth.pascal_tree import LONGEST, write_pascal
 from harness.data.card import load_card
 from harness.data.dataset import SyntheticDataset
 from harness.errors import UsageError
-from harness.problem import TaskSpec
 
 
 class PascalSynth(PascalContext, SyntheticDataset):
     """People and things in PASCAL-Context's layout, classes and tasks."""
 
     name = "pascal-synth"
-    tasks: ClassVar[tuple[TaskSpec, ...]] = load_card("pascal-synth").task_specs()
+    tasks = load_card("pascal-synth").task_specs()
 
     def root(self, data_root: Path | None) -> Path:
         """Return the folder given, or the default set, rendered on first use.

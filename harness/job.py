@@ -25,7 +25,6 @@ from harness.pictures import write_contact_sheet
 from harness.probes.environment import environment, software, system_id
 from harness.probes.size import count_parameters, measure_storage
 from harness.progress import RunProgress
-from harness.protocol import Protocol
 from harness.records import (
     RECORD_NAME,
     MethodInfo,
@@ -49,8 +48,7 @@ class Job:
 
     Attributes:
         method: The method, set up.
-        data: The opened data set.
-        protocol: Evaluation conventions.
+        data: The opened data set, with the protocol that holds on it.
         seed: Source of all randomness.
         config: The matrix this is a cell of.
         command: Command line to store with the record.
@@ -60,7 +58,6 @@ class Job:
 
     method: Method
     data: OpenedData
-    protocol: Protocol
     seed: int
     config: RunConfig
     command: list[str]
@@ -82,7 +79,7 @@ class Job:
             "train": data.train.fingerprint if data.train else None,
             "tasks": list(data.problem.names),
             "input_size": list(data.problem.input_size),
-            "protocol": self.protocol.model_dump(mode="json"),
+            "protocol": data.protocol.model_dump(mode="json"),
             "budget": config.budget,
             "iterations": config.iterations,
             "precision": config.precision,
@@ -153,7 +150,7 @@ def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
         job.data.val,
         job.data.transform,
         _tasks(job),
-        job.protocol,
+        job.data.protocol,
         job.device,
     )
     record.status = "complete"
@@ -205,7 +202,7 @@ def _stages(job: Job) -> list[Stage]:
 def _evaluate(job: Job, model: MultiTaskModel, progress: RunProgress) -> dict[str, dict[str, Metric]]:
     data, config = job.data, job.config
     batches = eval_batches(data.val, data.transform, config.batch_size, config.workers)
-    return evaluate(model, batches, len(data.val), _tasks(job), job.protocol, job.device, config.precision, progress)
+    return evaluate(model, batches, len(data.val), _tasks(job), data.protocol, job.device, config.precision, progress)
 
 
 def _started(job: Job) -> Record:
@@ -251,7 +248,7 @@ def _new_record(job: Job) -> Record:
         ),
         dataset=job.data.info(),
         protocol_name=config.protocol_name,
-        protocol=job.protocol.model_dump(mode="json"),
+        protocol=job.data.protocol.model_dump(mode="json"),
         budget=config.budget,
         input_size=job.data.problem.input_size,
         precision=config.precision,

@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.data.cache import Scenes, open_scenes
 from harness.data.dataset import Dataset, Split
 from harness.data.geometry import eval_transform
+from harness.data.subset import Subset
 from harness.data.transforms import EvalTransform
 from harness.errors import UsageError, unknown
 from harness.problem import Problem
@@ -20,7 +21,8 @@ class OpenedData:
     """One data set, ready to train and evaluate on.
 
     Attributes:
-        dataset: The plug-in.
+        dataset: The plug-in, with the label spaces of the protocol.
+        protocol: The conventions that hold on this data set.
         problem: Tasks and input size.
         transform: How an image becomes an input of that size for evaluation.
         build: The build found on disk.
@@ -31,6 +33,7 @@ class OpenedData:
     """
 
     dataset: Dataset
+    protocol: Protocol
     problem: Problem
     transform: EvalTransform
     build: str
@@ -69,7 +72,7 @@ def open_data(
         dataset: The plug-in.
         data_root: Where it lies; None for the default places.
         tasks: Tasks to serve; empty for all.
-        protocol: Evaluation conventions; they set the geometry.
+        protocol: Evaluation conventions as asked for; they set the label spaces, the geometry and the images.
         limit: Use only the first images of each split.
         training: Whether the training split is needed.
         input_size: (height, width) of the model's input; None for the data set's under this geometry.
@@ -78,29 +81,34 @@ def open_data(
         UsageError: a task the data set does not have.
         DataError: the data is missing or unusable.
     """
+    dataset = dataset.under(protocol)
     known = [spec.name for spec in dataset.tasks]
     for name in tasks:
         if name not in known:
             raise UsageError(f"{dataset.name}: {unknown('task', name, known)}")
     specs = tuple(spec for spec in dataset.tasks if not tasks or spec.name in tasks)
     root = dataset.root(data_root)
+    resolved = dataset.resolve(protocol, root)
+    protocol = resolved.protocol
     splits: tuple[Split, ...] = ("val", "train") if training else ("val",)
     readers = {split: dataset.reader(root, split) for split in splits}
-    labels = {
-        "train": [spec.name for spec in specs],
-        "val": [build_task(spec).scored_label(protocol) for spec in specs],
-    }
+    scored = {spec.name: build_task(spec).scored_label(protocol) for spec in specs}
+    labels = {"train": list(scored), "val": list(scored.values())}
     scenes = {split: open_scenes(dataset, readers[split], labels[split], limit) for split in splits}
     size = input_size or _default_size(dataset.input_size(readers["val"]), protocol)
+    transform = eval_transform(protocol.geometry, size)
+    subsets = {scored[task]: ids for task, ids in resolved.subsets.items() if task in scored}
+    limited = [f"only the first {limit} images of each split were used"] if limit else []
     return OpenedData(
         dataset=dataset,
+        protocol=protocol,
         problem=Problem(specs, size),
-        transform=eval_transform(protocol.geometry, size),
+        transform=Subset(transform, subsets) if subsets else transform,
         build=readers["val"].build,
         val=scenes["val"],
         train=scenes.get("train"),
         expected=len(readers["val"].ids),
-        warnings=[f"only the first {limit} images of each split were used"] if limit else [],
+        warnings=[*resolved.warnings, *limited],
     )
 
 

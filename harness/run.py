@@ -76,7 +76,7 @@ def _jobs(config: RunConfig, command: list[str]) -> Iterator[Job]:
             _check_artifact(manifest, methods[0], data, f"--checkpoint {config.checkpoint}")
         for method in methods:
             for seed in config.seed:
-                yield Job(method, data, protocol, seed, config, command, device, config.checkpoint)
+                yield Job(method, data, seed, config, command, device, config.checkpoint)
 
 
 def _methods(config: RunConfig, manifest: Manifest | None) -> list[Method]:

@@ -107,7 +107,8 @@ def open_scenes(dataset: Dataset, reader: Reader, tasks: Sequence[str], limit: i
         UsageError: the cache folder cannot be written.
     """
     ids = reader.ids[:limit]
-    identity = json.dumps([dataset.name, reader.build, reader.split, list(tasks), ids])
+    variant = [dataset.variant] if dataset.variant else []
+    identity = json.dumps([dataset.name, reader.build, reader.split, list(tasks), ids, *variant])
     key = hashlib.sha256(f"{DECODER_VERSION}\n{identity}\n".encode())
     for line in _source_lines(reader, ids):
         key.update(line.encode())

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 import yaml
@@ -45,6 +46,14 @@ class SplitCard(_Part):
     )
 
 
+class SubsetCard(_Part):
+    """A fixed part of the validation split, recognised by its list."""
+
+    folder: str = Field(description="Where a list of its ids is looked for, relative to the data set's folder.")
+    count: int = Field(gt=0)
+    md5: str = Field(pattern="^[0-9a-f]{32}$", description="Digest of the ids as `id_list_md5` computes it.")
+
+
 class Card(_Part):
     """Everything about a data set that is not its bytes."""
 
@@ -66,6 +75,9 @@ class Card(_Part):
     )
     splits: dict[Literal["train", "val"], SplitCard] | None = Field(
         default=None, description="The published splits; null where they follow from a seed."
+    )
+    boundary_subset: SubsetCard | None = Field(
+        default=None, description="The images that boundaries are scored on; null for the whole split."
     )
     archives: tuple[Archive, ...] = ()
     stand_ins: tuple[str, ...] = Field(default=(), description="Data sets of the same kind that need no download.")
@@ -95,3 +107,12 @@ def id_list_md5(ids: Iterable[str]) -> str:
     """Return the digest of a list of ids: md5 of the ids, each followed by a newline."""
     text = "".join(f"{image_id}\n" for image_id in ids)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def find_subset(root: Path, subset: SubsetCard) -> frozenset[str] | None:
+    """Return the ids of a subset from whichever list in the data set's folder holds them; None if none does."""
+    for path in sorted((root / subset.folder).rglob("*.txt")):
+        ids = path.read_text(encoding="utf-8", errors="replace").split()
+        if len(ids) == subset.count and id_list_md5(ids) == subset.md5:
+            return frozenset(ids)
+    return None

@@ -1,9 +1,11 @@
 """The contract of a data set plug-in."""
 
+import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +13,12 @@ from numpy.typing import NDArray
 from harness.data.card import Card
 from harness.data.sample import Array
 from harness.problem import TaskSpec
+from harness.protocol import Protocol
 
 Split = Literal["train", "val"]
 
 
-class Reader(Protocol):
+class Reader(typing.Protocol):
     """Reads one split of one data set folder.
 
     Attributes:
@@ -55,18 +58,50 @@ class Reader(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """What a protocol comes to on one folder of one data set.
+
+    Attributes:
+        protocol: The conventions that hold.
+        subsets: Task to the only images it is scored on; a task that is absent is scored on the whole split.
+        warnings: What a reader of the figures should know.
+    """
+
+    protocol: Protocol
+    subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
 class Dataset(ABC):
     """A data set plug-in, found by the entry point group ``harness.datasets``."""
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
-    tasks: ClassVar[tuple[TaskSpec, ...]]
+    tasks: tuple[TaskSpec, ...]
     """Tasks in the order of the papers' tables."""
+    variant: str = ""
+    """What `under` changed in the labels; empty for the labels of the card."""
 
     @property
     @abstractmethod
     def card(self) -> Card:
         """Classes, splits, hashes, terms and links."""
+
+    def under(self, protocol: Protocol) -> Self:
+        """Return the data set with the label spaces of a protocol; this one where it has no other."""
+        return self
+
+    def resolve(self, protocol: Protocol, root: Path) -> Resolved:
+        """Return what holds on this data set of the conventions that are made for single data sets.
+
+        By default boundaries are scored on the whole split, for only PASCAL-Context has a fixed half of it.
+
+        Args:
+            protocol: As it was asked for.
+            root: Folder of the data set.
+        """
+        return Resolved(protocol.model_copy(update={"boundary_set": "val"}))
 
     @abstractmethod
     def root(self, data_root: Path | None) -> Path:

@@ -80,6 +80,18 @@ class Pad:
         size = sample.image.shape[0], sample.image.shape[1]
         return pad_item(Item(sample.id, normalise(sample.image), labels, size), self.input_size)
 
+    def place(self, planes: Floats, size: tuple[int, int], smooth: bool) -> Floats:
+        """Return a prediction padded with 0; one at input size counts as padded already."""
+        if planes.shape[1:] == self.input_size:
+            return planes
+        planes = resize_planes(planes, size, smooth)
+        return _pad(planes, self.input_size, centred_offset(size, self.input_size), 0)
+
+    def restore(self, planes: Floats, size: tuple[int, int]) -> Floats:
+        """Return a padded prediction cut back to its image."""
+        top, left = centred_offset(size, self.input_size)
+        return planes[:, top : top + size[0], left : left + size[1]]
+
 
 @dataclass(frozen=True)
 class Resize:
@@ -101,6 +113,14 @@ class Resize:
         image = resize(sample.image.astype(np.float32), self.input_size, "bicubic")
         return Item(sample.id, normalise(image), labels, size)
 
+    def place(self, planes: Floats, size: tuple[int, int], smooth: bool) -> Floats:
+        """Return a prediction at the size of its image."""
+        return resize_planes(planes, size, smooth)
+
+    def restore(self, planes: Floats, size: tuple[int, int]) -> Floats:
+        """Return a prediction as it is: it has no padding."""
+        return planes
+
 
 @dataclass(frozen=True)
 class CenterCrop:
@@ -119,13 +139,28 @@ class CenterCrop:
     def __call__(self, sample: Sample) -> Item:
         """Return the cropped scene."""
         height, width = sample.image.shape[:2]
-        side = min(self.input_size)
-        scale = side / min(height, width)
-        scaled = round(height * scale), round(width * scale)
-        window = Window((height, width), scaled, ((scaled[0] - side) // 2, (scaled[1] - side) // 2), (side, side))
+        window = self._window((height, width))
         labels = {task: mark_ignored(task, window.nearest(label)) for task, label in sample.labels.items()}
         image = np.rint(window.bilinear(sample.image.astype(np.float32)))
         return Item(sample.id, normalise(image), labels, (height, width))
+
+    def place(self, planes: Floats, size: tuple[int, int], smooth: bool) -> Floats:
+        """Return the crop of a prediction; one at input size counts as cropped already."""
+        if planes.shape[1:] == self.input_size:
+            return planes
+        window = self._window(size)
+        image = np.moveaxis(resize_planes(planes, size, smooth), 0, 2)
+        return np.moveaxis(window.bilinear(image) if smooth else window.nearest(image), 2, 0)
+
+    def restore(self, planes: Floats, size: tuple[int, int]) -> Floats:
+        """Return a prediction as it is: the sides of the image were never predicted."""
+        return planes
+
+    def _window(self, size: tuple[int, int]) -> "Window":
+        side = min(self.input_size)
+        scale = side / min(size)
+        scaled = round(size[0] * scale), round(size[1] * scale)
+        return Window(size, scaled, ((scaled[0] - side) // 2, (scaled[1] - side) // 2), (side, side))
 
 
 @dataclass(frozen=True)
@@ -169,7 +204,20 @@ def resize(image: NDArray[Any], size: tuple[int, int], mode: Literal["bilinear",
 
     This is the sampling of the interpolation that published pipelines use (cubic with a = -0.75).
     """
-    writable = image if image.flags.writeable else image.copy()
-    planes = torch.from_numpy(writable).permute(2, 0, 1)[None]
-    resized: NDArray[Any] = F.interpolate(planes, size, mode=mode, align_corners=False)[0].permute(1, 2, 0).numpy()
+    return np.moveaxis(_interpolate(np.moveaxis(image, 2, 0), size, mode), 0, 2)
+
+
+def resize_planes(planes: Floats, size: tuple[int, int], smooth: bool) -> Floats:
+    """Return maps [C, H, W] at ``size``: bilinear, or the nearest value to the upper left."""
+    if planes.shape[1:] == size:
+        return planes
+    return _interpolate(planes, size, "bilinear" if smooth else "nearest")
+
+
+def _interpolate(planes: NDArray[Any], size: tuple[int, int], mode: str) -> NDArray[Any]:
+    writable = planes if planes.flags.writeable else planes.copy()
+    aligned = False if mode in ("bilinear", "bicubic") else None
+    resized: NDArray[Any] = F.interpolate(torch.from_numpy(writable)[None], size, mode=mode, align_corners=aligned)[
+        0
+    ].numpy()
     return resized

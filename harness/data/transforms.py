@@ -46,6 +46,18 @@ class EvalTransform(Protocol):
     def __call__(self, sample: Sample) -> Item:
         """Return the prepared scene."""
 
+    def place(self, planes: Floats, size: tuple[int, int], smooth: bool) -> Floats:
+        """Return a prediction laid where `__call__` lays the labels of its image.
+
+        Args:
+            planes: [C, h, w], of the whole image at any size, or laid out already.
+            size: (height, width) of the image on disk.
+            smooth: Resize bilinearly; otherwise take the nearest value, as for class indices.
+        """
+
+    def restore(self, planes: Floats, size: tuple[int, int]) -> Floats:
+        """Return a prediction [C, H, W] at label size without its padding."""
+
 
 def normalise(image: NDArray[Any]) -> Floats:
     """Return an image of values in [0, 255], [H, W, 3], as normalised planes [3, H, W]."""
