@@ -41,6 +41,15 @@ class Meter(ABC):
                 Left unchanged.
         """
 
+    def update_decoded(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch of predictions as they are saved; see `Task.decode`.
+
+        Args:
+            prediction: [B, 1, H, W] (normals: [B, 3, H, W]), float32.
+            target: As for `update`.
+        """
+        self.update(prediction, target)
+
     @abstractmethod
     def compute(self) -> dict[str, Metric]:
         """Return the figures so far, the headline first."""
@@ -125,6 +134,13 @@ class Task(ABC):
     def scored_label(self, protocol: Protocol) -> str:
         """Return the name of the label that the meter compares predictions with: the training label's, mostly."""
         return self.name
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """Return raw predictions [B, C, H, W] as they are saved, float32 [B, 1, H, W] (normals: [B, 3, H, W]).
+
+        Class indices, the probability of the positive class, metres, or vectors of any length.
+        """
+        return prediction.float()
 
     @abstractmethod
     def picture(self, prediction: Tensor) -> NDArray[np.uint8]:

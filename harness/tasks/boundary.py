@@ -64,6 +64,10 @@ class Boundary(Task):
         )
         return BoundaryMeter(rule, ",".join(parts))
 
+    def decode(self, prediction: Tensor) -> Tensor:
+        """Return P(boundary), [B, 1, H, W]."""
+        return prediction.float().sigmoid()
+
     def picture(self, prediction: Tensor) -> NDArray[np.uint8]:
         """Return the probability of one prediction [1, H, W] in grey."""
         return grey_picture(prediction[0].float().sigmoid().cpu().numpy())

@@ -41,7 +41,12 @@ class BoundaryMeter(Meter):
     @torch.no_grad()
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch: logits [B, 1, H, W] and true boundaries [B, 1, H, W]."""
-        maps = prediction[:, 0].sigmoid().mul(255).to(torch.uint8).cpu().numpy()
+        self.update_decoded(prediction.sigmoid(), target)
+
+    @torch.no_grad()
+    def update_decoded(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch: probabilities [B, 1, H, W], which are cut to 8 bits, and true boundaries [B, 1, H, W]."""
+        maps = prediction[:, 0].mul(255).to(torch.uint8).cpu().numpy()
         truths = target[:, 0].to(torch.uint8).cpu().numpy()
         for levels, truth in zip(maps, truths, strict=True):
             box = valid_box(truth)

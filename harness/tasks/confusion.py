@@ -63,8 +63,15 @@ class ConfusionMeter(Meter):
     @torch.no_grad()
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch: scores [B, >= C, H, W] and labels [B, 1, H, W]."""
-        channels = prediction.shape[1]
-        codes = torch.add(predicted_labels(prediction), target[:, 0], alpha=channels).to(torch.int32)
+        self._add(predicted_labels(prediction), target, prediction.shape[1])
+
+    @torch.no_grad()
+    def update_decoded(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch: class indices [B, 1, H, W], wrong wherever they are C or more, and labels [B, 1, H, W]."""
+        self._add(prediction[:, 0].clamp(max=self.num_classes), target, self.num_classes + 1)
+
+    def _add(self, predicted: Tensor, target: Tensor, channels: int) -> None:
+        codes = torch.add(predicted, target[:, 0], alpha=channels).to(torch.int32)
         counts = torch.stack([torch.bincount(code.flatten(), minlength=LABELS * channels) for code in codes])
         counts = counts.view(-1, LABELS, channels)
         if self.skip != "never":

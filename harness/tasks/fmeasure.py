@@ -94,7 +94,15 @@ class FMeasureMeter(Meter):
     @torch.no_grad()
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch: raw prediction [B, 1 or 2, H, W] and labels [B, 1, H, W] in {0, 1, 255}."""
-        codes = (self._bins(self.probability(prediction)) + target[:, 0] * self._size).to(torch.int32)
+        self._add(self.probability(prediction), target)
+
+    @torch.no_grad()
+    def update_decoded(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch: P(salient) [B, 1, H, W] and labels [B, 1, H, W] in {0, 1, 255}."""
+        self._add(prediction[:, 0], target)
+
+    def _add(self, probability: Tensor, target: Tensor) -> None:
+        codes = (self._bins(probability) + target[:, 0] * self._size).to(torch.int32)
         counts = torch.stack([torch.bincount(c.flatten(), minlength=256 * self._size) for c in codes])
         counts = counts.view(-1, 256, self._size)
         negative, positive = counts[:, 0], counts[:, 1]

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from harness.errors import UsageError
 from harness.problem import TaskSpec
 from harness.tasks.base import IGNORE, Task
+from harness.tasks.confusion import predicted_labels
 from harness.tasks.pictures import label_picture
 
 
@@ -41,6 +42,10 @@ class LabelTask(Task):
         label = target[:, 0].long()
         total = F.cross_entropy(prediction, label, ignore_index=IGNORE, reduction="sum")
         return total / (label != IGNORE).sum().clamp(min=1)
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """Return the most likely classes, [B, 1, H, W]."""
+        return predicted_labels(prediction)[:, None]
 
     def picture(self, prediction: Tensor) -> NDArray[np.uint8]:
         """Return the most likely classes of one prediction [C, H, W] in VOC colours."""

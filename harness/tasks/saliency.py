@@ -55,6 +55,10 @@ class Saliency(Task):
         """Return an empty maxF meter."""
         return FMeasureMeter(self.probability, protocol.saliency_mode, protocol.saliency_void)
 
+    def decode(self, prediction: Tensor) -> Tensor:
+        """Return P(salient), [B, 1, H, W]."""
+        return self.probability(prediction)[:, None]
+
     def picture(self, prediction: Tensor) -> NDArray[np.uint8]:
         """Return the probability of one prediction [1 or 2, H, W] in grey."""
         return grey_picture(self.probability(prediction[None])[0].cpu().numpy())
