@@ -31,6 +31,7 @@ class TimedModel(torch.nn.Module):
         self.model, self.device, self.seconds = model, device, 0.0
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Predict and add the time."""
         start = time.perf_counter()
         predictions: dict[str, torch.Tensor] = self.model(images)
         if self.device.type == "cuda":
