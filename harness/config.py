@@ -17,44 +17,19 @@ Overwrite = Literal["never", "always", "only-missing"]
 DEFAULT_BACKBONE: dict[Budget, str] = {"quick": "vit-micro", "full": "vit-b16"}
 
 
-class RunConfig(BaseModel):
-    """A matrix of runs: every method on every data set with every seed."""
+class DataConfig(BaseModel):
+    """Which images are scored, by which rules, and where results go: the same for runs and for saved predictions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: list[str] = Field(min_length=1)
-    dataset: list[str] = Field(default=["nyud-synth"], min_length=1)
-    seed: list[int] = Field(default=[0], min_length=1)
-    task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
-    backbone: str | None = Field(default=None, description="Encoder; null for the budget's default.")
-    init: Literal["random", "pretrained"] | None = Field(
-        default=None, description="Start of the encoders; null: random for quick, pretrained for full."
-    )
-    budget: Budget = "quick"
-    iterations: int | None = Field(default=None, ge=1, description="Steps of every stage, instead of the budget's.")
-    checkpoint: Path | None = Field(default=None, description="Artifact to load instead of training.")
     data_root: Path | None = None
-    device: str | None = Field(default=None, description="Null: a GPU when there is one.")
-    precision: Precision = "fp32"
     input_size: tuple[int, int] | None = Field(default=None, description="Height and width; null: the data set's.")
-    batch_size: int = Field(default=8, ge=1, description="Images per step of the evaluation.")
-    workers: int = Field(default=0, ge=0, description="Loader processes; 0 loads in the main process.")
     limit: int | None = Field(default=None, ge=1, description="Use only the first images of each split.")
     protocol: str = "invpt"
     protocol_set: dict[str, Any] = Field(default={}, description="Single options over the protocol's profile.")
-    set: dict[str, Any] = Field(default={}, description="The methods' options.")
     plugin: list[str] = []
     output: Path = Path("results/measured")
-    save_every: float = Field(default=30.0, ge=0, description="Seconds between training checkpoints.")
-    overwrite: Overwrite = "only-missing"
     quiet: bool = False
-
-    @field_validator("method", "dataset", "seed", "task")
-    @classmethod
-    def _no_repeats(cls, values: list[Any]) -> list[Any]:
-        if len(set(values)) != len(values):
-            raise ValueError("names the same value twice")
-        return values
 
     @field_validator("input_size", mode="before")
     @classmethod
@@ -82,6 +57,52 @@ class RunConfig(BaseModel):
     def protocol_name(self) -> str:
         """The protocol as tables name it: its profile and the options that differ from it."""
         return "+".join([self.protocol, *(f"{key}={value}" for key, value in sorted(self.protocol_set.items()))])
+
+
+class ScoreConfig(DataConfig):
+    """Saved predictions to score."""
+
+    predictions: Path
+    dataset: str
+    name: str | None = Field(default=None, min_length=1, description="Method in tables; null: the folder's name.")
+
+    @property
+    def method_name(self) -> str:
+        """The method's name, resolved."""
+        return self.name or self.predictions.resolve().name
+
+
+class RunConfig(DataConfig):
+    """A matrix of runs: every method on every data set with every seed."""
+
+    method: list[str] = Field(min_length=1)
+    dataset: list[str] = Field(default=["nyud-synth"], min_length=1)
+    seed: list[int] = Field(default=[0], min_length=1)
+    task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
+    backbone: str | None = Field(default=None, description="Encoder; null for the budget's default.")
+    init: Literal["random", "pretrained"] | None = Field(
+        default=None, description="Start of the encoders; null: random for quick, pretrained for full."
+    )
+    budget: Budget = "quick"
+    iterations: int | None = Field(default=None, ge=1, description="Steps of every stage, instead of the budget's.")
+    checkpoint: Path | None = Field(default=None, description="Artifact to load instead of training.")
+    device: str | None = Field(default=None, description="Null: a GPU when there is one.")
+    precision: Precision = "fp32"
+    batch_size: int = Field(default=8, ge=1, description="Images per step of the evaluation.")
+    workers: int = Field(default=0, ge=0, description="Loader processes; 0 loads in the main process.")
+    set: dict[str, Any] = Field(default={}, description="The methods' options.")
+    save_predictions: Path | None = Field(
+        default=None, description="Folder for the predictions; of a matrix, one folder per run below it."
+    )
+    save_every: float = Field(default=30.0, ge=0, description="Seconds between training checkpoints.")
+    overwrite: Overwrite = "only-missing"
+
+    @field_validator("method", "dataset", "seed", "task")
+    @classmethod
+    def _no_repeats(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) != len(values):
+            raise ValueError("names the same value twice")
+        return values
 
     @property
     def backbone_name(self) -> str:

@@ -11,6 +11,7 @@ from harness.data.sample import Batch
 from harness.method import MultiTaskModel
 from harness.metric import Metric
 from harness.precision import Precision, autocast
+from harness.predictions.writer import PredictionWriter
 from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.tasks.base import Task
@@ -25,6 +26,7 @@ def evaluate(
     device: torch.device,
     precision: Precision,
     progress: RunProgress,
+    writer: PredictionWriter | None = None,
 ) -> dict[str, dict[str, Metric]]:
     """Score ``model`` on every batch.
 
@@ -37,6 +39,7 @@ def evaluate(
         device: Where to compute.
         precision: Arithmetic of the forward pass; meters always see float32.
         progress: Where progress is shown.
+        writer: Saves what is scored; None saves nothing.
 
     Returns:
         Task name to its figures, the headline first.
@@ -54,7 +57,10 @@ def evaluate(
                 predictions = model(batch.images)
             for name, meter in meters.items():
                 label = batch.labels[labels[name]]
-                meter.update(at_label_size(predictions[name].float(), label), label)
+                prediction = at_label_size(predictions[name].float(), label)
+                meter.update(prediction, label)
+                if writer is not None:
+                    writer.write(name, prediction, batch)
             done += len(batch.ids)
             report(done)
         return {name: meter.compute() for name, meter in meters.items()}

@@ -22,6 +22,7 @@ from harness.method import Method, MultiTaskModel, Stage
 from harness.metric import Metric
 from harness.opened import OpenedData
 from harness.pictures import write_contact_sheet
+from harness.predictions.writer import PredictionWriter
 from harness.probes.environment import environment, software, system_id
 from harness.probes.size import count_parameters, measure_storage
 from harness.progress import RunProgress
@@ -54,6 +55,7 @@ class Job:
         command: Command line to store with the record.
         device: Where to compute.
         artifact: Artifact to evaluate instead of training; None to train.
+        predictions: Folder to save the predictions in; None to save none.
     """
 
     method: Method
@@ -63,6 +65,7 @@ class Job:
     command: list[str]
     device: torch.device
     artifact: Path | None
+    predictions: Path | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -95,6 +98,11 @@ class Job:
         return self.config.output / self.data.dataset.name / name
 
     @property
+    def run_id(self) -> str:
+        """The folder below the results folder."""
+        return f"{self.data.dataset.name}/{self.folder.name}"
+
+    @property
     def title(self) -> str:
         """What the run is called in progress bars and messages."""
         return f"{self.method.name} on {self.data.dataset.name}, seed {self.seed}:"
@@ -115,6 +123,8 @@ def execute(job: Job, progress: RunProgress) -> Record:
             _clear(job.folder)
         record = _started(job)
         if record.status == "complete":
+            if job.predictions is not None:
+                _evaluate(job, _shipped(job), progress)
             return record
         try:
             _proceed(job, record, progress)
@@ -138,7 +148,7 @@ def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
         write_record(record, job.folder)
     with _phase(record, "load"):
         # What is measured is what is shipped: the model as it comes out of its artifact.
-        model = job.method.load(artifact).to(job.device)
+        model = _shipped(job)
     record.parameters = count_parameters(model)
     record.storage = measure_storage(artifact)
     write_record(record, job.folder)
@@ -156,6 +166,10 @@ def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
     record.status = "complete"
     write_record(record, job.folder)
     (job.folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _shipped(job: Job) -> MultiTaskModel:
+    return job.method.load(job.artifact or job.folder / ARTIFACT).to(job.device)
 
 
 def _train(job: Job, record: Record, progress: RunProgress) -> None:
@@ -200,9 +214,10 @@ def _stages(job: Job) -> list[Stage]:
 
 
 def _evaluate(job: Job, model: MultiTaskModel, progress: RunProgress) -> dict[str, dict[str, Metric]]:
-    data, config = job.data, job.config
+    data, config, tasks = job.data, job.config, _tasks(job)
     batches = eval_batches(data.val, data.transform, config.batch_size, config.workers)
-    return evaluate(model, batches, len(data.val), _tasks(job), data.protocol, job.device, config.precision, progress)
+    writer = PredictionWriter(job.predictions, tasks, data.transform) if job.predictions else None
+    return evaluate(model, batches, len(data.val), tasks, data.protocol, job.device, config.precision, progress, writer)
 
 
 def _started(job: Job) -> Record:
@@ -226,7 +241,7 @@ def _new_record(job: Job) -> Record:
     method, config = job.method, job.config
     identity = job.identity
     return Record(
-        run_id=f"{job.data.dataset.name}/{job.folder.name}",
+        run_id=job.run_id,
         source="measured",
         status="partial",
         created_at=now,

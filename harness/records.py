@@ -34,11 +34,13 @@ class MethodInfo(_Part):
     summary: str
     paper: str | None
     is_reference: bool = Field(description="Whether multi-task gains are measured against this row.")
-    backbone: str
-    init: Literal["random", "pretrained", "checkpoint"]
-    checkpoint: str | None = Field(description="Name and sha256 of the weights loaded with --checkpoint.")
+    backbone: str | None = Field(description="Null where only predictions are at hand.")
+    init: Literal["random", "pretrained", "checkpoint", "predictions"] = Field(
+        description="Where the model comes from; `predictions`: it was run elsewhere, its predictions were scored here."
+    )
+    checkpoint: str | None = Field(description="Name and sha256 of the weights or predictions that were loaded.")
     options: dict[str, Any]
-    plugin: str = Field(description="Module that defines it.")
+    plugin: str | None = Field(description="Module that defines it; null where only predictions are at hand.")
 
 
 class DatasetInfo(_Part):
@@ -111,10 +113,10 @@ class Record(_Part):
     dataset: DatasetInfo
     protocol_name: str
     protocol: dict[str, Any]
-    budget: Literal["quick", "full"]
+    budget: Literal["quick", "full"] | None = Field(description="Null where only predictions are at hand.")
     input_size: tuple[int, int]
-    precision: str
-    seed: int
+    precision: str | None = Field(description="Null where only predictions are at hand.")
+    seed: int | None = Field(description="Null where only predictions are at hand.")
     training: list[StageInfo] = Field(default_factory=list)
     metrics: dict[str, dict[str, Metric]] = Field(default_factory=dict)
     delta_m: Gain | None = None

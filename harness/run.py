@@ -1,7 +1,7 @@
 """From a configuration to records: the matrix of methods, data sets and seeds."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,22 @@ def run(config: RunConfig, command: list[str]) -> Outcome:
     """
     progress = RunProgress(quiet=config.quiet)
     outcome = Outcome(config.output)
-    for job in list(_jobs(config, command)):
+    for job in _saving(config.save_predictions, list(_jobs(config, command))):
         try:
             outcome.records.append(execute(job, progress))
         except HarnessError as error:
             outcome.failures.append((job.title, error))
     fill_gains(outcome.records, config.output)
     return outcome
+
+
+def _saving(folder: Path | None, jobs: list[Job]) -> list[Job]:
+    """Give every job a place for its predictions: ``folder``, or one below it where there are several jobs."""
+    if folder is None:
+        return jobs
+    if len(jobs) == 1:
+        return [replace(jobs[0], predictions=folder)]
+    return [replace(job, predictions=folder / job.run_id) for job in jobs]
 
 
 def _jobs(config: RunConfig, command: list[str]) -> Iterator[Job]:

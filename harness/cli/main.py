@@ -51,6 +51,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     modules={
         "run": ("harness.cli.run", "run", "Train or load methods, score them, print the papers' table."),
+        "score": ("harness.cli.score", "score", "Score predictions that any code base saved."),
         "ls": ("harness.cli.ls", "ls", "List methods, datasets, tasks, backbones or results."),
         "show": (
             "harness.cli.show",

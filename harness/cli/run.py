@@ -41,6 +41,7 @@ from harness.run import run as run_matrix
 @click.option("--plugin", multiple=True, help="Python file or module that defines methods or data sets.")
 @click.option("-C", "config", type=click.Path(path_type=Path), help="YAML file with these options as keys.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Results folder.  [default: results/measured]")
+@click.option("--save-predictions", type=click.Path(path_type=Path), metavar="DIR", help="Keep the predictions.")
 @click.option("--save-every", type=float, help="Seconds between training checkpoints.  [default: 30]")
 @click.option("--overwrite", type=click.Choice(get_args(Overwrite)), help="[default: only-missing]")
 @click.option("-q", "--quiet", is_flag=True, default=None, help="No progress bars.")
@@ -50,8 +51,7 @@ def run(config: Path | None, **options: Any) -> int:
     Several -m, -d and --seed make a matrix. A run that was interrupted goes on where it stopped when the
     command is repeated; one that is complete is not repeated.
     """
-    given = {key: _value(key, value) for key, value in options.items() if value not in (None, ())}
-    outcome = run_matrix(RunConfig.read(config, given), command=["harness", *sys.argv[1:]])
+    outcome = run_matrix(RunConfig.read(config, parse_options(options)), command=["harness", *sys.argv[1:]])
     console = Console(width=None if sys.stdout.isatty() else 200)
     for group in _tables(outcome.records):
         table = build_table(group)
@@ -60,6 +60,15 @@ def run(config: Path | None, **options: Any) -> int:
         folder = outcome.output / first.dataset.name
         write_atomically(folder / f"table.{first.budget}.{first.protocol_name}.md", table.to_markdown())
     return _report_failures(outcome)
+
+
+def parse_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, as fields of a configuration.
+
+    Raises:
+        UsageError: one of KEY=VALUE has no ``=``.
+    """
+    return {key: _value(key, value) for key, value in options.items() if value not in (None, ())}
 
 
 def _value(key: str, value: Any) -> Any:

@@ -60,7 +60,7 @@ def build_table(records: Sequence[Record]) -> Table:
     """
     if len({conditions(record) for record in records}) != 1:
         raise ValueError("the records of one table must share data, protocol, input size, budget and precision")
-    groups: dict[tuple[str, ...], list[Record]] = {}
+    groups: dict[tuple[str | None, ...], list[Record]] = {}
     for record in records:
         key = (record.method.name, record.method.backbone, record.method.init, str(record.method.options))
         groups.setdefault(key, []).append(record)
@@ -70,7 +70,7 @@ def build_table(records: Sequence[Record]) -> Table:
 
 def _row(group: Sequence[Record]) -> dict[str, str]:
     first = group[0]
-    row = {"Method": first.method.name, "Backbone": first.method.backbone}
+    row = {"Method": first.method.name, "Backbone": first.method.backbone or DASH}
     for task in first.metrics:
         row[_title(task)] = _cell([headlines(record)[task] for record in group])
     gains = [record.delta_m.value for record in group if record.delta_m and record.delta_m.value is not None]
@@ -104,10 +104,11 @@ def _caption(records: Sequence[Record]) -> str:
     first = records[0]
     kind = "synthetic, rendered scenes" if first.dataset.synthetic else "real images"
     height, width = first.input_size
+    made = f"budget {first.budget}, {first.precision}" if first.budget else "predictions made elsewhere"
     return (
         f"{first.dataset.name} ({kind}; build {first.dataset.build}), {first.dataset.n_evaluated} of "
         f"{first.dataset.n_expected} {first.dataset.split} images, input {height}x{width}, "
-        f"protocol {first.protocol_name}, budget {first.budget}, {first.precision}, {first.source}"
+        f"protocol {first.protocol_name}, {made}, {first.source}"
     )
 
 

@@ -14,9 +14,9 @@ LAYERS = [
     {"method"},
     {"records", "registry"},
     {"config"},
-    {"evaluation", "training", "probes", "opened", "pictures"},
+    {"evaluation", "training", "probes", "opened", "pictures", "predictions"},
     {"job", "gain"},
-    {"run", "report"},
+    {"run", "score", "report"},
     {"cli"},
 ]
 """Rooms from the ground up; a room imports from its own layer and from those below."""
@@ -60,6 +60,6 @@ def test_the_engine_imports_downward_and_no_plug_in(path: Path) -> None:
 
 @pytest.mark.parametrize("folder", PLUGINS)
 def test_plug_ins_do_not_reach_into_the_command_line_or_the_runs(folder: str) -> None:
-    above = {"cli", "run", "job", "report", "gain", "opened", "evaluation"}
+    above = {"cli", "run", "job", "report", "gain", "opened", "evaluation", "score"}
     for path in (ROOT / folder).rglob("*.py"):
         assert not {room(name) for name in imports(path)} & above, path
