@@ -84,7 +84,7 @@ class Job:
             "input_size": list(data.problem.input_size),
             "protocol": data.protocol.model_dump(mode="json"),
             "budget": config.budget,
-            "iterations": config.iterations,
+            "stages": [_recipe(stage) for stage in _stages(self)] if self.artifact is None else None,
             "precision": config.precision,
             "device": self.device.type,
             "seed": self.seed,
@@ -211,6 +211,13 @@ def _stages(job: Job) -> list[Stage]:
     if job.config.iterations is None:
         return stages
     return [replace(stage, iterations=job.config.iterations) for stage in stages]
+
+
+def _recipe(stage: Stage) -> dict[str, Any]:
+    """Return a stage as plain values; functions by their names."""
+    values = asdict(replace(stage, terms=None, prepare=None))
+    functions = {"terms": stage.terms, "prepare": stage.prepare}
+    return values | {key: getattr(call, "__qualname__", None) for key, call in functions.items()}
 
 
 def _evaluate(job: Job, model: MultiTaskModel, progress: RunProgress) -> dict[str, dict[str, Metric]]:
