@@ -164,24 +164,20 @@ class PascalContext(Dataset):
         The sharing paper crops NYUD-v2 only. The half's 2498 ids are a random draw that ships with the SEISM
         tools; without the list, all of val is scored.
         """
-        changes: dict[str, str] = {}
-        warnings = []
-        subsets = {}
+        half = self.card.boundary_subset if protocol.boundary_set == "test-new" else None
+        ids = find_subset(root, half) if half else None
+        changes, warnings = {}, []
         if protocol.geometry == "crop":
             changes["geometry"] = "pad"
             warnings.append("images are padded: the centre crop is for NYUD-v2 only")
-        if protocol.boundary_set == "test-new":
-            subset = self.card.boundary_subset
-            ids = find_subset(root, subset) if subset else None
-            if ids is not None:
-                subsets["boundary"] = ids
-            else:
-                changes["boundary_set"] = "val"
-            if subset and ids is None:
-                warnings.append(
-                    f"boundaries are scored on all of val: no list in {subset.folder}/ holds the {subset.count} ids "
-                    f"(md5 {subset.md5}) that published figures are from"
-                )
+        if ids is None:
+            changes["boundary_set"] = "val"
+        if half and ids is None:
+            warnings.append(
+                f"boundaries are scored on all of val: no list in {half.folder}/ holds the {half.count} ids "
+                f"(md5 {half.md5}) that published figures are from"
+            )
+        subsets = {} if ids is None else {"boundary": ids}
         return Resolved(protocol.model_copy(update=changes), subsets, tuple(warnings))
 
     def root(self, data_root: Path | None) -> Path:
