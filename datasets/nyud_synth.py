@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.data.card import load_card
+from harness.data.dataset import SyntheticDataset
 from harness.datasets.nyud import NYUD
 from harness.datasets.synth.default import SEED, TRAIN, VAL, default_root, given_root
 from harness.datasets.synth.nyud_tree import SIZE, write_nyud
-
-from harness.data.card import load_card
-from harness.data.dataset import SyntheticDataset
 
 
 class NYUDSynth(NYUD, SyntheticDataset):

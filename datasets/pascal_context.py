@@ -7,7 +7,6 @@ from importlib.resources import files as resource_files
 from pathlib import Path
 
 import numpy as np
-from harness.datasets.pascal_parts import draw_parts
 from numpy.typing import NDArray
 from scipy.ndimage import laplace
 from skimage.morphology import thin
@@ -19,6 +18,7 @@ from harness.data.folder import FolderReader
 from harness.data.labels import check_size, check_values, decode_normals
 from harness.data.locate import find_root
 from harness.data.sample import Array
+from harness.datasets.pascal_parts import draw_parts
 from harness.errors import DataError
 from harness.protocol import Protocol
 from harness.tasks.base import IGNORE

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from harness.data.card import load_card
+from harness.data.dataset import SyntheticDataset
 from harness.datasets.pascal_context import PascalContext
 from harness.datasets.synth.default import SEED, TRAIN, VAL, default_root, given_root
 from harness.datasets.synth.pascal_tree import LONGEST, write_pascal
-
-from harness.data.card import load_card
-from harness.data.dataset import SyntheticDataset
 from harness.errors import UsageError
 
 
