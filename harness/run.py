@@ -64,6 +64,10 @@ def _saving(folder: Path | None, jobs: list[Job]) -> list[Job]:
     """Give every job a place for its predictions: ``folder``, or one below it where there are several jobs."""
     if folder is None:
         return jobs
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
+    except OSError as error:
+        raise UsageError(f"--save-predictions {folder}: {error.strerror}") from error
     if len(jobs) == 1:
         return [replace(jobs[0], predictions=folder)]
     return [replace(job, predictions=folder / job.run_id) for job in jobs]

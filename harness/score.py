@@ -3,7 +3,7 @@
 import contextlib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -78,7 +78,7 @@ def score(config: ScoreConfig, command: list[str]) -> Scored:
         raise DataError(f"{config.predictions}: nothing can be scored; first problem: {(broken + missing)[0]}")
     record = _record(config, command, data, folders, metrics)
     record.dataset.n_evaluated = len(data.val) - incomplete
-    record.warnings += [warning for scorer in scorers if (warning := scorer.warning(len(data.val)))]
+    record.warnings += [warning for scorer in scorers for warning in scorer.warnings(len(data.val))]
     record.phases.append(Phase(name="evaluate", seconds=time.perf_counter() - start))
     write_record(record, config.output / record.run_id)
     known = set(data.val.reader.ids)
@@ -97,6 +97,7 @@ class _TaskScorer:
         self.missing: list[str] = []
         self.broken: list[str] = []
         self.count = 0  # of images that have anything to score
+        self.resized = 0
 
     def add(self, batch: Batch, transform: EvalTransform) -> bool:
         """Score one image; return whether there is nothing to complain of."""
@@ -112,19 +113,21 @@ class _TaskScorer:
         except DataError as error:
             self.broken.append(str(error))
             return False
+        self.resized += planes.shape[1:] not in (batch.sizes[0], tuple(label.shape[2:]))
         planes = transform.place(planes, batch.sizes[0], FORMATS[task].smooth)
         self.meter.update_decoded(torch.from_numpy(planes)[None], label)
         self.count += needed
         return True
 
-    def warning(self, images: int) -> str | None:
-        """Return what the record says of files that could not be scored."""
-        if not self.missing and not self.broken:
-            return None
-        return (
-            f"{self.folder.task}: of {images} images, {len(self.missing)} have no prediction and {len(self.broken)} "
-            f"a broken one; the figures are of the others"
-        )
+    def warnings(self, images: int) -> Iterator[str]:
+        """Yield what the record says of files that could not be scored as they are."""
+        if self.missing or self.broken:
+            yield (
+                f"{self.folder.task}: of {images} images, {len(self.missing)} have no prediction and "
+                f"{len(self.broken)} a broken one; the figures are of the others"
+            )
+        if self.resized:
+            yield f"{self.folder.task}: {self.resized} predictions were resized to their images"
 
 
 def _stream(scorers: Sequence[_TaskScorer], data: OpenedData, progress: RunProgress) -> int:

@@ -212,7 +212,26 @@ def test_padded_and_enlarged_predictions_are_laid_on_their_images(harness, saved
     for path in Path("p/semseg").glob("*.png"):  # three times as large as the image
         Image.fromarray(read(path).repeat(3, axis=0).repeat(3, axis=1)).save(path)
     assert harness("score", "p", *data).code == 0
-    assert measured("scored").metrics == record.metrics
+    scored = measured("scored")
+    assert scored.metrics == record.metrics
+    assert scored.warnings == ["semseg: 2 predictions were resized to their images"]
+
+
+def test_a_limit_leaves_the_other_files_alone(harness, saved) -> None:
+    record, data = saved("nyud")
+    result = harness("score", "p", *data, "--limit", 1)
+    assert (result.code, result.err) == (0, "")
+    scored = measured("scored")
+    assert (scored.dataset.n_evaluated, scored.dataset.n_expected) == (1, 2)
+    assert scored.metrics["depth"]["rmse"].n < record.metrics["depth"]["rmse"].n
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_runs(harness, mini) -> None:
+    Path("taken").touch()
+    result = harness("run", "-m", "multi-task", *mini, "--save-predictions", "taken")
+    assert result.code == 2
+    assert "--save-predictions taken" in result.err
+    assert not Path("out").exists()
 
 
 def test_41_classes_are_trained_saved_and_scored(harness, saved) -> None:
