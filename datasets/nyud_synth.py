@@ -4,30 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.data.card import load_card
-from harness.data.dataset import SyntheticDataset
 from harness.datasets.nyud import NYUD
-from harness.datasets.synth.default import SEED, TRAIN, VAL, default_root, given_root
+from harness.datasets.synth.default import Rendered
 from harness.datasets.synth.nyud_tree import SIZE, write_nyud
 
 
-class NYUDSynth(NYUD, SyntheticDataset):
+class NYUDSynth(Rendered, NYUD):
     """Rooms with furniture in NYUD-v2's layout, classes and tasks."""
 
     name = "nyud-synth"
     tasks = load_card("nyud-synth").task_specs()
-
-    def root(self, data_root: Path | None) -> Path:
-        """Return the folder given, or the default set, rendered on first use.
-
-        Raises:
-            DataError: the folder given is not in the layout.
-        """
-        if data_root is not None:
-            return given_root(self.card, data_root)
-        return default_root(
-            self.name,
-            lambda folder, progress: self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=progress),
-        )
 
     def write(
         self,

@@ -4,31 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.data.card import load_card
-from harness.data.dataset import SyntheticDataset
 from harness.datasets.pascal_context import PascalContext
-from harness.datasets.synth.default import SEED, TRAIN, VAL, default_root, given_root
+from harness.datasets.synth.default import Rendered
 from harness.datasets.synth.pascal_tree import LONGEST, write_pascal
 from harness.errors import UsageError
 
 
-class PascalSynth(PascalContext, SyntheticDataset):
+class PascalSynth(Rendered, PascalContext):
     """People and things in PASCAL-Context's layout, classes and tasks."""
 
     name = "pascal-synth"
     tasks = load_card("pascal-synth").task_specs()
-
-    def root(self, data_root: Path | None) -> Path:
-        """Return the folder given, or the default set, rendered on first use.
-
-        Raises:
-            DataError: the folder given is not in the layout.
-        """
-        if data_root is not None:
-            return given_root(self.card, data_root)
-        return default_root(
-            self.name,
-            lambda folder, progress: self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=progress),
-        )
 
     def write(
         self,

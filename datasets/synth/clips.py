@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+
 from harness.datasets.synth.files import write_png
 from harness.datasets.synth.labels import class_map
 from harness.datasets.synth.render import Camera, Frame, Scene, render

@@ -1,40 +1,40 @@
 """The default synthetic sets: rendered on first use, kept in the cache."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
-from harness.datasets.synth import GENERATOR_VERSION
 
 from harness.data.card import Card
+from harness.data.dataset import SyntheticDataset
 from harness.data.locate import cache_home
+from harness.datasets.synth import GENERATOR_VERSION
 from harness.errors import DataError
 from harness.progress import progress_bar
 
 SEED, TRAIN, VAL = 0, 160, 40
 """Seed and numbers of images of the default sets."""
 
-Writer = Callable[[Path, Callable[[int, int], None]], None]
 
+class Rendered(SyntheticDataset):
+    """A data set that is rendered on first use when no folder is given."""
 
-def default_root(name: str, write: Writer) -> Path:
-    """Return the folder of the default set called `name`; it is rendered when it is not there yet.
+    def root(self, data_root: Path | None) -> Path:
+        """Return the folder given, or the default set in the cache, rendered when it is not there yet.
 
-    Two processes may ask at once: one renders, the other waits.
+        Two processes may ask at once: one renders, the other waits.
 
-    Args:
-        name: Name of the data set.
-        write: Called with the folder to write and a function that takes (done, total).
-    """
-    folder = cache_home() / "synth" / f"{name}-v{GENERATOR_VERSION}-seed{SEED}"
-    if folder.is_dir():
+        Raises:
+            DataError: the folder given is not in the layout.
+        """
+        if data_root is not None:
+            return given_root(self.card, data_root)
+        folder = cache_home() / "synth" / f"{self.name}-v{GENERATOR_VERSION}-seed{SEED}"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                with progress_bar(f"rendering {self.name}", TRAIN + VAL) as report:
+                    self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=lambda done, _: report(done))
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            with progress_bar(f"rendering {name}", TRAIN + VAL) as advance:
-                write(folder, lambda done, _: advance(done))
-    return folder
 
 
 def given_root(card: Card, data_root: Path) -> Path:

@@ -6,6 +6,7 @@ Labels are NYU-40 class names.
 from collections.abc import Callable
 
 import numpy as np
+
 from harness.datasets.synth.kit import Kit
 from harness.datasets.synth.palette import stuff
 from harness.datasets.synth.people import person

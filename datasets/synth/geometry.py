@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from harness.datasets.synth.paint import Floats, Material
 from numpy.typing import NDArray
+
+from harness.datasets.synth.paint import Floats, Material
 
 Form = Literal["box", "ellipsoid", "frustum", "capsule"]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+
 from harness.datasets.synth.geometry import CORNERS, Form, Shape
 from harness.datasets.synth.paint import Floats, Material
 

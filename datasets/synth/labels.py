@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from harness.datasets.synth.geometry import Shape
-from harness.datasets.synth.paint import Floats
-from harness.datasets.synth.render import BACKGROUND, Frame
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 from skimage.morphology import thin
+
+from harness.datasets.synth.geometry import Shape
+from harness.datasets.synth.paint import Floats
+from harness.datasets.synth.render import BACKGROUND, Frame
 
 Ints = NDArray[np.int32]
 Mask = NDArray[np.bool_]

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from harness.datasets.synth import GENERATOR_VERSION
 from harness.datasets.synth.clips import write_clip
 from harness.datasets.synth.files import new_folder, write_json, write_npy, write_png, write_text
 from harness.datasets.synth.labels import boundaries, class_map, encode_normals, instance_numbers, unlabelled
 from harness.datasets.synth.render import Frame, Scene, render
 from harness.datasets.synth.room import room_scene
-from numpy.typing import NDArray
 
 SIZE = (106, 140)
 """A quarter of NYUD-v2's 425x560, for CPUs."""

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, gaussian_filter
+
 from harness.datasets.synth import GENERATOR_VERSION
 from harness.datasets.synth.files import (
     new_folder,
@@ -21,9 +24,6 @@ from harness.datasets.synth.labels import class_map, encode_normals, instance_nu
 from harness.datasets.synth.nyud_tree import scene_rng
 from harness.datasets.synth.render import OVERSAMPLING, Frame, Scene, render
 from harness.datasets.synth.snapshot import snapshot_scene
-from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, gaussian_filter
-
 from harness.errors import UsageError
 
 LONGEST = 125

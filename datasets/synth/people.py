@@ -1,6 +1,7 @@
 """People made of capsules, in a random pose, with the part names of PASCAL-Part."""
 
 import numpy as np
+
 from harness.datasets.synth.kit import Kit
 from harness.datasets.synth.paint import Floats, Material
 from harness.datasets.synth.palette import stuff

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from harness.datasets.synth.geometry import Shape, dot
-from harness.datasets.synth.paint import Floats, Patch, albedo, noise
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
+
+from harness.datasets.synth.geometry import Shape, dot
+from harness.datasets.synth.paint import Floats, Patch, albedo, noise
 
 OVERSAMPLING = 2
 BACKGROUND = -1

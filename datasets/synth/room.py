@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from harness.datasets.synth import furniture as f
 from harness.datasets.synth.furniture import Maker
 from harness.datasets.synth.geometry import Shape

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from harness.datasets.synth import furniture, things
 from harness.datasets.synth.geometry import Shape
 from harness.datasets.synth.kit import Kit

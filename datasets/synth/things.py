@@ -6,6 +6,7 @@ Labels are VOC class names. The parts of animals carry names too, as in PASCAL-P
 import itertools
 
 import numpy as np
+
 from harness.datasets.synth.kit import Kit, Triple
 from harness.datasets.synth.paint import Floats, Material
 from harness.datasets.synth.palette import stuff

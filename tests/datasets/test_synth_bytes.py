@@ -11,7 +11,6 @@ from PIL import Image
 from harness.datasets.nyud_synth import NYUDSynth
 from harness.datasets.pascal_synth import PascalSynth
 from harness.datasets.synth.clips import CALM_SHARE, calm_shares, film
-from harness.datasets.synth.default import default_root
 from harness.datasets.synth.files import write_mat
 from harness.errors import UsageError
 
@@ -91,18 +90,19 @@ def test_progress_counts_up_to_the_total(dataset, tmp_path):
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_two_askers_render_the_default_set_once(private_cache):
+def test_two_askers_render_the_default_set_once(private_cache, monkeypatch):
     calls, got = [], []
     both_started = threading.Barrier(2)
 
-    def write(folder, progress):
-        calls.append(folder)
-        progress(1, 1)
-        folder.mkdir()
+    def write(self, root, **options):
+        calls.append(root)
+        root.mkdir()
+
+    monkeypatch.setattr(NYUDSynth, "write", write)
 
     def ask():
         both_started.wait()
-        got.append(default_root("some-set", write))
+        got.append(NYUDSynth().root(None))
 
     askers = [threading.Thread(target=ask) for _ in range(2)]
     for asker in askers:

@@ -12,10 +12,8 @@ from harness.errors import DataError, UsageError
 @pytest.fixture
 def tiny(monkeypatch):
     """Make the default sets small."""
-    monkeypatch.setattr("harness.datasets.nyud_synth.TRAIN", 2)
-    monkeypatch.setattr("harness.datasets.nyud_synth.VAL", 1)
-    monkeypatch.setattr("harness.datasets.pascal_synth.TRAIN", 2)
-    monkeypatch.setattr("harness.datasets.pascal_synth.VAL", 1)
+    monkeypatch.setattr("harness.datasets.synth.default.TRAIN", 2)
+    monkeypatch.setattr("harness.datasets.synth.default.VAL", 1)
 
 
 BOTH = pytest.mark.parametrize("dataset", [NYUDSynth(), PascalSynth()], ids=lambda d: d.name)
