@@ -32,7 +32,7 @@ class ConvNeXtBlock(nn.Module):
 
         Channels stay last in memory: the depthwise convolution is many times faster so, most of all its gradient.
         """
-        y = self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        y: Tensor = self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         y = self.reduce(F.gelu(self.expand(self.norm(y))))
         return x + y
 
@@ -92,5 +92,6 @@ def task_head(task: TaskSpec, encoder_channels: int, output_size: tuple[int, int
     """
     head = ConvNeXtHead(encoder_channels, task.channels, head_width(task.name, encoder_channels), output_size)
     if task.name == "depth":
+        assert head.predict.bias is not None
         nn.init.constant_(head.predict.bias, _TYPICAL_DEPTH_M)
     return head
