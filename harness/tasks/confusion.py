@@ -7,32 +7,12 @@ from torch import Tensor
 
 from harness.metric import Metric
 from harness.tasks.base import IGNORE, Meter
+from harness.tasks.tally import tally
 
 LABELS = 256
 """Values an 8-bit label can take."""
 
 Skip = Literal["never", "zero-or-void", "single-value"]
-
-
-def predicted_labels(scores: Tensor) -> Tensor:
-    """Return the channel of the largest score, [B, H, W] as float32; the first one wins a tie.
-
-    Args:
-        scores: [B, C, H, W].
-    """
-    if scores.device.type != "cpu":
-        return scores.argmax(1).float()
-    # On the CPU, argmax over a strided dimension is not vectorised; a running maximum is, if every operand
-    # is a float32 buffer that is used again.
-    labels = torch.empty(scores[:, 0].shape)
-    larger, best = torch.empty_like(labels[0]), torch.empty_like(labels[0])
-    for image, label in zip(scores.float(), labels.zero_(), strict=True):
-        best.copy_(image[0])
-        for channel, score in enumerate(image[1:], start=1):
-            torch.gt(score, best, out=larger)
-            torch.maximum(label, larger.mul_(channel), out=label)
-            torch.maximum(best, score, out=best)
-    return labels
 
 
 class ConfusionMeter(Meter):
@@ -63,17 +43,19 @@ class ConfusionMeter(Meter):
     @torch.no_grad()
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch: scores [B, >= C, H, W] and labels [B, 1, H, W]."""
-        self._add(predicted_labels(prediction), target, prediction.shape[1])
+        if prediction.device.type == "cpu":
+            self._add(tally(prediction.float(), target[:, 0], LABELS))
+        else:
+            self._add(_histogram(prediction.argmax(1), target, prediction.shape[1]))
 
     @torch.no_grad()
     def update_decoded(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch: class indices [B, 1, H, W], wrong wherever they are C or more, and labels [B, 1, H, W]."""
-        self._add(prediction[:, 0].clamp(max=self.num_classes), target, self.num_classes + 1)
+        classes = self.num_classes + 1
+        self._add(_histogram(prediction[:, 0].clamp(max=self.num_classes), target, classes))
 
-    def _add(self, predicted: Tensor, target: Tensor, channels: int) -> None:
-        codes = torch.add(predicted, target[:, 0], alpha=channels).to(torch.int32)
-        counts = torch.stack([torch.bincount(code.flatten(), minlength=LABELS * channels) for code in codes])
-        counts = counts.view(-1, LABELS, channels)
+    def _add(self, counts: Tensor) -> None:
+        """Add the counts of a batch, [B, LABELS, channels]: label by predicted class."""
         if self.skip != "never":
             counts = counts[self._scored(counts.sum(2))]
         counts = counts.sum(0)
@@ -128,3 +110,10 @@ class ConfusionMeter(Meter):
         """Return true positives, labelled and predicted pixels of every class, float64 [C]."""
         table = self._table().double()
         return table.diagonal()[: self.num_classes], table.sum(1)[:-1], table.sum(0)[: self.num_classes]
+
+
+def _histogram(predicted: Tensor, target: Tensor, channels: int) -> Tensor:
+    """Return the counts [B, LABELS, channels] of predicted classes [B, H, W] and labels [B, 1, H, W]."""
+    codes = torch.add(predicted, target[:, 0], alpha=channels).to(torch.int32)
+    counts = torch.stack([torch.bincount(code.flatten(), minlength=LABELS * channels) for code in codes])
+    return counts.view(-1, LABELS, channels)

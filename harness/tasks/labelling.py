@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from harness.errors import UsageError
 from harness.problem import TaskSpec
 from harness.tasks.base import IGNORE, Task
-from harness.tasks.confusion import predicted_labels
 from harness.tasks.pictures import label_picture
 
 
@@ -45,7 +44,7 @@ class LabelTask(Task):
 
     def decode(self, prediction: Tensor) -> Tensor:
         """Return the most likely classes, [B, 1, H, W]."""
-        return predicted_labels(prediction)[:, None]
+        return prediction.argmax(1, keepdim=True).float()
 
     def picture(self, prediction: Tensor) -> NDArray[np.uint8]:
         """Return the most likely classes of one prediction [C, H, W] in VOC colours."""

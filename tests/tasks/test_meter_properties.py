@@ -15,8 +15,8 @@ from harness.protocol import PROFILES, Protocol
 from harness.tasks import build_task
 from harness.tasks.angles import angle
 from harness.tasks.base import IGNORE, Meter
-from harness.tasks.confusion import predicted_labels
 from harness.tasks.fmeasure import POOLED_THRESHOLDS, cutoffs
+from harness.tasks.tally import BLOCK, tally
 
 SPECS = {
     "semseg": TaskSpec("semseg", 5),
@@ -180,8 +180,29 @@ def test_mean_iou_of_nothing_is_zero_by_the_formula_and_null_over_present_classe
 def test_labels_are_the_first_largest_channel(seed: int, channels: int, levels: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     scores = torch.randint(-levels, levels, (2, channels, 5, 6), generator=generator).float()
+    target = torch.randint(7, (2, 5, 6), generator=generator)
     first = (scores == scores.amax(1, keepdim=True)).to(torch.uint8).argmax(1)
-    assert torch.equal(predicted_labels(scores), first.float())
+    expected = torch.stack(
+        [
+            torch.bincount((t * channels + f).flatten(), minlength=7 * channels)
+            for t, f in zip(target, first, strict=True)
+        ]
+    )
+    assert torch.equal(tally(scores, target, 7), expected.view(2, 7, channels))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_counts_do_not_depend_on_threads_and_blocks(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        scores = torch.randn(1, 3, 5, BLOCK)
+        target = torch.randint(4, (1, 5, BLOCK))
+        counts = tally(scores, target, 4)
+    finally:
+        torch.set_num_threads(before)
+    expected = torch.bincount((target * 3 + scores.argmax(1)).flatten(), minlength=12).view(1, 4, 3)
+    assert torch.equal(counts, expected)
 
 
 def test_a_prediction_outside_the_classes_costs_only_the_missed_pixel() -> None:
