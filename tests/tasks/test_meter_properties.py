@@ -12,11 +12,11 @@ from torch import Tensor
 from harness.metric import Metric
 from harness.problem import TaskSpec
 from harness.protocol import PROFILES, Protocol
-from harness.tasks import build_task
+from harness.tasks import build_task, confusion
 from harness.tasks.angles import angle
 from harness.tasks.base import IGNORE, Meter
 from harness.tasks.fmeasure import POOLED_THRESHOLDS, cutoffs
-from harness.tasks.tally import BLOCK, tally
+from harness.tasks.tally import BLOCK, tally, tally_bins
 
 SPECS = {
     "semseg": TaskSpec("semseg", 5),
@@ -203,6 +203,20 @@ def test_counts_do_not_depend_on_threads_and_blocks(threads: int) -> None:
         torch.set_num_threads(before)
     expected = torch.bincount((target * 3 + scores.argmax(1)).flatten(), minlength=12).view(1, 4, 3)
     assert torch.equal(counts, expected)
+
+
+@pytest.mark.parametrize("task", ["semseg", "saliency"])
+def test_the_compiled_counts_are_those_of_the_general_path(task: str) -> None:
+    meter: Any = meter_of(task, "atrc")
+    values = torch.randint(0, 21, (2, 6, 7)) / 20  # many lie on a threshold
+    target = torch.tensor([0.0, 1.0, 255.0])[torch.randint(3, (2, 6, 7))]
+    if task == "saliency":
+        compiled = tally_bins(values, target, meter.edges, 256)
+        assert torch.equal(compiled, meter._histogram(values, target))
+    else:
+        scores = torch.randn(2, 5, 6, 7)
+        general = confusion._histogram(scores.argmax(1), target[:, None], 5)
+        assert torch.equal(tally(scores, target, 256), general)
 
 
 def test_a_prediction_outside_the_classes_costs_only_the_missed_pixel() -> None:
