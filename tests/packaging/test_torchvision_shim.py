@@ -10,9 +10,10 @@ SCRIPT = """
 import {first}
 from harness._torchvision import ensure_importable
 print(ensure_importable())
-import torchvision, timm
+import timm
+from torchvision.transforms.v2 import functional
 timm.create_model("resnet18")
-print(torchvision.transforms.v2.functional.resize.__name__)
+print(functional.resize.__name__)
 """
 
 
