@@ -1,11 +1,13 @@
 """Rendered rooms in the layout of NYUDv2 (the PNG build of ATRC, Bruggemann et al., ICCV 2021)."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.parallel import mapped
 from harness.datasets.synth import GENERATOR_VERSION
 from harness.datasets.synth.clips import write_clip
 from harness.datasets.synth.files import new_folder, write_json, write_npy, write_png, write_text
@@ -49,27 +51,42 @@ def write_nyud(
         progress: Called with (done, total) after each image or clip.
     """
     numbers = {name: k for k, name in enumerate(class_names, start=1)}
-    total = train + val + clips
-    done = 0
+    scenes = [(split, k) for split, count in (("train", train), ("val", val)) for k in range(count)]
     with new_folder(root) as draft:
-        for split, count in (("train", train), ("val", val)):
-            ids = [f"{FIRST_ID[split] + k:04d}" for k in range(count)]
-            for k, image_id in enumerate(ids):
-                rng = scene_rng(seed, split, k)
-                scene = room_scene(k, rng)
-                frame = render(scene, size, rng)
-                write_labels(draft, image_id, scene, frame, numbers, rng, depth_holes=depth_holes)
-                write_png(draft / "images" / f"{image_id}.png", frame.image)
-                done += 1
+        with mapped(partial(_write_room, draft, numbers, seed, size, depth_holes), scenes) as written:
+            for done, _ in enumerate(written, start=1):
                 if progress:
-                    progress(done, total)
-            write_text(draft / "gt_sets" / f"{split}.txt", "".join(f"{image_id}\n" for image_id in ids))
+                    progress(done, train + val + clips)
+        for split in ("train", "val"):
+            ids = "".join(f"{_image_id(split, k)}\n" for name, k in scenes if name == split)
+            write_text(draft / "gt_sets" / f"{split}.txt", ids)
         for k in range(clips):
             write_clip(draft / "video", k, numbers, size, scene_rng(seed, "clip", k))
-            done += 1
             if progress:
-                progress(done, total)
+                progress(train + val + k + 1, train + val + clips)
         write_json(draft / "meta.json", {"generator": GENERATOR_VERSION, "seed": seed, "size": size})
+
+
+def _image_id(split: str, index: int) -> str:
+    return f"{FIRST_ID[split] + index:04d}"
+
+
+def _write_room(
+    root: Path,
+    numbers: Mapping[str, int],
+    seed: int,
+    size: tuple[int, int],
+    depth_holes: bool,
+    which: tuple[str, int],
+) -> None:
+    """Render and write one image with its labels."""
+    split, index = which
+    rng = scene_rng(seed, split, index)
+    scene = room_scene(index, rng)
+    frame = render(scene, size, rng)
+    image_id = _image_id(split, index)
+    write_labels(root, image_id, scene, frame, numbers, rng, depth_holes=depth_holes)
+    write_png(root / "images" / f"{image_id}.png", frame.image)
 
 
 def scene_rng(seed: int, split: str, index: int) -> np.random.Generator:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from harness.data.parallel import mapped
 from harness.datasets.synth import GENERATOR_VERSION
 from harness.datasets.synth.files import (
     new_folder,
@@ -126,18 +128,21 @@ def write_pascal(
     if longest > LIMIT:
         raise UsageError(f"pictures of {longest} pixels do not fit PASCAL-Context's input; ask for {LIMIT} or less")
     numbers = {name: k for k, name in enumerate(class_names)}
+    scenes = [(split, k) for split, count in (("train", train), ("val", val)) for k in range(count)]
+    found: dict[str, dict[str, list[int]]] = {"train": {}, "val": {}}
     with new_folder(root) as draft:
-        done = 0
-        for split, count in (("train", train), ("val", val)):
-            found: dict[str, list[int]] = {}
-            for k in range(count):
-                image_id = f"{HEAD_START[split]}_{k + 1:06d}"
-                found[image_id] = _write_image(draft, image_id, numbers, scene_rng(seed, split, k), k, longest)
-                done += 1
+        with mapped(partial(_write_image, draft, numbers, seed, longest), scenes) as written:
+            for done, ((split, k), classes) in enumerate(zip(scenes, written, strict=True), start=1):
+                found[split][_image_id(split, k)] = classes
                 if progress:
                     progress(done, train + val)
-            _write_lists(draft, split, found)
+        for split, classes_of in found.items():
+            _write_lists(draft, split, classes_of)
         write_json(draft / "meta.json", {"generator": GENERATOR_VERSION, "seed": seed, "longest": longest})
+
+
+def _image_id(split: str, index: int) -> str:
+    return f"{HEAD_START[split]}_{index + 1:06d}"
 
 
 def _write_lists(root: Path, split: str, found: dict[str, list[int]]) -> None:
@@ -147,10 +152,10 @@ def _write_lists(root: Path, split: str, found: dict[str, list[int]]) -> None:
     write_text(root / "ImageSets" / "Parts" / f"{split}.txt", "{\n" + rows + "\n}\n")
 
 
-def _write_image(
-    root: Path, image_id: str, numbers: Mapping[str, int], rng: np.random.Generator, index: int, longest: int
-) -> list[int]:
+def _write_image(root: Path, numbers: Mapping[str, int], seed: int, longest: int, which: tuple[str, int]) -> list[int]:
     """Render and write one image with its labels; return the classes of its objects."""
+    split, index = which
+    rng, image_id = scene_rng(seed, split, index), _image_id(split, index)
     height, width = (round(longest * share) for share in SHAPES[index % len(SHAPES)])
     scene = snapshot_scene(index, (height, width), rng)
     frame = render(scene, (height, width), rng)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
 
 _PROCESSES = 2
 _WORTH_PROCESSES = 128
@@ -15,7 +16,7 @@ _WORTH_PROCESSES = 128
 
 
 @contextmanager
-def mapped(function: Callable[[str], _T], items: Sequence[str]) -> Iterator[Iterator[_T]]:
+def mapped(function: Callable[[_Item], _T], items: Sequence[_Item]) -> Iterator[Iterator[_T]]:
     """Yield an iterator of ``function`` over ``items``, in order; long ones are shared by two processes.
 
     Args:
@@ -30,10 +31,10 @@ def mapped(function: Callable[[str], _T], items: Sequence[str]) -> Iterator[Iter
         yield pool.imap(_work, items, chunksize=4)
 
 
-_function: Callable[[str], Any]
+_function: Callable[[Any], Any]
 
 
-def _start(function: Callable[[str], Any]) -> None:
+def _start(function: Callable[[Any], Any]) -> None:
     global _function  # sent once per process, not once per item
     _function = function
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too and ends the pool
