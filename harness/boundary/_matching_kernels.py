@@ -8,7 +8,7 @@ A search then sees all it has not yet taken of a disc in about nine operations, 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.boundary._jit import kernel
+from harness.jit import kernel
 
 Cells = NDArray[np.int32]
 Bits = NDArray[np.uint64]

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
-from harness.boundary._jit import kernel
+from harness.jit import kernel
 
 Map = NDArray[np.float32]
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.boundary._jit import kernel
+from harness.jit import kernel
 
 Flat = NDArray[np.int32]
 """Positions in an image with a rim of one pixel on every side, row by row."""

@@ -40,5 +40,5 @@ def _start(function: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too and ends the pool
 
 
-def _work(item: str) -> Any:
+def _work(item: Any) -> Any:
     return _function(item)

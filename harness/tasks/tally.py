@@ -7,9 +7,10 @@ from itertools import repeat
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+
+from harness.jit import kernel
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -70,7 +71,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="tally")
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _tally(scores: Floats, target: Floats, start: int, stop: int, counts: Integers) -> None:
     best = np.empty(BLOCK, np.float32)
     label = np.empty(BLOCK, np.float32)  # as wide as a score, so that both move in one vector
@@ -90,7 +91,7 @@ def _tally(scores: Floats, target: Floats, start: int, stop: int, counts: Intege
                 counts[image, int(target[image, first + i]), int(label[i])] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _tally_bins(edges: Floats, values: Floats, target: Floats, start: int, stop: int, counts: Integers) -> None:
     reached = np.empty(BLOCK, np.float32)
     for image in range(values.shape[0]):

@@ -2,7 +2,7 @@
 
 from numba.core.caching import FunctionCache
 
-from harness.boundary._jit import kernel
+from harness.jit import kernel
 
 
 def test_kernels_compile_where_no_cache_can_be_written(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = [
-    {"errors", "_torchvision", "metric", "problem"},
+    {"errors", "_torchvision", "jit", "metric", "problem"},
     {"protocol", "precision", "progress"},
     {"data", "tasks", "backbones", "heads", "boundary"},
     {"method"},
