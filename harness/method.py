@@ -190,7 +190,8 @@ class Method(ABC):
         Raises:
             UsageError: the folder is no artifact, is damaged, or does not fit this method.
         """
-        model = self.build(read_manifest(folder).problem())
+        untrained = type(self)(self.options, self.backbone)  # published weights would be fetched to be overwritten
+        model = untrained.build(read_manifest(folder).problem())
         path = folder / "model.safetensors"
         try:
             state = load_file(path)

@@ -160,3 +160,12 @@ def test_intermediate_predictions_and_further_terms_are_trained(data: OpenedData
     assert (model.scale != 1).all()
     assert log.final_loss is not None
     assert log.final_loss > 1999, "the further term is part of the loss"
+
+
+def test_loading_an_artifact_fetches_no_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = load_method("multi-task")
+    plain = cls(cls.Options(), "vit-t16")
+    plain.save(plain.build(PROBLEM), tmp_path)
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: pytest.fail("went to the hub"))
+    loaded = cls(cls.Options(), "vit-t16", pretrained=True).load(tmp_path)
+    assert loaded.problem == PROBLEM
