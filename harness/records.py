@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.costs import Ceilings, Energy, Latency, Macs, Memory, Parameters, Storage
 from harness.errors import UsageError
 from harness.metric import Metric
 
-SCHEMA_VERSION = 1
 RECORD_NAME = "record.json"
 
 
@@ -65,20 +65,6 @@ class Gain(_Part):
     reason: str | None = None
 
 
-class Parameters(_Part):
-    """Parameter counts of the whole model."""
-
-    total: int
-    per_part: dict[str, int]
-
-
-class Storage(_Part):
-    """Bytes of the saved artifact."""
-
-    artifact_bytes: int
-    per_file: dict[str, int]
-
-
 class Phase(_Part):
     """Wall-clock time of one phase of the run."""
 
@@ -96,9 +82,12 @@ class StageInfo(_Part):
 
 
 class Record(_Part):
-    """One run of one method on one data set with one seed. Values are unrounded."""
+    """One run of one method on one data set with one seed. Values are unrounded.
 
-    schema_version: Literal[1] = 1
+    Records of schema version 1 know no costs but parameters and storage; they are read as they are.
+    """
+
+    schema_version: Literal[1, 2] = 2
     run_id: str
     source: Literal["measured", "reported"]
     status: Literal["partial", "complete", "failed"]
@@ -122,6 +111,12 @@ class Record(_Part):
     delta_m: Gain | None = None
     parameters: Parameters | None = None
     storage: Storage | None = None
+    macs: Macs | None = None
+    latency: list[Latency] = Field(default_factory=list, description="One entry per batch size.")
+    memory: Memory | None = None
+    energy: Energy | None = None
+    ceilings: Ceilings | None = None
+    unmeasured: dict[str, str] = Field(default_factory=dict, description="Probe to why its figure is null.")
     phases: list[Phase] = Field(default_factory=list)
     system_id: str
     environment: dict[str, Any]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
+from harness.costs import Parameters, Storage
 from harness.method import MultiTaskModel
-from harness.records import Parameters, Storage
 
 
 def count_parameters(model: MultiTaskModel) -> Parameters:

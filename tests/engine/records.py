@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.costs import Parameters, Storage
 from harness.metric import Metric, Unit
-from harness.records import DatasetInfo, MethodInfo, Parameters, Record, Software, Storage
+from harness.records import DatasetInfo, MethodInfo, Record, Software
 
 NYUD = {
     "semseg": ("fraction", True),

@@ -8,9 +8,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = [
-    {"errors", "_torchvision", "jit", "metric", "problem"},
+    {"errors", "_torchvision", "jit", "metric", "problem", "costs"},
     {"protocol", "precision", "progress"},
-    {"data", "tasks", "backbones", "heads", "boundary"},
+    {"data", "tasks", "backbones", "heads", "boundary", "counting"},
     {"method"},
     {"records", "registry"},
     {"config"},
