@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from harness.errors import UsageError
-from harness.method import Budget
 from harness.precision import Precision
+from harness.recipe import Budget
 from harness.records import first_fault
 
 Overwrite = Literal["never", "always", "only-missing"]
@@ -86,6 +86,7 @@ class RunConfig(DataConfig):
     budget: Budget = "quick"
     iterations: int | None = Field(default=None, ge=1, description="Steps of every stage, instead of the budget's.")
     checkpoint: Path | None = Field(default=None, description="Artifact to load instead of training.")
+    extend: Path | None = Field(default=None, description="Artifact to add the missing tasks to, training only those.")
     device: str | None = Field(default=None, description="Null: a GPU when there is one.")
     precision: Precision = "fp32"
     batch_size: int = Field(default=8, ge=1, description="Images per step of the evaluation.")
@@ -96,6 +97,12 @@ class RunConfig(DataConfig):
     )
     save_every: float = Field(default=30.0, ge=0, description="Seconds between training checkpoints.")
     overwrite: Overwrite = "only-missing"
+
+    @model_validator(mode="after")
+    def _one_artifact(self) -> Self:
+        if self.checkpoint is not None and self.extend is not None:
+            raise ValueError("checkpoint and extend exclude each other")
+        return self
 
     @field_validator("method", "dataset", "seed", "task")
     @classmethod

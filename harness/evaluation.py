@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.data.sample import Batch
-from harness.method import MultiTaskModel
 from harness.metric import Metric
+from harness.model import MultiTaskModel
 from harness.precision import Precision, autocast
 from harness.predictions.writer import PredictionWriter
 from harness.progress import RunProgress
@@ -54,7 +54,7 @@ def evaluate(
         for batch in batches:
             batch = batch.to(device)
             with autocast(device, precision):
-                predictions = model(batch.images)
+                predictions = model(batch.images, list(meters))
             for name, meter in meters.items():
                 label = batch.labels[labels[name]]
                 prediction = at_label_size(predictions[name].float(), label)

@@ -4,20 +4,23 @@ import contextlib
 import hashlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
+from harness.artifact import read_manifest
 from harness.config import RunConfig, digest
 from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches
 from harness.errors import HarnessError, MethodError, UsageError
 from harness.evaluation import evaluate
+from harness.heatmaps import frames_as_json, write_heat_maps
 from harness.method import Method, MultiTaskModel, Stage
 from harness.metric import Metric
 from harness.opened import OpenedData
@@ -33,6 +36,7 @@ from harness.records import (
     Record,
     StageInfo,
     read_record,
+    write_atomically,
     write_record,
 )
 from harness.tasks import build_task
@@ -41,6 +45,7 @@ from harness.training.loop import TrainingSetup, seed_everything, train
 
 ARTIFACT = "artifact"
 CHECKPOINT = "checkpoint.pt"
+CALIBRATION_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Job:
         command: Command line to store with the record.
         device: Where to compute.
         artifact: Artifact to evaluate instead of training; None to train.
+        extend: Artifact to add the missing tasks to; None to train all of them.
         predictions: Folder to save the predictions in; None to save none.
     """
 
@@ -65,6 +71,7 @@ class Job:
     command: list[str]
     device: torch.device
     artifact: Path | None
+    extend: Path | None = None
     predictions: Path | None = None
 
     @property
@@ -77,6 +84,7 @@ class Job:
             "backbone": self.method.backbone,
             "pretrained": self.method.pretrained,
             "artifact": digest_artifact(self.artifact) if self.artifact else None,
+            "extend": digest_artifact(self.extend) if self.extend else None,
             "dataset": data.dataset.name,
             "val": data.val.fingerprint,
             "train": data.train.fingerprint if data.train else None,
@@ -119,6 +127,8 @@ def execute(job: Job, progress: RunProgress) -> Record:
     job.folder.mkdir(parents=True, exist_ok=True)
     progress.title = job.title
     with _locked(job.folder):
+        for left in job.folder.glob("*.tmp"):  # of a process killed while it wrote
+            left.unlink()
         if job.config.overwrite == "always":
             _clear(job.folder)
         record = _started(job)
@@ -154,6 +164,14 @@ def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
     write_record(record, job.folder)
     with _phase(record, "evaluate"):
         record.metrics = _evaluate(job, model, progress)
+    _draw(job, model)
+    record.status = "complete"
+    write_record(record, job.folder)
+    (job.folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _draw(job: Job, model: MultiTaskModel) -> None:
+    """Write pictures of predictions, and of what the method tells of its layers."""
     write_contact_sheet(
         job.folder / "predictions.png",
         model,
@@ -163,9 +181,12 @@ def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
         job.data.protocol,
         job.device,
     )
-    record.status = "complete"
-    write_record(record, job.folder)
-    (job.folder / CHECKPOINT).unlink(missing_ok=True)
+    batch = next(eval_batches(job.data.val, job.data.transform, job.config.batch_size))
+    with torch.inference_mode():
+        statistics = job.method.statistics(model, batch.images.to(job.device))
+    if statistics:
+        write_heat_maps(job.folder / "layers.png", statistics)
+        write_atomically(job.folder / "layers.json", frames_as_json(statistics))
 
 
 def _shipped(job: Job) -> MultiTaskModel:
@@ -176,7 +197,8 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     data, config = job.data, job.config
     assert data.train is not None
     seed_everything(job.seed)
-    model = job.method.build(data.problem).to(job.device)
+    build = job.method.build(data.problem) if job.extend is None else job.method.extend(job.extend, data.problem)
+    model = build.to(job.device)
 
     def transform(stage: Stage) -> TrainTransform:
         return TrainTransform(data.problem.input_size, stage.augmentation, stage.tasks)
@@ -195,10 +217,13 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     )
     logs = train(model, _stages(job), setup)
     record.training = [StageInfo(**asdict(log)) for log in logs]
+    job.method.calibrate(model, partial(_score, job))
     unfinished = job.folder / f"{ARTIFACT}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     job.method.save(model.cpu(), unfinished)
+    if job.extend is not None:  # what exists stays as it is, byte for byte
+        shutil.copytree(job.extend, unfinished, dirs_exist_ok=True)
     unfinished.replace(job.folder / ARTIFACT)
 
 
@@ -206,8 +231,22 @@ def _tasks(job: Job) -> dict[str, Task]:
     return {spec.name: build_task(spec) for spec in job.data.problem}
 
 
+def _score(job: Job, model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, Metric]:
+    """Return headline figures on the first training images, prepared as for evaluation."""
+    scenes, transform = job.data.calibration(CALIBRATION_IMAGES)
+    batches = eval_batches(scenes, transform, job.config.batch_size)
+    subjects = {name: task for name, task in _tasks(job).items() if name in tasks}
+    quiet = RunProgress(quiet=True)
+    protocol, precision = job.data.protocol, job.config.precision
+    figures = evaluate(model, batches, len(scenes), subjects, protocol, job.device, precision, quiet)
+    return {task: next(iter(metrics.values())) for task, metrics in figures.items()}
+
+
 def _stages(job: Job) -> list[Stage]:
     stages = job.method.stages(job.data.problem, job.config.budget)
+    if job.extend is not None:
+        held = {spec.name for spec in read_manifest(job.extend).problem()}
+        stages = [stage for stage in stages if not held.issuperset(stage.tasks)]
     if job.config.iterations is None:
         return stages
     return [replace(stage, iterations=job.config.iterations) for stage in stages]

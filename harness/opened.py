@@ -42,6 +42,17 @@ class OpenedData:
     expected: int
     warnings: list[str] = field(default_factory=list)
 
+    def calibration(self, limit: int) -> tuple[Scenes, EvalTransform]:
+        """Return the first training scenes with the labels that predictions are scored with, prepared as for scoring.
+
+        Args:
+            limit: Number of scenes, at most.
+        """
+        assert self.train is not None
+        labels = [build_task(spec).scored_label(self.protocol) for spec in self.problem]
+        scenes = open_scenes(self.dataset, self.train.reader, labels, min(limit, len(self.train)))
+        return scenes, eval_transform(self.protocol.geometry, self.problem.input_size)
+
     def info(self) -> DatasetInfo:
         """Return what a record says of the data."""
         return DatasetInfo(

@@ -13,7 +13,7 @@ from harness.data.cache import Scenes
 from harness.data.loading import collate
 from harness.data.transforms import MEAN, STD, EvalTransform
 from harness.evaluation import at_label_size
-from harness.method import MultiTaskModel
+from harness.model import MultiTaskModel
 from harness.protocol import Protocol
 from harness.tasks.base import Task
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.artifact import Manifest, read_manifest
 from harness.backbones import NAMES as BACKBONES
 from harness.config import RunConfig
 from harness.errors import HarnessError, UsageError, unknown
 from harness.gain import fill_gains
 from harness.job import Job, execute
-from harness.method import Manifest, Method, read_manifest
+from harness.method import Method
 from harness.opened import OpenedData, open_data
 from harness.precision import pick_device, set_precision
 from harness.progress import RunProgress
@@ -79,17 +80,18 @@ def _jobs(config: RunConfig, command: list[str]) -> Iterator[Job]:
     device = pick_device(config.device)
     set_precision(device, config.precision)
     protocol = Protocol.profile(config.protocol, config.protocol_set)
-    manifest = None if config.checkpoint is None else read_manifest(config.checkpoint)
+    given = config.checkpoint or config.extend
+    manifest = None if given is None else read_manifest(given)
     methods = _methods(config, manifest)
     for name in config.dataset:
         dataset = load_dataset(name)
         training = config.checkpoint is None
         data = open_data(dataset, config.data_root, config.task, protocol, config.limit, training, config.input_size)
         if manifest is not None:
-            _check_artifact(manifest, methods[0], data, f"--checkpoint {config.checkpoint}")
+            _check_artifact(manifest, methods[0], data, config)
         for method in methods:
             for seed in config.seed:
-                yield Job(method, data, seed, config, command, device, config.checkpoint)
+                yield Job(method, data, seed, config, command, device, config.checkpoint, config.extend)
 
 
 def _methods(config: RunConfig, manifest: Manifest | None) -> list[Method]:
@@ -97,7 +99,7 @@ def _methods(config: RunConfig, manifest: Manifest | None) -> list[Method]:
     if backbone not in BACKBONES:
         raise UsageError(unknown("backbone", backbone, BACKBONES))
     if manifest is not None and len(config.method) > 1:
-        raise UsageError(f"--checkpoint {config.checkpoint}: belongs to one method, {len(config.method)} are given")
+        raise UsageError(f"{_source(config)}: belongs to one method, {len(config.method)} are given")
     classes = {name: load_method(name) for name in config.method}
     stored = manifest.options if manifest else {}
     values = {name: stored | _options_of(name, classes, config.set) for name in classes}
@@ -127,7 +129,12 @@ def _configure(cls: type[Method], values: dict[str, Any], backbone: str, pretrai
     return cls(options, backbone, pretrained)
 
 
-def _check_artifact(manifest: Manifest, method: Method, data: OpenedData, source: str) -> None:
+def _source(config: RunConfig) -> str:
+    return f"--checkpoint {config.checkpoint}" if config.checkpoint else f"--extend {config.extend}"
+
+
+def _check_artifact(manifest: Manifest, method: Method, data: OpenedData, config: RunConfig) -> None:
+    source = _source(config)
     if manifest.method != method.name:
         raise UsageError(f"{source}: is an artifact of {manifest.method}, not of {method.name}")
     if manifest.backbone != method.backbone:
@@ -139,6 +146,11 @@ def _check_artifact(manifest: Manifest, method: Method, data: OpenedData, source
             f"{data.dataset.name} gives {data.problem.input_size}"
         )
     theirs = {spec.name: spec.channels for spec in problem}
-    for spec in data.problem:
-        if theirs.get(spec.name) != spec.channels:
-            raise UsageError(f"{source}: has no {spec.name} with {spec.channels} channels")
+    wanted = {spec.name: spec.channels for spec in data.problem}
+    if config.extend is not None:
+        if not theirs.keys() < wanted.keys():
+            raise UsageError(f"{source}: must hold some of the tasks {', '.join(wanted)}, holds {', '.join(theirs)}")
+        wanted = {name: channels for name, channels in wanted.items() if name in theirs}
+    for name, channels in wanted.items():
+        if theirs.get(name) != channels:
+            raise UsageError(f"{source}: has no {name} with {channels} channels")

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from harness.cli.completion import complete
 from harness.config import Overwrite, RunConfig, parse_assignments
-from harness.method import Budget
 from harness.precision import PRECISIONS
+from harness.recipe import Budget
 from harness.records import Record, conditions, write_atomically
 from harness.report.table import build_table
 from harness.run import Outcome
@@ -27,6 +27,7 @@ from harness.run import run as run_matrix
 @click.option("--budget", type=click.Choice(get_args(Budget)), help="Training recipe.  [default: quick]")
 @click.option("--iterations", type=int, help="Steps of every stage, instead of the budget's.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Artifact folder to load instead of training.")
+@click.option("--extend", type=click.Path(path_type=Path), help="Artifact folder to add the missing tasks to.")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies.")
 @click.option("--device", help="cpu, cuda, cuda:1 ...  [default: a GPU when there is one]")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic.  [default: fp32]")

@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from harness import registry
+from harness.artifact import read_manifest
 from harness.backbones.vit import VITS
 from harness.cli.completion import names
 from harness.errors import UsageError, unknown
-from harness.method import read_manifest
 from harness.probes.size import measure_storage
 from harness.records import RECORD_NAME, read_record
 from harness.tasks import TASKS

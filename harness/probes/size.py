@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from harness.costs import Parameters, Storage
-from harness.method import MultiTaskModel
+from harness.model import MultiTaskModel
 
 
 def count_parameters(model: MultiTaskModel) -> Parameters:

@@ -14,9 +14,10 @@ from harness.data.cache import Scenes
 from harness.data.loading import train_batches
 from harness.data.sample import Batch
 from harness.errors import MethodError
-from harness.method import MultiTaskModel, Stage
+from harness.model import MultiTaskModel
 from harness.precision import Precision, autocast
 from harness.progress import RunProgress
+from harness.recipe import Stage
 from harness.tasks.base import Task
 from harness.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from harness.training.optim import build_optimizer, lr_factor
@@ -72,8 +73,9 @@ class StageLog:
 def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) -> list[StageLog]:
     """Train ``model`` in place through all stages, going on from the checkpoint when there is one.
 
-    Every random draw is a function of (seed, stage, iteration), so that a resumed run repeats exactly what an
-    undisturbed run does (bit for bit on a CPU with the same number of threads).
+    Every random draw is a function of (seed, name of the stage, iteration), so that a resumed run repeats exactly what
+    an undisturbed run does (bit for bit on a CPU with the same number of threads), and a stage does the same whatever
+    stages stand before it.
 
     Raises:
         MethodError: the loss is no longer finite.
@@ -109,7 +111,7 @@ class _StageRun:
         loss = None
         with setup.progress.bar(f"train {stage.name}", stage.iterations, done=start, unit="it") as report:
             for iteration, batch in enumerate(self._batches(start), start):
-                seed_everything(setup.seed, self.index, iteration)
+                seed_everything(setup.seed, stage.name, iteration)
                 step_loss = self._step(batch, iteration)
                 if iteration % CHECK_EVERY == 0 or iteration == stage.iterations - 1:
                     loss = self._look(step_loss, iteration)
@@ -122,7 +124,7 @@ class _StageRun:
 
     def _batches(self, start: int) -> Iterator[Batch]:
         stage, setup = self.stage, self.setup
-        seed = zlib.crc32(f"{setup.seed}/{self.index}".encode())
+        seed = zlib.crc32(f"{setup.seed}/{stage.name}".encode())
         return train_batches(
             setup.scenes,
             setup.transform(stage),
@@ -137,7 +139,7 @@ class _StageRun:
         stage, setup = self.stage, self.setup
         factor = lr_factor(stage.schedule, iteration, stage.iterations)
         for group in self.optimizer.param_groups:
-            group["lr"] = stage.optimizer.lr * factor
+            group["lr"] = group["peak"] * factor
         batch = batch.to(setup.device)
         with autocast(setup.device, setup.precision):
             output = self.model.forward_train(batch.images, stage.tasks)
@@ -189,6 +191,6 @@ def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[
     }
 
 
-def seed_everything(*parts: int) -> None:
+def seed_everything(*parts: int | str) -> None:
     """Seed torch's generators (CPU and devices) with a number made from ``parts``."""
     torch.manual_seed(zlib.crc32("/".join(map(str, parts)).encode()))

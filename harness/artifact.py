@@ -1,0 +1,108 @@
+"""The deployable artifact on disk: its manifest, and loading weights without surprises."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from harness.errors import UsageError
+from harness.model import MultiTaskModel
+from harness.problem import Problem, TaskSpec
+
+
+class Manifest(BaseModel):
+    """Contents of an artifact's ``artifact.json``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1]
+    method: str
+    backbone: str
+    options: dict[str, Any]
+    input_size: tuple[int, int]
+    tasks: list[dict[str, Any]]
+
+    def problem(self) -> Problem:
+        """Return the problem the artifact was trained for."""
+        tasks = tuple(TaskSpec(**(task | {"class_names": tuple(task.get("class_names", ()))})) for task in self.tasks)
+        return Problem(tasks, self.input_size)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the manifest in ``text``."""
+        return cls.model_validate(json.loads(text))
+
+
+class TaskFile(BaseModel):
+    """Contents of ``<task>.task.json``, by which an artifact grows by a task without a change to its other files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    position: int
+    task: dict[str, Any]
+    facts: dict[str, Any] = {}
+
+    @classmethod
+    def path(cls, folder: Path, task: str) -> Path:
+        """Return the file of a task."""
+        return folder / f"{task}.task.json"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of an artifact folder, with the tasks of its task files.
+
+    Raises:
+        UsageError: the folder holds no artifact of a known format.
+    """
+    path = folder / "artifact.json"
+    if not path.is_file():
+        raise UsageError(f"{folder} is no artifact: it has no artifact.json")
+    try:
+        manifest = Manifest.parse(path.read_text())
+        files = [TaskFile.model_validate_json(file.read_text()) for file in sorted(folder.glob("*.task.json"))]
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"artifact {folder}: artifact.json is damaged or of another version ({reason})") from error
+    manifest.tasks += [file.task for file in sorted(files, key=lambda file: file.position)]
+    return manifest
+
+
+def load_exactly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load ``state`` into ``model``, refusing anything but the very same keys and shapes.
+
+    Raises:
+        UsageError: keys are missing or unexpected, or shapes differ; the message names the first of each.
+    """
+    own = model.state_dict()
+    faults = {
+        "missing": sorted(own.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - own.keys()),
+        "of another shape": sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape),
+    }
+    found = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in faults.items() if keys]
+    if found:
+        raise UsageError(f"{source} does not fit this model: {'; '.join(found)}")
+    model.load_state_dict(state)
+
+
+def tensor_bytes(path: Path, model: MultiTaskModel) -> dict[str, int]:
+    """Return the bytes of the tensors in a safetensors file by part of the model; other tensors count for no part.
+
+    Args:
+        path: File whose keys are names of the model's state.
+        model: The model it is of.
+    """
+    names = {id(module): name for name, module in model.named_modules()}
+    prefixes = {f"{names[id(part)]}.": title for title, part in model.parts().items()}
+    counts = dict.fromkeys(prefixes.values(), 0)
+    with safe_open(path, "pt") as file:
+        for key in file.keys():  # noqa: SIM118 - not a dictionary
+            prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
+            if prefix is not None:
+                tensor = file.get_tensor(key)
+                counts[prefixes[prefix]] += tensor.numel() * tensor.element_size()
+    return counts

@@ -1,0 +1,101 @@
+"""A training recipe as data: stages with their optimiser, schedule and losses."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from harness.data.augment import Augmentation
+from harness.data.sample import Batch
+from harness.model import MultiTaskModel, TrainingOutput
+
+Budget = Literal["quick", "full"]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The optimiser of a stage.
+
+    Attributes:
+        name: ``adamw``, ``adam`` or ``sgd``.
+        lr: Peak learning rate.
+        weight_decay: Decay of matrices and kernels; biases, norms and other vectors have none.
+        momentum: First-moment decay (SGD momentum, Adam's beta 1).
+        beta2: Second-moment decay of Adam.
+        eps: Added to Adam's root of the second moment.
+    """
+
+    name: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    momentum: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that a stage trains at a pace of their own, on the stage's schedule.
+
+    Attributes:
+        prefixes: Prefixes of the parameter names.
+        lr: Peak learning rate.
+        weight_decay: Decay of matrices and kernels; None for the stage's.
+    """
+
+    prefixes: tuple[str, ...]
+    lr: float
+    weight_decay: float | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over a stage, as a factor of the peak.
+
+    Attributes:
+        name: ``poly``: (1 - i/n)**power; ``cosine``: half a cosine to zero; ``constant``.
+        power: Exponent of ``poly``.
+        warmup: Iterations of linear warm-up from zero before it.
+    """
+
+    name: Literal["poly", "cosine", "constant"] = "poly"
+    power: float = 0.9
+    warmup: int = 0
+
+
+Objective = Callable[[MultiTaskModel, Batch, TrainingOutput], dict[str, Tensor]]
+"""Further loss terms of a stage by name, each already weighted; they are added to the tasks' losses."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One phase of training, as data: what trains, on which losses, how long. The loop is the engine's.
+
+    Attributes:
+        name: Shown in progress bars and records; unique within a recipe, for the random draws follow from it.
+        tasks: Tasks that are predicted and supervised.
+        iterations: Optimiser steps.
+        batch_size: Images per step.
+        optimizer: Optimiser and peak learning rate.
+        schedule: Learning rate over the stage.
+        augmentation: Training-time transforms.
+        trainable: Prefixes of the parameter names that train; all others are frozen.
+        groups: Parameters with a pace of their own; the first that matches holds.
+        clip_norm: Largest norm of the gradient; None for no clipping.
+        terms: Further loss terms; None for the tasks' losses alone.
+        prepare: Called once before the stage, to change the model (freeze a mask, copy weights).
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    iterations: int
+    batch_size: int
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    trainable: tuple[str, ...] = ("",)
+    groups: tuple[ParameterGroup, ...] = ()
+    clip_norm: float | None = None
+    terms: Objective | None = None
+    prepare: Callable[[MultiTaskModel], None] | None = None
