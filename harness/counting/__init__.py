@@ -1,5 +1,8 @@
 """The project's own count of multiply-accumulates: what is executed, where it is executed."""
 
-from harness.counting.counter import MacCount, MacReport, attributed_to, count_macs
+from harness.counting.count import MacCount, MacReport
+from harness.counting.counter import MacCounter, count_macs
+from harness.counting.operators import may_multiply
+from harness.counting.parts import attributed_to
 
-__all__ = ["MacCount", "MacReport", "attributed_to", "count_macs"]
+__all__ = ["MacCount", "MacCounter", "MacReport", "attributed_to", "count_macs", "may_multiply"]
