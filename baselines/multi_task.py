@@ -24,7 +24,7 @@ class SharedEncoder(MultiTaskModel):
         super().__init__(problem)
         self.encoder = encoder
         self.heads = nn.ModuleDict(
-            {task.name: task_head(task, encoder.channels, problem.input_size) for task in problem}
+            {task.name: task_head(task, encoder.channels, problem.input_size, encoder.cells) for task in problem}
         )
 
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
@@ -45,7 +45,7 @@ class MultiTask(Method):
 
     def build(self, problem: Problem) -> SharedEncoder:
         """Return the model, untrained."""
-        return SharedEncoder(problem, build_backbone(self.backbone, problem.input_size, self.pretrained))
+        return SharedEncoder(problem, build_backbone(self.backbone, problem.input_size, self.weights))
 
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
         """Return one joint stage over all tasks."""

@@ -44,8 +44,9 @@ class SingleTask(Method):
         """Return the networks, untrained."""
         nets = {}
         for task in problem:
-            encoder = build_backbone(self.backbone, problem.input_size, self.pretrained)
-            nets[task.name] = nn.Sequential(encoder, task_head(task, encoder.channels, problem.input_size))
+            encoder = build_backbone(self.backbone, problem.input_size, self.weights)
+            head = task_head(task, encoder.channels, problem.input_size, encoder.cells)
+            nets[task.name] = nn.Sequential(encoder, head)
         return SeparateNets(problem, nets)
 
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:

@@ -1,13 +1,11 @@
-"""The deployable artifact on disk: its manifest, and loading weights without surprises."""
+"""The deployable artifact on disk: its manifest and its bytes."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
-from torch import Tensor, nn
 
 from harness.errors import UsageError
 from harness.model import MultiTaskModel
@@ -69,24 +67,6 @@ def read_manifest(folder: Path) -> Manifest:
         raise UsageError(f"artifact {folder}: artifact.json is damaged or of another version ({reason})") from error
     manifest.tasks += [file.task for file in sorted(files, key=lambda file: file.position)]
     return manifest
-
-
-def load_exactly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load ``state`` into ``model``, refusing anything but the very same keys and shapes.
-
-    Raises:
-        UsageError: keys are missing or unexpected, or shapes differ; the message names the first of each.
-    """
-    own = model.state_dict()
-    faults = {
-        "missing": sorted(own.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - own.keys()),
-        "of another shape": sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape),
-    }
-    found = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in faults.items() if keys]
-    if found:
-        raise UsageError(f"{source} does not fit this model: {'; '.join(found)}")
-    model.load_state_dict(state)
 
 
 def tensor_bytes(path: Path, model: MultiTaskModel) -> dict[str, int]:

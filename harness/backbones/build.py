@@ -1,19 +1,44 @@
 """Encoders by name."""
 
 from harness.backbones.encoder import Encoder
-from harness.backbones.vit import VITS, ViTEncoder
+from harness.backbones.hrnet import HRNETS, HRNetConfig, HRNetEncoder
+from harness.backbones.resnet import RESNETS, ResNetConfig, ResNetEncoder
+from harness.backbones.vit import VITS, ViTConfig, ViTEncoder
 from harness.errors import UsageError, unknown
+from harness.weights import Weights
 
-NAMES = tuple(VITS)
+FAMILIES: dict[str, dict[str, ViTConfig] | dict[str, ResNetConfig] | dict[str, HRNetConfig]] = {
+    "vit": VITS,
+    "resnet": RESNETS,
+    "hrnet": HRNETS,
+}
+"""The encoders' shapes by family and name."""
+
+NAMES = tuple(name for configs in FAMILIES.values() for name in configs)
 
 
-def build_backbone(name: str, input_size: tuple[int, int], pretrained: bool = False) -> Encoder:
+def facts(name: str) -> dict[str, object]:
+    """Return the family and the shape of the encoder called ``name``, one of `NAMES`."""
+    family, config = next((family, configs[name]) for family, configs in FAMILIES.items() if name in configs)
+    return {"family": family, "channels": config.channels, "stride": config.stride, **vars(config)}
+
+
+def build_backbone(name: str, input_size: tuple[int, int], weights: Weights = None) -> Encoder:
     """Return the encoder called ``name`` for images of ``input_size`` (height, width).
 
+    Args:
+        name: One of `NAMES`.
+        input_size: Height and width of the images in pixels.
+        weights: What to start from: ``"pretrained"`` for the published weights, a file, or None for random weights.
+
     Raises:
-        UsageError: unknown name, or a size the encoder cannot take.
+        UsageError: unknown name, a size the encoder cannot take, or weights that do not exist or do not fit.
         MethodError: published weights were asked for and could not be fetched.
     """
-    if name not in VITS:
-        raise UsageError(unknown("backbone", name, NAMES))
-    return ViTEncoder(name, input_size, pretrained)
+    if name in VITS:
+        return ViTEncoder(name, input_size, weights)
+    if name in RESNETS:
+        return ResNetEncoder(name, weights)
+    if name in HRNETS:
+        return HRNetEncoder(name, weights)
+    raise UsageError(unknown("backbone", name, NAMES))

@@ -1,16 +1,18 @@
 """Plain vision transformers (Dosovitskiy et al., ICLR 2021), built by timm."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
-import timm
 from timm.layers.norm import LayerNorm2d
-from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from harness.backbones.checkpoints import load_weights
 from harness.backbones.encoder import Encoder
-from harness.errors import MethodError, UsageError
+from harness.backbones.vit_checkpoints import adapt_vit
+from harness.errors import UsageError
+from harness.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class ViTConfig:
         width: Channels of a token.
         depth: Number of blocks.
         heads: Attention heads.
-        weights: timm name of the published weights; None where there are none.
+        pretrained: timm name of the published weights; None where there are none.
         stem: Channels of the convolutions before the last of the patch embedding, each halving the map; empty for
             the plain patch embedding.
     """
@@ -31,8 +33,18 @@ class ViTConfig:
     width: int
     depth: int
     heads: int
-    weights: str | None
+    pretrained: str | None
     stem: tuple[int, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """Channels of the feature map."""
+        return self.width
+
+    @property
+    def stride(self) -> int:
+        """Pixels per cell of the feature map."""
+        return self.patch
 
 
 VITS = {
@@ -49,27 +61,30 @@ stem (Xiao et al., NeurIPS 2021) it would not learn global tasks in that time.""
 class ViTEncoder(Encoder):
     """A ViT whose last normalised tokens are returned as a map.
 
+    Heads unfold a token into 4 x 4 cells whatever its patch, as the head they share does with patches of 16 pixels.
+
     Args:
         name: Key of `VITS`.
         input_size: (height, width) in pixels, multiples of the patch size.
-        pretrained: Start from the published weights, position embeddings resampled to this size.
+        weights: What to start from; position embeddings are resampled to this size.
 
     Raises:
-        UsageError: the input size is no multiple of the patch size, or there are no published weights.
+        UsageError: the input size is no multiple of the patch size, or the weights are missing or do not fit.
         MethodError: the published weights could not be fetched.
     """
 
-    def __init__(self, name: str, input_size: tuple[int, int], pretrained: bool = False) -> None:
+    def __init__(self, name: str, input_size: tuple[int, int], weights: Weights = None) -> None:
         config = VITS[name]
-        super().__init__(config.width, config.patch)
+        super().__init__(config.channels, config.stride, cells=4)
         if any(side % config.patch for side in input_size):
             raise UsageError(f"backbone {name}: input {input_size} is no multiple of the patch size {config.patch}")
         self.grid = (input_size[0] // config.patch, input_size[1] // config.patch)
         self.vit = _vit(config, input_size)
         if config.stem:
             self.vit.patch_embed.proj = convolutional_stem((3, *config.stem, config.width))
-        if pretrained:
-            self.vit.load_state_dict(_published(name, config, self.grid))
+        if weights is not None:
+            adapt = partial(adapt_vit, grid=self.grid, width=config.width)
+            self.notes = load_weights(self.vit, weights, adapt, name, config.pretrained)
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode.
@@ -102,21 +117,3 @@ def convolutional_stem(channels: tuple[int, ...]) -> nn.Sequential:
     for before, after in pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), LayerNorm2d(after), nn.GELU()]
     return nn.Sequential(*layers[:-2])
-
-
-def _published(name: str, config: ViTConfig, grid: tuple[int, int]) -> dict[str, Tensor]:
-    """Fetch published weights; bicubic position resampling without antialias, as the field's code does it."""
-    if config.weights is None:
-        raise UsageError(f"backbone {name} has no published weights; use --init random")
-    try:
-        state: dict[str, Tensor] = timm.create_model(config.weights, pretrained=True, num_classes=0).state_dict()
-    except Exception as error:  # the hub client raises errors of many libraries
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise MethodError(
-            f"backbone {name}: the weights {config.weights} could not be fetched ({reason}); "
-            f"go online once, or use --init random"
-        ) from error
-    state["pos_embed"] = resample_abs_pos_embed(
-        state["pos_embed"], list(grid), num_prefix_tokens=1, interpolation="bicubic", antialias=False
-    )
-    return state

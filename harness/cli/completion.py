@@ -9,11 +9,15 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 
 
 def names(kind: str) -> Iterable[str]:
-    """Return all names of a kind: ``methods``, ``datasets``, ``tasks`` or ``backbones``."""
+    """Return all names of a kind: ``methods``, ``datasets``, ``tasks``, ``probes`` or ``backbones``."""
     if kind == "tasks":
         from harness.tasks import TASKS  # imports are here so that completion pays only for what it lists
 
         return TASKS
+    if kind == "probes":
+        from harness.probes.catalog import PROBES
+
+        return PROBES
     if kind == "backbones":
         from harness.backbones import NAMES
 
@@ -30,3 +34,9 @@ def complete(kind: str) -> Completer:
         return [CompletionItem(name) for name in names(kind) if name.startswith(incomplete)]
 
     return items
+
+
+def complete_init(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the start of the encoders: a word, or else a file."""
+    words = [CompletionItem(word) for word in ("random", "pretrained") if word.startswith(incomplete)]
+    return words or [CompletionItem(incomplete, type="file")]

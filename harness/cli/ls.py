@@ -1,6 +1,7 @@
 """``harness ls``."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from harness import registry
-from harness.backbones.vit import VITS
+from harness.backbones import NAMES, facts
+from harness.probes.catalog import PROBES
 from harness.records import find_records, headlines
 from harness.tasks import TASKS
 
@@ -51,19 +53,20 @@ def tasks() -> list[Row]:
 
 
 def backbones() -> list[Row]:
-    """Return one row per encoder."""
-    return [
-        {
-            "name": name,
-            "patch": config.patch,
-            "width": config.width,
-            "depth": config.depth,
-            "heads": config.heads,
-            "stem": "convolutions" if config.stem else "patches",
-            "pretrained": config.weights,
-        }
-        for name, config in VITS.items()
-    ]
+    """Return one row per encoder; what a family does not have is null."""
+    columns = ("family", "channels", "stride", "patch", "width", "depth", "heads", "stem", "pretrained")
+    rows: list[Row] = []
+    for name in NAMES:
+        known = facts(name)
+        if "stem" in known:
+            known["stem"] = "convolutions" if known["stem"] else "patches"
+        rows.append({"name": name} | {column: known.get(column) for column in columns})
+    return rows
+
+
+def probes() -> list[Row]:
+    """Return one row per probe, in the order in which they run."""
+    return [{"name": name, "measures": text} for name, text in PROBES.items()]
 
 
 def results(output: Path) -> list[Row]:
@@ -85,6 +88,7 @@ _KINDS: dict[str, Callable[[], list[Row]]] = {
     "datasets": datasets,
     "tasks": tasks,
     "backbones": backbones,
+    "probes": probes,
 }
 
 
@@ -111,8 +115,8 @@ def ls(kind: str, form: str, plugin: tuple[str, ...], output: Path) -> None:
 
 
 def _print(rows: list[Row]) -> None:
-    frame = pd.DataFrame(rows).astype(object)
+    frame = pd.DataFrame(rows, dtype=object)  # null beside whole numbers would make them fractions
     table = Table(*map(str, frame.columns), box=None, pad_edge=False)
     for row in frame.itertuples(index=False):
-        table.add_row(*("–" if pd.isna(value) else str(value) for value in row))
-    Console(soft_wrap=True).print(table)
+        table.add_row(*("–" if value is None else str(value) for value in row))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)

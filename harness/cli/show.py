@@ -8,10 +8,10 @@ import click
 
 from harness import registry
 from harness.artifact import read_manifest
-from harness.backbones.vit import VITS
+from harness.backbones import NAMES, facts
 from harness.cli.completion import names
 from harness.errors import UsageError, unknown
-from harness.probes.size import measure_storage
+from harness.probes.storage import file_bytes
 from harness.records import RECORD_NAME, read_record
 from harness.tasks import TASKS
 
@@ -32,7 +32,7 @@ def _describe(name: str) -> dict[str, Any]:
         return {
             "artifact": name,
             **read_manifest(path).model_dump(mode="json"),
-            "bytes": measure_storage(path).per_file,
+            "bytes": file_bytes(path),
         }
     if (path / RECORD_NAME).is_file() or path.is_file():
         return read_record(path).model_dump(mode="json")
@@ -49,8 +49,8 @@ def _describe(name: str) -> dict[str, Any]:
             "metric": task.headline_title,
             "loss_weight": task.weight,
         }
-    if name in VITS:
-        return {"backbone": name, **vars(VITS[name])}
+    if name in NAMES:
+        return {"backbone": name, **facts(name)}
     known = [other for kind in ("methods", "datasets", "tasks", "backbones") for other in names(kind)]
     raise UsageError(unknown("name", name, known))
 

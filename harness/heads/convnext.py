@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from harness.problem import TaskSpec
 
 CELLS = 4
-"""Every token is unfolded into CELLS x CELLS pixels of the head's map."""
+"""Cells per side that a token is unfolded into, unless the encoder says otherwise."""
 
 _WIDE_TASKS = ("semseg", "saliency", "boundary")
 
@@ -40,57 +40,75 @@ class ConvNeXtBlock(nn.Module):
 class ConvNeXtHead(nn.Module):
     """Token map to a prediction at input size.
 
-    Tokens are projected to ``width`` channels, each token is unfolded into 4 x 4 cells of width / 16
+    Tokens are projected to ``width`` channels, each token is unfolded into cells x cells cells of width / cells^2
     channels, two ConvNeXt blocks mix them, and a 1 x 1 convolution predicts; the result is resized bilinearly.
 
     Args:
         in_channels: Channels of the encoder's map.
         out_channels: Channels of the prediction.
-        width: Channels of the projection, a multiple of 16.
+        width: Channels of the projection, a multiple of cells^2.
         output_size: (height, width) of the prediction.
         depth: Number of ConvNeXt blocks.
+        cells: Cells per side that a token is unfolded into.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, width: int, output_size: tuple[int, int], depth: int = 2
+        self,
+        in_channels: int,
+        out_channels: int,
+        width: int,
+        output_size: tuple[int, int],
+        depth: int = 2,
+        cells: int = CELLS,
     ) -> None:
         super().__init__()
         self.output_size = output_size
-        channels = width // CELLS**2
+        self.cells = cells
+        channels = width // cells**2
         self.project = nn.Linear(in_channels, width)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(channels) for _ in range(depth)))
         self.predict = nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map encoder features [B, C, h, w] to a raw prediction [B, out, H, W]."""
-        x = self.blocks(unfold_tokens(self.project(features.permute(0, 2, 3, 1))))
+        x = self.blocks(unfold_tokens(self.project(features.permute(0, 2, 3, 1)), self.cells))
         prediction = self.predict(x.permute(0, 3, 1, 2))
         return F.interpolate(prediction, size=self.output_size, mode="bilinear", align_corners=False)
 
 
-def unfold_tokens(tokens: Tensor) -> Tensor:
-    """Spread [B, h, w, 16 C] over space to [B, 4 h, 4 w, C]; the channels are ordered (cell row, column, C)."""
-    b, h, w, width = tokens.shape
-    cells = tokens.view(b, h, w, CELLS, CELLS, width // CELLS**2)
-    return cells.permute(0, 1, 3, 2, 4, 5).reshape(b, h * CELLS, w * CELLS, -1)
+def unfold_tokens(tokens: Tensor, cells: int = CELLS) -> Tensor:
+    """Spread tokens over space, [B, h, w, n^2 C] to [B, n h, n w, C] for n cells per side.
 
-
-def head_width(task: str, encoder_channels: int) -> int:
-    """Return the width of the head's projection: 4x the encoder for wide tasks, 2x for the others.
-
-    At ViT-B these are the published 3072 (segmentation, saliency, edges) and 1536 (parts, normals);
-    other encoders scale with it.
+    The channels are ordered (cell row, cell column, C).
     """
-    return encoder_channels * (4 if task in _WIDE_TASKS else 2)
+    b, h, w, width = tokens.shape
+    spread = tokens.view(b, h, w, cells, cells, width // cells**2).permute(0, 1, 3, 2, 4, 5)
+    return spread.reshape(b, h * cells, w * cells, -1)
 
 
-def task_head(task: TaskSpec, encoder_channels: int, output_size: tuple[int, int]) -> ConvNeXtHead:
+def head_width(task: str, encoder_channels: int, cells: int = CELLS) -> int:
+    """Return the width of the head's projection.
+
+    Its map has a quarter of the encoder's channels for wide tasks and an eighth for the others. At ViT-B, where a
+    token becomes 4 x 4 cells, that is the published 3072 (segmentation, saliency, edges) and 1536 (parts, normals).
+    """
+    return encoder_channels // (4 if task in _WIDE_TASKS else 8) * cells**2
+
+
+def task_head(task: TaskSpec, encoder_channels: int, output_size: tuple[int, int], cells: int = CELLS) -> ConvNeXtHead:
     """Return the head of a task on an encoder.
 
     Depth starts from a typical distance instead of 0 m: a bias moves by one learning rate per step at most, and would
     need most of a short training to get there.
+
+    Args:
+        task: What to predict.
+        encoder_channels: Channels of the encoder's map.
+        output_size: (height, width) of the prediction.
+        cells: `harness.backbones.Encoder.cells` of the encoder.
     """
-    head = ConvNeXtHead(encoder_channels, task.channels, head_width(task.name, encoder_channels), output_size)
+    width = head_width(task.name, encoder_channels, cells)
+    head = ConvNeXtHead(encoder_channels, task.channels, width, output_size, cells=cells)
     if task.name == "depth":
         assert head.predict.bias is not None
         nn.init.constant_(head.predict.bias, _TYPICAL_DEPTH_M)
