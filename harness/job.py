@@ -1,7 +1,6 @@
 """One cell of the matrix: one method on one data set with one seed, from training to its record."""
 
 import contextlib
-import hashlib
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from harness.artifact import read_manifest
+from harness.backbones import Encoder
 from harness.config import RunConfig, digest
 from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches
@@ -27,10 +27,11 @@ from harness.opened import OpenedData
 from harness.pictures import write_contact_sheet
 from harness.predictions.writer import PredictionWriter
 from harness.probes.environment import environment, software, system_id
-from harness.probes.size import count_parameters, measure_storage
+from harness.probes.parameters import count_parameters
 from harness.progress import RunProgress
 from harness.records import (
     RECORD_NAME,
+    Init,
     MethodInfo,
     Phase,
     Record,
@@ -42,6 +43,7 @@ from harness.records import (
 from harness.tasks import build_task
 from harness.tasks.base import Task
 from harness.training.loop import TrainingSetup, seed_everything, train
+from harness.weights import WeightFile, sha256_of
 
 ARTIFACT = "artifact"
 CHECKPOINT = "checkpoint.pt"
@@ -77,12 +79,12 @@ class Job:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything the figures depend on; equal identities give equal figures."""
-        config, data = self.config, self.data
+        config, data, weights = self.config, self.data, self.method.weights
         return {
             "method": self.method.name,
             "options": self.method.options.model_dump(mode="json"),
             "backbone": self.method.backbone,
-            "pretrained": self.method.pretrained,
+            "weights": weights.sha256 if isinstance(weights, WeightFile) else weights,
             "artifact": digest_artifact(self.artifact) if self.artifact else None,
             "extend": digest_artifact(self.extend) if self.extend else None,
             "dataset": data.dataset.name,
@@ -126,7 +128,7 @@ def execute(job: Job, progress: RunProgress) -> Record:
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     progress.title = job.title
-    with _locked(job.folder):
+    with locked(job.folder):
         for left in job.folder.glob("*.tmp"):  # of a process killed while it wrote
             left.unlink()
         if job.config.overwrite == "always":
@@ -160,7 +162,6 @@ def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
         # What is measured is what is shipped: the model as it comes out of its artifact.
         model = _shipped(job)
     record.parameters = count_parameters(model)
-    record.storage = measure_storage(artifact)
     write_record(record, job.folder)
     with _phase(record, "evaluate"):
         record.metrics = _evaluate(job, model, progress)
@@ -190,7 +191,7 @@ def _draw(job: Job, model: MultiTaskModel) -> None:
 
 
 def _shipped(job: Job) -> MultiTaskModel:
-    return job.method.load(job.artifact or job.folder / ARTIFACT).to(job.device)
+    return job.method.load(job.artifact or job.folder / ARTIFACT, job.data.problem.names).to(job.device)
 
 
 def _train(job: Job, record: Record, progress: RunProgress) -> None:
@@ -199,6 +200,8 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     seed_everything(job.seed)
     build = job.method.build(data.problem) if job.extend is None else job.method.extend(job.extend, data.problem)
     model = build.to(job.device)
+    record.warnings = list(dict.fromkeys([*record.warnings, *_notes(model)]))  # a resumed run has them already
+    write_record(record, job.folder)
 
     def transform(stage: Stage) -> TrainTransform:
         return TrainTransform(data.problem.input_size, stage.augmentation, stage.tasks)
@@ -225,6 +228,11 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     if job.extend is not None:  # what exists stays as it is, byte for byte
         shutil.copytree(job.extend, unfinished, dirs_exist_ok=True)
     unfinished.replace(job.folder / ARTIFACT)
+
+
+def _notes(model: MultiTaskModel) -> list[str]:
+    """Return what is to be known of the weights that the encoders of a model started from."""
+    return [note for module in model.modules() if isinstance(module, Encoder) for note in module.notes]
 
 
 def _tasks(job: Job) -> dict[str, Task]:
@@ -284,8 +292,8 @@ def _started(job: Job) -> Record:
 def _new_record(job: Job) -> Record:
     now = datetime.now(UTC)
     system = environment()
-    method, config = job.method, job.config
-    identity = job.identity
+    config = job.config
+    init, source = _origin(job)
     return Record(
         run_id=job.run_id,
         source="measured",
@@ -295,29 +303,51 @@ def _new_record(job: Job) -> Record:
         harness=software(),
         command=job.command,
         config=config.model_dump(mode="json"),
-        config_hash=digest(identity),
-        method=MethodInfo(
-            name=method.name,
-            summary=method.summary,
-            paper=method.paper,
-            is_reference=method.is_reference,
-            backbone=method.backbone,
-            init="checkpoint" if job.artifact else "pretrained" if method.pretrained else "random",
-            checkpoint=f"{job.artifact.name} sha256:{identity['artifact']}" if job.artifact else None,
-            options=method.options.model_dump(mode="json"),
-            plugin=type(method).__module__,
-        ),
+        config_hash=digest(job.identity),
+        method=method_info(job.method, init, source),
         dataset=job.data.info(),
         protocol_name=config.protocol_name,
         protocol=job.data.protocol.model_dump(mode="json"),
         budget=config.budget,
         input_size=job.data.problem.input_size,
         precision=config.precision,
+        device=job.device.type,
         seed=job.seed,
         system_id=system_id(system),
         environment=system,
         warnings=job.data.warnings,
     )
+
+
+def method_info(method: Method, init: Init, source: str | None) -> MethodInfo:
+    """Return what a record says of a method.
+
+    Args:
+        method: The method, set up.
+        init: Where its model comes from.
+        source: Name and sha256 of what was loaded.
+    """
+    return MethodInfo(
+        name=method.name,
+        summary=method.summary,
+        paper=method.paper,
+        is_reference=method.is_reference,
+        backbone=method.backbone,
+        init=init,
+        checkpoint=source,
+        options=method.options.model_dump(mode="json"),
+        plugin=type(method).__module__,
+    )
+
+
+def _origin(job: Job) -> tuple[Init, str | None]:
+    """Return where the model comes from, and name and sha256 of what was loaded."""
+    weights = job.method.weights
+    if job.artifact is not None:
+        return "checkpoint", f"{job.artifact.name} sha256:{digest_artifact(job.artifact)}"
+    if isinstance(weights, WeightFile):
+        return "file", f"{weights.path.name} sha256:{weights.sha256}"
+    return weights or "random", None
 
 
 def _clear(folder: Path) -> None:
@@ -327,7 +357,12 @@ def _clear(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from a run's folder.
+
+    Raises:
+        UsageError: one is at it.
+    """
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -349,9 +384,4 @@ def _phase(record: Record, name: str, resumed: bool = False) -> Iterator[None]:
 def digest_artifact(folder: Path) -> str:
     """Return the sha256 over the names and contents of an artifact's files."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return digest({path.relative_to(folder).as_posix(): _sha256(path) for path in files})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest({path.relative_to(folder).as_posix(): sha256_of(path) for path in files})

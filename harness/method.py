@@ -12,13 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.artifact import Manifest, load_exactly, read_manifest, tensor_bytes
+from harness.artifact import Manifest, read_manifest, tensor_bytes
 from harness.counting import MacReport, count_macs
 from harness.errors import UsageError
 from harness.metric import Metric
 from harness.model import MultiTaskModel, Predictions, TrainingOutput
 from harness.problem import Problem
 from harness.recipe import Budget, Optimizer, ParameterGroup, Schedule, Stage
+from harness.weights import Weights, load_exactly
 
 __all__ = [
     "Budget",
@@ -50,7 +51,7 @@ class Method(ABC):
     Args:
         options: The method's options, an instance of ``Options``.
         backbone: Name of the encoder, a key of `harness.backbones`.
-        pretrained: Whether encoders start from their published weights.
+        weights: What encoders start from, to be handed to `harness.backbones.build_backbone`.
     """
 
     name: ClassVar[str]
@@ -64,10 +65,10 @@ class Method(ABC):
     """Whether what is computed depends on the image, so that costs are counted over a whole split."""
     Options: ClassVar[type[MethodOptions]] = MethodOptions
 
-    def __init__(self, options: MethodOptions, backbone: str, pretrained: bool = False) -> None:
+    def __init__(self, options: MethodOptions, backbone: str, weights: Weights = None) -> None:
         self.options = options
         self.backbone = backbone
-        self.pretrained = pretrained
+        self.weights = weights
 
     @abstractmethod
     def build(self, problem: Problem) -> MultiTaskModel:
@@ -76,6 +77,13 @@ class Method(ABC):
     @abstractmethod
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
         """Return the training recipe of a budget."""
+
+    def stand_in(self, problem: Problem) -> MultiTaskModel:
+        """Return an untrained model that costs what a trained one does, for measurements without training.
+
+        The default is the untrained model; methods whose costs depend on what they learn override this.
+        """
+        return self.build(problem)
 
     def calibrate(self, model: MultiTaskModel, score: Score) -> None:  # noqa: B027 - most methods have nothing to set
         """Set what is chosen on training images once the model is trained, before it is saved."""
@@ -131,8 +139,12 @@ class Method(ABC):
         save_file(model.state_dict(), folder / "model.safetensors")
         self.write_manifest(model.problem, folder)
 
-    def load(self, folder: Path) -> MultiTaskModel:
+    def load(self, folder: Path, tasks: Sequence[str] | None = None) -> MultiTaskModel:
         """Return the model of an artifact that `save` wrote.
+
+        Args:
+            folder: The artifact.
+            tasks: Tasks that will be asked for; what they do not need may be left unread. None for all.
 
         Raises:
             UsageError: the folder is no artifact, is damaged, or does not fit this method.

@@ -1,6 +1,6 @@
 """What a model must predict: the tasks, their label spaces and the input size. Names no data set."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 BOUNDARY_TRUTH = "boundary-truth"
@@ -52,6 +52,10 @@ class Problem:
     def names(self) -> tuple[str, ...]:
         """Names of the tasks, in order."""
         return tuple(task.name for task in self.tasks)
+
+    def only(self, names: Sequence[str]) -> "Problem":
+        """Return the problem with the tasks called ``names`` alone, in the same order."""
+        return Problem(tuple(task for task in self.tasks if task.name in names), self.input_size)
 
     def task(self, name: str) -> TaskSpec:
         """Return the task called ``name``.

@@ -1,0 +1,228 @@
+"""The difference of a sub-task's weights from the base's: while it is learned, and as it is stored."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from harness.methods.share.gates import open_probability, sample_gates, settled_gates
+from harness.methods.share.options import Granularity, Values
+
+INITIAL_LOGIT = 5.0
+"""Gates start open: with probability 0.993."""
+
+Phase = Literal["gates", "mask", "activations", "rows"]
+PHASES: tuple[Phase, ...] = ("gates", "mask", "activations", "rows")
+"""The steps of a sub-task's training: gates open and close; then on a fixed mask; with a pull towards the base's
+activations; with rows gated."""
+
+
+@dataclass(frozen=True)
+class SparseTensor:
+    """The non-zero elements of a tensor.
+
+    Attributes:
+        shape: Of the tensor.
+        index: Places in the flattened tensor, ascending, int64 [k].
+        values: What stands there, [k], none of them zero.
+    """
+
+    shape: torch.Size
+    index: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, dense: Tensor) -> "SparseTensor":
+        """Return the non-zero elements of ``dense``."""
+        index = dense.flatten().nonzero()[:, 0]
+        return cls(dense.shape, index, dense.flatten()[index])
+
+    def dense(self) -> Tensor:
+        """Return the whole tensor, float32."""
+        flat = torch.zeros(self.shape.numel(), dtype=torch.float32, device=self.values.device)
+        return flat.index_copy(0, self.index, self.values.float()).view(self.shape)
+
+
+class Delta(nn.Module, ABC):
+    """Differences of some of an encoder's weights, by the encoder's names for them."""
+
+    @abstractmethod
+    def differences(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield (name, difference) of every weight that may differ, dense, with gradient where it is learned."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self._merged: list[str] = []
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """Names of the weights that differ: all that may while they are learned, in evaluation those that do."""
+        if self.training:
+            return self.names
+        return tuple(name for name, change in self.differences() if bool(change.any()))
+
+    def merged(self, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the sub-task's weights: the base's, those that may differ with their difference added.
+
+        In evaluation they are merged once and held as buffers, so that they count as memory and move along.
+        """
+        if self.training:
+            return dict(base) | {name: base[name].detach() + change for name, change in self.differences()}
+        if not self._merged:
+            with torch.no_grad():
+                for name, change in self.differences():
+                    self.register_buffer(_buffer(name), base[name] + change, persistent=False)
+                    self._merged.append(name)
+        return dict(base) | {name: getattr(self, _buffer(name)) for name in self._merged}
+
+    def train(self, mode: bool = True) -> "Delta":
+        """Switch between training and evaluation; merged weights are forgotten, for training moves them."""
+        for name in self._merged:
+            delattr(self, _buffer(name))
+        self._merged.clear()
+        return super().train(mode)
+
+    def sparse(self) -> dict[str, SparseTensor]:
+        """Return what is stored of every weight that may differ."""
+        with torch.no_grad():
+            return {name: SparseTensor.of(difference) for name, difference in self.differences()}
+
+
+class StoredDelta(Delta):
+    """Differences as they come out of an artifact.
+
+    Args:
+        tensors: By the encoder's names.
+    """
+
+    def __init__(self, tensors: Mapping[str, SparseTensor]) -> None:
+        super().__init__(tensors)
+        self.shapes = [tensor.shape for tensor in tensors.values()]
+        self.values = nn.ParameterList(tensor.values for tensor in tensors.values())
+        for number, tensor in enumerate(tensors.values()):
+            self.register_buffer(f"index{number}", tensor.index.int(), persistent=False)
+
+    def differences(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the stored differences, dense."""
+        for number, (name, shape) in enumerate(zip(self.names, self.shapes, strict=True)):
+            index: Tensor = getattr(self, f"index{number}")
+            yield name, SparseTensor(shape, index.long(), self.values[number].detach()).dense()
+
+
+class LearnedDelta(Delta):
+    """Differences that are learned: first with gates that open and close, then on a fixed mask (Guo et al., ACL 2021).
+
+    While gates are learned, a weight differs by z_T z w, with one gate z per element or output channel and one gate
+    z_T per tensor. Afterwards z_T z is multiplied into w and the elements that are zero stay zero.
+
+    Args:
+        weights: The base's weights that may differ, by name.
+        granularity: What one gate switches.
+        values: Type the differences are stored in; they are rounded to it once nothing is learned any more.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], granularity: Granularity, values: Values) -> None:
+        super().__init__(weights)
+        self._generator = torch.Generator()
+        self.stored = torch.float16 if values == "fp16" else torch.float32
+        shapes = [weight.shape for weight in weights.values()]
+        self.weights = nn.ParameterList(torch.zeros(shape) for shape in shapes)
+        self.logits = nn.ParameterList(torch.full(_gate_shape(shape, granularity), INITIAL_LOGIT) for shape in shapes)
+        self.tensor_logits = nn.ParameterList(torch.tensor(INITIAL_LOGIT) for _ in shapes)
+        for number, shape in enumerate(shapes):
+            self.register_buffer(f"mask{number}", torch.ones(shape, dtype=torch.bool))
+        self.phase: Phase = "gates"
+
+    def get_extra_state(self) -> Tensor:
+        """Return the phase, which is part of the state: a resumed training goes on with it."""
+        return torch.tensor(PHASES.index(self.phase))
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Restore the phase."""
+        self.phase = PHASES[int(state)]
+
+    def differences(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the differences: with gates drawn anew while they are learned, settled ones in evaluation."""
+        for number, name in enumerate(self.names):
+            yield name, self._difference(number)
+
+    def _difference(self, number: int) -> Tensor:
+        weight: Tensor = self.weights[number]
+        if self.phase != "gates":
+            difference = weight * self._mask(number)
+        else:
+            gates = self._draw if self.training else settled_gates
+            difference = weight * gates(self.tensor_logits[number]) * gates(self.logits[number])
+        return difference if self.training else difference.to(self.stored).float()
+
+    def _draw(self, logits: Tensor) -> Tensor:
+        return sample_gates(logits, self._generator)
+
+    def reseed(self, seed: int) -> None:
+        """Seed the draws of the gates, so that they depend on nothing else that is drawn; all processes draw alike."""
+        self._generator = torch.Generator(self.weights[0].device).manual_seed(seed)
+
+    def open_gates(self) -> Tensor:
+        """Return the expected number of open gates: of all elements or channels, and one per tensor (L0 penalty)."""
+        logits = [*self.logits, *self.tensor_logits]
+        return torch.stack([open_probability(held).sum() for held in logits]).sum()
+
+    @torch.no_grad()
+    def settle(self, density: float | None, elements: int) -> None:
+        """End the learning of gates: multiply them into the weights and fix the mask.
+
+        Args:
+            density: Keep at most this share of ``elements``, those that differ most; None keeps all open ones.
+            elements: Elements of the whole encoder.
+        """
+        for number, weight in enumerate(self.weights):
+            weight.mul_(settled_gates(self.tensor_logits[number]) * settled_gates(self.logits[number]))
+        limit = None if density is None else int(density * elements)
+        units = [_unit_sizes(logits, weight) for logits, weight in zip(self.logits, self.weights, strict=True)]
+        for number, keep in enumerate(_largest(units, limit)):
+            self._mask(number).copy_(keep.view(self.logits[number].shape).expand_as(self.weights[number]))
+            self.weights[number].mul_(self._mask(number))
+        self.phase = "mask"
+
+    @torch.no_grad()
+    def randomise(self, density: float, elements: int) -> None:
+        """Set differences at random, as many as training would leave, for measurements of untrained models."""
+        for weight in self.weights:
+            weight.normal_(std=0.01)
+        self.settle(density, elements)
+
+    def _mask(self, number: int) -> Tensor:
+        mask: Tensor = getattr(self, f"mask{number}")
+        return mask
+
+
+def _buffer(name: str) -> str:
+    return f"merged:{name.replace('.', ':')}"
+
+
+def _gate_shape(shape: torch.Size, granularity: Granularity) -> torch.Size:
+    """Return one gate per element, or one per output channel (first dimension)."""
+    return shape if granularity == "element" else torch.Size([shape[0], *(1 for _ in shape[1:])])
+
+
+def _unit_sizes(logits: Tensor, weight: Tensor) -> tuple[Tensor, int]:
+    """Return the root mean square of what each gate switches, flat, and how many elements that is."""
+    count = weight.numel() // logits.numel()
+    return weight.square().view(-1, count).mean(1).sqrt(), count
+
+
+def _largest(units: list[tuple[Tensor, int]], limit: int | None) -> Iterable[Tensor]:
+    """Return, per tensor, which units are kept: not zero, and among the largest that ``limit`` elements hold."""
+    threshold = torch.tensor(0.0)
+    if limit is not None:
+        sizes = torch.cat([size for size, _ in units])
+        counts = torch.cat([torch.full_like(size, count, dtype=torch.long) for size, count in units])
+        order = sizes.argsort(descending=True)
+        within = counts[order].cumsum(0) <= limit
+        dropped = sizes[order][~within]
+        threshold = dropped[0] if len(dropped) else threshold
+    return [size > threshold.to(size.device) for size, _ in units]

@@ -1,0 +1,108 @@
+"""A vision transformer run as a function of its weights."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+from torch.func import functional_call
+
+from harness.backbones.vit import ViTEncoder
+from harness.errors import UsageError
+from harness.methods.share.block import Affine, BlockWeights, Execution, run_block
+
+Weights = Mapping[str, Tensor]
+"""Weights of an encoder by timm's names."""
+
+_PATCHES = "patch_embed."
+FROZEN = ("pos_embed",)
+"""Weights in which no sub-task ever differs."""
+
+
+EMBEDDING = -1
+"""Place of the embedding before the blocks."""
+
+
+class FunctionalViT:
+    """The computations of an encoder, with the weights given at each call.
+
+    Args:
+        encoder: Gives the architecture; its own weights are not used.
+    """
+
+    def __init__(self, encoder: ViTEncoder) -> None:
+        self.vit: VisionTransformer = encoder.vit
+        self.grid = encoder.grid
+        self.depth = len(self.vit.blocks)
+        self.heads: int = self.vit.get_submodule("blocks.0.attn").num_heads  # type: ignore[assignment]
+
+    def embed(self, weights: Weights, images: Tensor) -> Tensor:
+        """Map images [B, 3, H, W] to tokens [B, 1 + h w, D], the class token first."""
+        own = {key.removeprefix(_PATCHES): value for key, value in weights.items() if key.startswith(_PATCHES)}
+        patches: Tensor = functional_call(self.vit.patch_embed, own, images)
+        first = weights["cls_token"].expand(len(images), -1, -1)
+        return torch.cat((first, patches), dim=1) + weights["pos_embed"]
+
+    def block(self, weights: Weights, index: int, x: Tensor, execution: Execution, drop: float = 0.0) -> Tensor:
+        """Run a block.
+
+        Args:
+            weights: Weights of the encoder.
+            index: Which block.
+            x: Tokens before it, [B, N, D].
+            execution: How its products are computed.
+            drop: Probability that an image skips a branch of the last block while training; it grows linearly from 0
+                at the first block (stochastic depth).
+        """
+        rate = drop * index / max(self.depth - 1, 1)
+        return run_block(index, x, BlockWeights.of(weights, index, self.heads), execution, rate)
+
+    def first_of(self, names: Iterable[str]) -> int:
+        """Return the first block that one of the weights called ``names`` acts in; `EMBEDDING` comes before the first.
+
+        The final norm acts after the last block: its place is the depth.
+        """
+        return min((_place(name, self.depth) for name in names), default=self.depth)
+
+    def features(self, weights: Weights, x: Tensor) -> Tensor:
+        """Map the last tokens [B, 1 + h w, D] to the normed map [B, D, h, w] that heads read."""
+        normed = Affine(weights["norm.weight"], weights["norm.bias"]).norm(x)
+        patches = normed[:, 1:].transpose(1, 2)
+        return patches.reshape(*patches.shape[:2], *self.grid)
+
+
+def _place(name: str, depth: int) -> int:
+    if name.startswith("blocks."):
+        return int(name.split(".")[1])
+    return depth if name.startswith("norm.") else EMBEDDING
+
+
+def layer_of(name: str, depth: int) -> str:
+    """Return what the layer of a weight is called in tables and pictures."""
+    place = _place(name, depth)
+    return {EMBEDDING: "embedding", depth: "norm"}.get(place, f"block {place}")
+
+
+def differing_names(encoder: ViTEncoder, shared_blocks: int) -> list[str]:
+    """Return the names of the weights in which a sub-task may differ; positions never do.
+
+    Args:
+        encoder: The base's.
+        shared_blocks: First blocks that are taken over unchanged; the embedding is too unless it is 0.
+
+    Raises:
+        UsageError: the encoder has fewer blocks.
+    """
+    depth = len(encoder.vit.blocks)
+    if shared_blocks > depth:
+        raise UsageError(f"--set shared_blocks={shared_blocks}: the encoder has {depth} blocks")
+    shared = [f"blocks.{index}." for index in range(shared_blocks)]
+    if shared_blocks:
+        shared += [_PATCHES, "cls_token"]
+    names = [name for name, _ in encoder.vit.named_parameters() if name not in FROZEN]
+    return [name for name in names if not name.startswith(tuple(shared))]
+
+
+def countable_elements(encoder: ViTEncoder) -> int:
+    """Return the elements that density is a share of: all weights but the frozen positions."""
+    return sum(weight.numel() for name, weight in encoder.vit.named_parameters() if name not in FROZEN)

@@ -1,0 +1,135 @@
+"""The sharing method as a plug-in."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+from torch import Tensor
+
+from harness.artifact import read_manifest
+from harness.backbones import build_backbone
+from harness.backbones.vit import VITS, ViTEncoder
+from harness.counting import MacReport
+from harness.errors import UsageError
+from harness.method import Budget, Method, MultiTaskModel, Score, Stage
+from harness.methods.share import accounting, storage
+from harness.methods.share.calibration import calibrate
+from harness.methods.share.delta import Delta, LearnedDelta
+from harness.methods.share.encoder import differing_names
+from harness.methods.share.model import SharedNets
+from harness.methods.share.options import ShareOptions
+from harness.methods.share.recipe import stages
+from harness.problem import Problem
+
+
+class Share(Method):
+    """One base task in full; every sub-task stores and computes only where it differs from it."""
+
+    name: ClassVar[str] = "share"
+    summary: ClassVar[str] = "one base network; sub-tasks store sparse weight differences and compute changed rows"
+    paper: ClassVar[str | None] = (
+        "S. Shoouri, M. Yang, Z. Fan, H.-S. Kim. Efficient Computation Sharing for Multi-Task Visual Scene "
+        "Understanding. ICCV 2023"
+    )
+    data_dependent: ClassVar[bool] = True
+    Options: ClassVar[type[ShareOptions]] = ShareOptions
+    options: ShareOptions
+
+    def build(self, problem: Problem) -> SharedNets:
+        """Return the base, and a sub-task without any difference for each of the other tasks."""
+        self._check(problem)
+        base = self._encoder(problem)
+        subs = [task for task in problem.names if task != self.options.base_task]
+        return SharedNets(problem, base, {task: self._untrained(base) for task in subs}, self.options)
+
+    def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
+        """Return the base's training, then four phases per sub-task; see `harness.methods.share.recipe`."""
+        self._check(problem)
+        base_task, gated = self.options.base_task, self.options.mode == "gated"
+        return stages(problem.names, base_task, VITS[self.backbone].depth, budget, gated)
+
+    def calibrate(self, model: MultiTaskModel, score: Score) -> None:
+        """Choose the gates of the sub-tasks that were trained."""
+        assert isinstance(model, SharedNets)
+        if self.options.mode == "gated" and self.options.accuracy_budget is not None:
+            calibrate(model, score, self.options.accuracy_budget)
+
+    def save(self, model: MultiTaskModel, folder: Path) -> None:
+        """Write the base once, and two files per task."""
+        assert isinstance(model, SharedNets)
+        storage.save_base(model, folder)
+        for task in model.problem.names:
+            storage.save_task(model, task, folder)
+        self.write_manifest(Problem((), model.problem.input_size), folder)
+
+    def load(self, folder: Path, tasks: Sequence[str] | None = None) -> SharedNets:
+        """Return the model of an artifact; only the files of the base and of ``tasks`` are read."""
+        problem = read_manifest(folder).problem()
+        return self._assemble(folder, problem if tasks is None else problem.only(tasks), added=())
+
+    def extend(self, folder: Path, problem: Problem) -> SharedNets:
+        """Return the model of an artifact with untrained sub-tasks added."""
+        held = read_manifest(folder).problem().names
+        return self._assemble(folder, problem, added=[task for task in problem.names if task not in held])
+
+    def stand_in(self, problem: Problem) -> SharedNets:
+        """Return a model whose differences are random, as dense as training leaves them."""
+        model = self.build(problem)
+        for task in model.deltas:
+            delta = model.delta(task)
+            assert isinstance(delta, LearnedDelta)
+            delta.randomise(self.options.density or 1.0, model.countable)
+        return model
+
+    def macs(self, model: MultiTaskModel, images: Tensor) -> MacReport:
+        """Count what is executed, and what dense, ideal and clamped runs come to."""
+        assert isinstance(model, SharedNets)
+        return accounting.report(model, images)
+
+    def statistics(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, pd.DataFrame]:
+        """Return densities and active shares per layer and sub-task."""
+        assert isinstance(model, SharedNets)
+        return accounting.layer_statistics(model, images) if len(model.deltas) else {}
+
+    def storage_parts(self, model: MultiTaskModel, folder: Path) -> Mapping[str, int]:
+        """Return bytes by part: the base's file, and each task's files split into difference and head."""
+        return storage.bytes_by_part(folder, model.problem.names)
+
+    def describe(self, folder: Path) -> dict[str, Any]:
+        """Return densities per layer, and bytes per task and encoding."""
+        return storage.describe(folder, read_manifest(folder).problem().names, VITS[self.backbone].depth)
+
+    def _assemble(self, folder: Path, problem: Problem, added: Sequence[str]) -> SharedNets:
+        """Build the model of an artifact, tasks in ``added`` untrained."""
+        fresh = type(self)(self.options, self.backbone)
+        base = fresh._encoder(problem)
+        storage.load_base(base, folder)
+        loaded = {task: storage.load_task(task, folder) for task in problem.names if task not in added}
+        deltas: dict[str, Delta] = {task: part.delta for task, part in loaded.items() if part.delta is not None}
+        deltas |= {task: self._untrained(base) for task in added}
+        model = SharedNets(problem, base, deltas, self.options)
+        for task, part in loaded.items():
+            part.give_to(model, task)
+        return model
+
+    def _encoder(self, problem: Problem) -> ViTEncoder:
+        if self.backbone not in VITS:
+            raise UsageError(f"share needs a vision transformer, not {self.backbone}; choose from {', '.join(VITS)}")
+        encoder = build_backbone(self.backbone, problem.input_size, self.weights)
+        assert isinstance(encoder, ViTEncoder)
+        return encoder
+
+    def _untrained(self, base: ViTEncoder) -> LearnedDelta:
+        depth = len(base.vit.blocks)
+        shared = depth // 2 if self.options.shared_blocks is None else self.options.shared_blocks
+        weights = dict(base.vit.named_parameters())
+        names = differing_names(base, shared)
+        return LearnedDelta({name: weights[name] for name in names}, self.options.granularity, self.options.values)
+
+    def _check(self, problem: Problem) -> None:
+        if self.options.base_task not in problem.names:
+            raise UsageError(
+                f"--set base_task={self.options.base_task}: is none of the tasks {', '.join(problem.names)}; "
+                f"add -t {self.options.base_task}, or choose another base"
+            )

@@ -1,0 +1,73 @@
+"""The options of the sharing method."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from harness.method import MethodOptions
+
+Mode = Literal["gated", "dense", "clamped"]
+Policy = Literal["top-k", "threshold"]
+Queries = Literal["active", "all"]
+Granularity = Literal["element", "channel"]
+Ungated = Literal["reuse", "channels"]
+Values = Literal["fp32", "fp16"]
+
+
+class ShareOptions(MethodOptions):
+    """Options of `harness.methods.share.method.Share`.
+
+    The defaults are the engine that skips work. The paper's own setting is ``shared_blocks=0``, ``density=null``,
+    ``mode=clamped``.
+    """
+
+    base_task: str = Field(default="semseg", description="Task whose network all others share.")
+    shared_blocks: int | None = Field(
+        default=None,
+        ge=0,
+        description="First blocks, with the embedding, that sub-tasks take over unchanged; null: half of the "
+        "encoder's; 0: none, not even the embedding, as in the paper.",
+    )
+    granularity: Granularity = Field(
+        default="element", description="What one gate of the delta weights switches: an element or an output channel."
+    )
+    density: float | None = Field(
+        default=0.08,
+        gt=0,
+        le=1,
+        description="Largest share of the encoder's weights that may differ; the smallest differences beyond it are "
+        "dropped. Null: what the gates leave.",
+    )
+    values: Values = Field(default="fp32", description="Stored type of the differences.")
+    mode: Mode = Field(
+        default="gated",
+        description="gated: rows below the gate are skipped; dense: nothing is; clamped: the paper's thresholds on "
+        "outputs, which skip nothing (simulated).",
+    )
+    policy: Policy = Field(
+        default="top-k", description="Active rows: a fixed share with the largest change, or those above a threshold."
+    )
+    rows: float = Field(
+        default=0.3, ge=0, le=1, description="Share of active rows that training aims at, and without calibration."
+    )
+    queries: Queries = Field(
+        default="active",
+        description="Attention of active rows alone, the others keep the base's (approximate), or of all rows.",
+    )
+    ungated: Ungated = Field(
+        default="reuse",
+        description="Rows below the gate reuse the base's result, or that with the changed output channels computed "
+        "anew (exact for inputs that did not change).",
+    )
+    threshold: float = Field(
+        default=0.15,
+        ge=0,
+        description="Smallest change that counts: of an element in mode clamped (0.15 in the released code), of a "
+        "row's root mean square under policy threshold without calibration.",
+    )
+    accuracy_budget: float | None = Field(
+        default=0.5,
+        ge=0,
+        description="Points of Δm that gates may cost on training images when their shares are chosen per block; "
+        "null: `rows` everywhere.",
+    )

@@ -1,0 +1,257 @@
+"""The artifact: one base that never changes, and two files per task.
+
+``artifact.json`` and ``base.safetensors`` are the base's; ``<task>.task.json`` and ``<task>.safetensors`` hold a head
+and, for a sub-task, the difference of its weights and its gates. To add a task is to add its two files.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from harness.artifact import TaskFile
+from harness.backbones.vit import ViTEncoder
+from harness.errors import UsageError
+from harness.methods.share.delta import Delta, SparseTensor, StoredDelta
+from harness.methods.share.encoder import layer_of
+from harness.methods.share.encoding import Encoding, decode, encode
+from harness.methods.share.execution import BlockGate
+from harness.methods.share.model import SharedNets
+from harness.methods.share.options import Values
+from harness.weights import load_exactly
+
+BASE = "base.safetensors"
+_HEAD, _CODE, _VALUES = "head.", "delta.code", "delta.values"
+_TYPES: Mapping[Values, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
+
+
+class StoredTensor(BaseModel):
+    """One weight of a difference, as it is stored.
+
+    The codes of all weights follow each other in one tensor, and so do their values.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    shape: tuple[int, ...]
+    encoding: Encoding
+    code_bytes: int
+    stored: int
+    nonzero: int
+
+
+class StoredGate(BaseModel):
+    """The gate of one block."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    block: int
+    share: float
+    thresholds: tuple[float, float, float]
+
+
+class SubTaskFacts(BaseModel):
+    """What a task file tells of a sub-task's difference."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    values: Literal["fp32", "fp16"]
+    encoder_elements: int
+    tensors: list[StoredTensor]
+    gates: list[StoredGate]
+    calibrated: bool
+
+
+def save_base(model: SharedNets, folder: Path) -> None:
+    """Write the base's encoder."""
+    save_file(_contiguous(model.base.state_dict()), folder / BASE)
+
+
+def save_task(model: SharedNets, task: str, folder: Path) -> None:
+    """Write the two files of a task."""
+    tensors = {f"{_HEAD}{key}": value for key, value in model.heads[task].state_dict().items()}
+    facts: dict[str, Any] = {}
+    if task in model.deltas:
+        packed, table = _pack(model.delta(task), model.options.values)
+        tensors |= packed
+        facts = SubTaskFacts(
+            values=model.options.values,
+            encoder_elements=model.countable,
+            tensors=table,
+            gates=[
+                StoredGate(block=block, share=gate.share, thresholds=gate.thresholds)
+                for block, gate in model.gates[task].items()
+                if block in model.own_blocks(task)
+            ],
+            calibrated=task in model.calibrated,
+        ).model_dump(mode="json")
+    save_file(_contiguous(tensors), folder / f"{task}.safetensors")
+    content = TaskFile(position=model.problem.names.index(task), task=asdict(model.problem.task(task)), facts=facts)
+    TaskFile.path(folder, task).write_text(content.model_dump_json() + "\n")
+
+
+def load_base(encoder: ViTEncoder, folder: Path) -> None:
+    """Load the base's encoder.
+
+    Raises:
+        UsageError: the file is missing, damaged or of another encoder.
+    """
+    load_exactly(encoder, _read(folder / BASE), source=str(folder / BASE))
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """What the two files of a task hold.
+
+    Attributes:
+        head: State of its head.
+        delta: Difference of its weights; None for the base task.
+        facts: What is told of it; None for the base task.
+        source: The file, for messages.
+    """
+
+    head: Mapping[str, Tensor]
+    delta: StoredDelta | None
+    facts: SubTaskFacts | None
+    source: str
+
+    def give_to(self, model: SharedNets, task: str) -> None:
+        """Load the head and set the gates.
+
+        Raises:
+            UsageError: the head does not fit.
+        """
+        load_exactly(model.heads[task], self.head, self.source)
+        if self.facts is None or not self.facts.calibrated or model.options.accuracy_budget is None:
+            return
+        for gate in self.facts.gates:
+            low, middle, high = gate.thresholds
+            model.gates[task][gate.block] = BlockGate(gate.share, (low, middle, high))
+        model.calibrated.add(task)
+
+
+def load_task(task: str, folder: Path) -> LoadedTask:
+    """Read the two files of a task.
+
+    Raises:
+        UsageError: a file is missing or damaged.
+    """
+    path = folder / f"{task}.safetensors"
+    tensors = _read(path)
+    head = {key.removeprefix(_HEAD): value for key, value in tensors.items() if key.startswith(_HEAD)}
+    try:
+        facts = TaskFile.model_validate_json(TaskFile.path(folder, task).read_text()).facts
+        if not facts:
+            return LoadedTask(head, None, None, str(path))
+        parsed = SubTaskFacts.model_validate(facts)
+        return LoadedTask(head, StoredDelta(_unpack(tensors, parsed)), parsed, str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            f"artifact {folder}: the files of {task} are damaged ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _pack(delta: Delta, values: Values) -> tuple[dict[str, Tensor], list[StoredTensor]]:
+    codes, kept, table = [], [], []
+    for name, sparse in delta.sparse().items():
+        places = sparse.index.cpu().numpy()
+        layout = encode(tuple(sparse.shape), places, _TYPES[values].itemsize)
+        codes.append(layout.code)
+        kept.append(sparse.dense().flatten().cpu()[torch.from_numpy(layout.places)].to(_TYPES[values]))
+        table.append(
+            StoredTensor(
+                name=name,
+                shape=tuple(sparse.shape),
+                encoding=layout.encoding,
+                code_bytes=layout.code.size,
+                stored=layout.places.size,
+                nonzero=places.size,
+            )
+        )
+    return {_CODE: torch.from_numpy(np.concatenate(codes)), _VALUES: torch.cat(kept)}, table
+
+
+def _unpack(tensors: Mapping[str, Tensor], facts: SubTaskFacts) -> dict[str, SparseTensor]:
+    codes = tensors[_CODE].numpy()
+    values = tensors[_VALUES]
+    if codes.size != sum(row.code_bytes for row in facts.tensors):
+        raise ValueError("the codes have another length than the table says")
+    found, code_at, value_at = {}, 0, 0
+    for row in facts.tensors:
+        code = codes[code_at : code_at + row.code_bytes]
+        places = torch.from_numpy(decode(row.encoding, row.shape, np.ascontiguousarray(code)))
+        stored = values[value_at : value_at + row.stored]
+        if len(places) != len(stored):
+            raise ValueError(f"{row.name} has {len(places)} places for {len(stored)} values")
+        differs = stored != 0
+        found[row.name] = SparseTensor(torch.Size(row.shape), places[differs], stored[differs])
+        code_at, value_at = code_at + row.code_bytes, value_at + row.stored
+    return found
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UsageError(f"artifact {path.parent}: {path.name} cannot be read ({error}); save it again") from error
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+
+
+def bytes_by_part(folder: Path, tasks: Iterable[str]) -> dict[str, int]:
+    """Return the bytes of the artifact by part of the model: file sizes, headers and tables included."""
+    parts = {"base": (folder / BASE).stat().st_size}
+    for task in tasks:
+        path = folder / f"{task}.safetensors"
+        whole = path.stat().st_size
+        with safe_open(path, "pt") as file:
+            sizes = {key: _size(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 - not a dictionary
+        head = sum(size for key, size in sizes.items() if key.startswith(_HEAD))
+        if _CODE in sizes:
+            parts[f"delta/{task}"] = whole - head + TaskFile.path(folder, task).stat().st_size
+            parts[f"head/{task}"] = head
+        else:
+            parts[f"head/{task}"] = whole + TaskFile.path(folder, task).stat().st_size
+    return parts
+
+
+def describe(folder: Path, tasks: Iterable[str], depth: int) -> dict[str, Any]:
+    """Return densities per layer, and bytes per task and encoding, as ``harness show`` prints them."""
+    described: dict[str, Any] = {}
+    for task in tasks:
+        content = TaskFile.model_validate_json(TaskFile.path(folder, task).read_text()).facts
+        if not content:
+            continue
+        facts = SubTaskFacts.model_validate(content)
+        value_bytes = _TYPES[facts.values].itemsize
+        encodings: Counter[str] = Counter()
+        layers: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for row in facts.tensors:
+            encodings[row.encoding] += row.code_bytes + value_bytes * row.stored
+            layer = layers[layer_of(row.name, depth)]
+            layer[0] += row.nonzero
+            layer[1] += math.prod(row.shape)
+        described[task] = {
+            "density": sum(row.nonzero for row in facts.tensors) / facts.encoder_elements,
+            "density_by_layer": {name: nonzero / elements for name, (nonzero, elements) in layers.items()},
+            "bytes_by_encoding": dict(encodings),
+            "rows_by_block": {gate.block: gate.share for gate in facts.gates},
+            "calibrated": facts.calibrated,
+        }
+    return {"sub_tasks": described, "bytes_by_part": bytes_by_part(folder, tasks)}
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
