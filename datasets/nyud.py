@@ -195,6 +195,7 @@ class NYUD(Dataset):
     """NYUD-v2: semantic segmentation, depth, normals and boundaries of indoor scenes."""
 
     name = "nyud"
+    nominal_input_size = (448, 576)
     tasks = load_card("nyud").task_specs()
 
     @property

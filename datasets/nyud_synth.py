@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.data.card import load_card
-from harness.datasets.nyud import NYUD
+from harness.datasets.nyud import NYUD, nyud_input_size
 from harness.datasets.synth.default import Rendered
 from harness.datasets.synth.nyud_tree import SIZE, write_nyud
 
@@ -13,6 +13,7 @@ class NYUDSynth(Rendered, NYUD):
     """Rooms with furniture in NYUD-v2's layout, classes and tasks."""
 
     name = "nyud-synth"
+    nominal_input_size = nyud_input_size(SIZE)
     tasks = load_card("nyud-synth").task_specs()
 
     def write(

@@ -143,6 +143,11 @@ def pascal_input_size(reader: Reader) -> tuple[int, int]:
         longest = max(longest, *image_size(reader.files(image_id)["image"]))
         if longest > 256:
             return 512, 512
+    return padded_square(longest)
+
+
+def padded_square(longest: int) -> tuple[int, int]:
+    """Return the square of whole 16 x 16 patches that holds images with this longest side."""
     side = -(-longest // 16) * 16
     return side, side
 
@@ -151,6 +156,7 @@ class PascalContext(Dataset):
     """PASCAL-Context: semantic segmentation, human parts, saliency, normals and boundaries."""
 
     name = "pascal-context"
+    nominal_input_size = (512, 512)
     tasks = load_card("pascal-context").task_specs()
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.data.card import load_card
-from harness.datasets.pascal_context import PascalContext
+from harness.datasets.pascal_context import PascalContext, padded_square
 from harness.datasets.synth.default import Rendered
 from harness.datasets.synth.pascal_tree import LONGEST, write_pascal
 from harness.errors import UsageError
@@ -14,6 +14,7 @@ class PascalSynth(Rendered, PascalContext):
     """People and things in PASCAL-Context's layout, classes and tasks."""
 
     name = "pascal-synth"
+    nominal_input_size = padded_square(LONGEST)
     tasks = load_card("pascal-synth").task_specs()
 
     def write(

@@ -1,9 +1,9 @@
-"""What to run. One source for the flags of ``harness run``, the keys of its YAML file and the Python API."""
+"""What to run. One source for the flags of a command, the keys of its YAML file and the Python API."""
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -12,21 +12,19 @@ from harness.errors import UsageError
 from harness.precision import Precision
 from harness.recipe import Budget
 from harness.records import first_fault
+from harness.weights import WeightFile, Weights
 
 Overwrite = Literal["never", "always", "only-missing"]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 DEFAULT_BACKBONE: dict[Budget, str] = {"quick": "vit-micro", "full": "vit-b16"}
 
 
-class DataConfig(BaseModel):
-    """Which images are scored, by which rules, and where results go: the same for runs and for saved predictions."""
+class Config(BaseModel):
+    """What all commands that write records share."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data_root: Path | None = None
     input_size: tuple[int, int] | None = Field(default=None, description="Height and width; null: the data set's.")
-    limit: int | None = Field(default=None, ge=1, description="Use only the first images of each split.")
-    protocol: str = "invpt"
-    protocol_set: dict[str, Any] = Field(default={}, description="Single options over the protocol's profile.")
     plugin: list[str] = []
     output: Path = Path("results/measured")
     quiet: bool = False
@@ -52,6 +50,22 @@ class DataConfig(BaseModel):
         except ValidationError as error:
             place = f"{path}: " if path is not None else ""
             raise UsageError(f"{place}{first_fault(error)}") from error
+
+    @field_validator("method", "dataset", "seed", "task", "backbone", "precision", "batch_size", check_fields=False)
+    @classmethod
+    def _no_repeats(cls, values: Any) -> Any:
+        if isinstance(values, list) and len(set(values)) != len(values):
+            raise ValueError("names the same value twice")
+        return values
+
+
+class DataConfig(Config):
+    """Which images are scored, and by which rules: the same for runs and for saved predictions."""
+
+    data_root: Path | None = None
+    limit: int | None = Field(default=None, ge=1, description="Use only the first images of each split.")
+    protocol: str = "invpt"
+    protocol_set: dict[str, Any] = Field(default={}, description="Single options over the protocol's profile.")
 
     @property
     def protocol_name(self) -> str:
@@ -80,8 +94,8 @@ class RunConfig(DataConfig):
     seed: list[int] = Field(default=[0], min_length=1)
     task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
     backbone: str | None = Field(default=None, description="Encoder; null for the budget's default.")
-    init: Literal["random", "pretrained"] | None = Field(
-        default=None, description="Start of the encoders; null: random for quick, pretrained for full."
+    init: Literal["random", "pretrained"] | Path | None = Field(
+        default=None, description="Start of the encoders, or a file of it; null: random for quick, pretrained for full."
     )
     budget: Budget = "quick"
     iterations: int | None = Field(default=None, ge=1, description="Steps of every stage, instead of the budget's.")
@@ -97,19 +111,16 @@ class RunConfig(DataConfig):
     )
     save_every: float = Field(default=30.0, ge=0, description="Seconds between training checkpoints.")
     overwrite: Overwrite = "only-missing"
+    probe: list[str] = Field(default=[], description="Costs to measure; empty for all, `none` for none.")
+    min_seconds: float = Field(default=3.0, ge=0, description="Least seconds of timing per method.")
 
     @model_validator(mode="after")
     def _one_artifact(self) -> Self:
         if self.checkpoint is not None and self.extend is not None:
             raise ValueError("checkpoint and extend exclude each other")
+        if self.checkpoint is not None and self.init is not None:
+            raise ValueError("checkpoint and init exclude each other: an artifact brings all weights")
         return self
-
-    @field_validator("method", "dataset", "seed", "task")
-    @classmethod
-    def _no_repeats(cls, values: list[Any]) -> list[Any]:
-        if len(set(values)) != len(values):
-            raise ValueError("names the same value twice")
-        return values
 
     @property
     def backbone_name(self) -> str:
@@ -117,9 +128,47 @@ class RunConfig(DataConfig):
         return self.backbone or DEFAULT_BACKBONE[self.budget]
 
     @property
-    def pretrained(self) -> bool:
-        """Whether encoders start from published weights, resolved."""
-        return (self.init or ("random" if self.budget == "quick" else "pretrained")) == "pretrained"
+    def weights(self) -> Weights:
+        """What encoders start from, resolved.
+
+        Raises:
+            UsageError: the file of weights does not exist.
+        """
+        if self.checkpoint is not None:
+            return None
+        start = self.init or ("random" if self.budget == "quick" else "pretrained")
+        if isinstance(start, Path):
+            return WeightFile(start)
+        return "pretrained" if start == "pretrained" else None
+
+
+class BenchConfig(Config):
+    """A matrix of costs: every method on every data set with every backbone, precision and batch size."""
+
+    method: list[str] = Field(min_length=1)
+    dataset: list[str] = Field(default=["nyud"], min_length=1, description="Data sets that pose the tasks.")
+    task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
+    backbone: list[str] = Field(default=[], description="Encoders; empty for vit-b16, or the artifact's.")
+    checkpoint: Path | None = Field(default=None, description="Artifact to measure instead of random weights.")
+    device: str | None = Field(default=None, description="Null: a GPU when there is one.")
+    precision: list[Precision] = Field(default=["fp32"], min_length=1)
+    batch_size: list[Annotated[int, Field(ge=1)]] = Field(default=[1], min_length=1, description="Images per pass.")
+    compile: CompileMode | None = Field(default=None, description="Mode of torch.compile; null for eager execution.")
+    cuda_graph: bool = False
+    channels_last: bool = False
+    min_iterations: int | None = Field(default=None, ge=1, description="Least samples; null: the device's default.")
+    min_seconds: float | None = Field(default=None, ge=0, description="Least seconds of timing per method.")
+    max_seconds: float | None = Field(default=None, ge=0, description="Most seconds of timing per method.")
+    set: dict[str, Any] = Field(default={}, description="The methods' options.")
+    probe: list[str] = Field(default=[], description="Costs to measure; empty for all.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.checkpoint is not None and (self.task or self.input_size):
+            raise ValueError("an artifact brings its own tasks and input size; leave out task and input_size")
+        if self.checkpoint is not None and len(self.method) * len(self.dataset) > 1:
+            raise ValueError("checkpoint belongs to one method on one data set")
+        return self
 
 
 def _yaml(path: Path | None) -> dict[str, Any]:

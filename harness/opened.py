@@ -10,7 +10,7 @@ from harness.data.geometry import eval_transform
 from harness.data.subset import Subset
 from harness.data.transforms import EvalTransform
 from harness.errors import UsageError, unknown
-from harness.problem import Problem
+from harness.problem import Problem, TaskSpec
 from harness.protocol import Protocol
 from harness.records import DatasetInfo
 from harness.tasks import build_task
@@ -93,11 +93,7 @@ def open_data(
         DataError: the data is missing or unusable.
     """
     dataset = dataset.under(protocol)
-    known = [spec.name for spec in dataset.tasks]
-    for name in tasks:
-        if name not in known:
-            raise UsageError(f"{dataset.name}: {unknown('task', name, known)}")
-    specs = tuple(spec for spec in dataset.tasks if not tasks or spec.name in tasks)
+    specs = posed_tasks(dataset, tasks)
     root = dataset.root(data_root)
     resolved = dataset.resolve(protocol, root)
     protocol = resolved.protocol
@@ -121,6 +117,19 @@ def open_data(
         expected=len(readers["val"].ids),
         warnings=[*resolved.warnings, *limited],
     )
+
+
+def posed_tasks(dataset: Dataset, names: Sequence[str]) -> tuple[TaskSpec, ...]:
+    """Return the tasks called ``names`` as a data set poses them, in its order; all of them for no names.
+
+    Raises:
+        UsageError: the data set has no such task.
+    """
+    known = [spec.name for spec in dataset.tasks]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{dataset.name}: {unknown('task', name, known)}")
+    return tuple(spec for spec in dataset.tasks if not names or spec.name in names)
 
 
 def _default_size(padded: tuple[int, int], protocol: Protocol) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from harness.errors import UsageError
 from harness.metric import Metric
 
 RECORD_NAME = "record.json"
+Init = Literal["random", "pretrained", "file", "checkpoint", "predictions"]
 
 
 class _Part(BaseModel):
@@ -35,8 +36,9 @@ class MethodInfo(_Part):
     paper: str | None
     is_reference: bool = Field(description="Whether multi-task gains are measured against this row.")
     backbone: str | None = Field(description="Null where only predictions are at hand.")
-    init: Literal["random", "pretrained", "checkpoint", "predictions"] = Field(
-        description="Where the model comes from; `predictions`: it was run elsewhere, its predictions were scored here."
+    init: Init = Field(
+        description="Where the model comes from; `file`: its encoders started from a file of weights; `checkpoint`: "
+        "all of it was loaded; `predictions`: it was run elsewhere, its predictions were scored here."
     )
     checkpoint: str | None = Field(description="Name and sha256 of the weights or predictions that were loaded.")
     options: dict[str, Any]
@@ -44,13 +46,13 @@ class MethodInfo(_Part):
 
 
 class DatasetInfo(_Part):
-    """The data the figures were measured on."""
+    """The data the figures were measured on; of costs that need none, the data set that poses the tasks."""
 
     name: str
     synthetic: bool = Field(description="Rendered, not photographed: figures say nothing about real images.")
-    build: str
-    split: str
-    fingerprint: str = Field(description="sha256 over the split's ids and files.")
+    build: str | None = Field(description="Null where no data was read.")
+    split: str | None = Field(description="Null where no data was read.")
+    fingerprint: str | None = Field(description="sha256 over the split's ids and files; null where no data was read.")
     n_expected: int
     n_evaluated: int
     train_fingerprint: str | None
@@ -102,9 +104,10 @@ class Record(_Part):
     dataset: DatasetInfo
     protocol_name: str
     protocol: dict[str, Any]
-    budget: Literal["quick", "full"] | None = Field(description="Null where only predictions are at hand.")
+    budget: Literal["quick", "full"] | None = Field(description="Null for predictions made elsewhere and costs alone.")
     input_size: tuple[int, int]
     precision: str | None = Field(description="Null where only predictions are at hand.")
+    device: str | None = Field(default=None, description="`cpu` or `cuda`; null where only predictions are at hand.")
     seed: int | None = Field(description="Null where only predictions are at hand.")
     training: list[StageInfo] = Field(default_factory=list)
     metrics: dict[str, dict[str, Metric]] = Field(default_factory=dict)
@@ -116,15 +119,25 @@ class Record(_Part):
     memory: Memory | None = None
     energy: Energy | None = None
     ceilings: Ceilings | None = None
-    unmeasured: dict[str, str] = Field(default_factory=dict, description="Probe to why its figure is null.")
+    unmeasured: dict[str, str] = Field(
+        default_factory=dict, description="Probe to why its figure is null; it was not asked for where neither is here."
+    )
     phases: list[Phase] = Field(default_factory=list)
-    system_id: str
+    system_id: str = Field(description="Where the costs were measured, or where the run began if none were.")
     environment: dict[str, Any]
     warnings: list[str] = Field(default_factory=list)
 
+    @property
+    def costs_only(self) -> bool:
+        """Whether nothing was scored: the costs of a method on random images, as ``harness bench`` measures them."""
+        return self.dataset.fingerprint is None
+
 
 def conditions(record: Record) -> tuple[object, ...]:
-    """Return what two records must share for their figures to be compared."""
+    """Return what two records must share for their figures to be compared.
+
+    Costs alone are compared on one machine only, and never with records that were scored.
+    """
     return (
         record.source,
         record.dataset.name,
@@ -133,6 +146,7 @@ def conditions(record: Record) -> tuple[object, ...]:
         record.input_size,
         record.budget,
         record.precision,
+        (record.system_id, record.device) if record.costs_only else None,
     )
 
 

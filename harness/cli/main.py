@@ -51,8 +51,9 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     modules={
         "run": ("harness.cli.run", "run", "Train or load methods, score them, print the papers' table."),
+        "bench": ("harness.cli.bench", "bench", "Measure what methods cost; needs no data and no weights."),
         "score": ("harness.cli.score", "score", "Score predictions that any code base saved."),
-        "ls": ("harness.cli.ls", "ls", "List methods, datasets, tasks, backbones or results."),
+        "ls": ("harness.cli.ls", "ls", "List methods, datasets, tasks, backbones, probes or results."),
         "show": (
             "harness.cli.show",
             "show",

@@ -8,22 +8,23 @@ from typing import Any, get_args
 import click
 from rich.console import Console
 
-from harness.cli.completion import complete
+from harness.cli.completion import complete, complete_init
+from harness.cli.outcome import tell
+from harness.cli.spread import SpreadCommand
 from harness.config import Overwrite, RunConfig, parse_assignments
 from harness.precision import PRECISIONS
 from harness.recipe import Budget
 from harness.records import Record, conditions, write_atomically
 from harness.report.table import build_table
-from harness.run import Outcome
 from harness.run import run as run_matrix
 
 
-@click.command()
+@click.command(cls=SpreadCommand)
 @click.option("-m", "--method", multiple=True, shell_complete=complete("methods"), help="Method; repeatable.")
 @click.option("-d", "--dataset", multiple=True, shell_complete=complete("datasets"), help="Data set; repeatable.")
 @click.option("-t", "--task", multiple=True, shell_complete=complete("tasks"), help="Task; default all; repeatable.")
 @click.option("-b", "--backbone", shell_complete=complete("backbones"), help="Encoder; default by the budget.")
-@click.option("--init", type=click.Choice(["random", "pretrained"]), help="Start of the encoders.")
+@click.option("--init", shell_complete=complete_init, metavar="random|pretrained|FILE", help="Start of the encoders.")
 @click.option("--budget", type=click.Choice(get_args(Budget)), help="Training recipe.  [default: quick]")
 @click.option("--iterations", type=int, help="Steps of every stage, instead of the budget's.")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Artifact folder to load instead of training.")
@@ -44,6 +45,10 @@ from harness.run import run as run_matrix
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Results folder.  [default: results/measured]")
 @click.option("--save-predictions", type=click.Path(path_type=Path), metavar="DIR", help="Keep the predictions.")
 @click.option("--save-every", type=float, help="Seconds between training checkpoints.  [default: 30]")
+@click.option(
+    "--probe", multiple=True, shell_complete=complete("probes"), help="Cost to measure, or none.  [default: all]"
+)
+@click.option("--min-seconds", type=float, help="Least seconds of timing per method.  [default: 3]")
 @click.option("--overwrite", type=click.Choice(get_args(Overwrite)), help="[default: only-missing]")
 @click.option("-q", "--quiet", is_flag=True, default=None, help="No progress bars.")
 def run(config: Path | None, **options: Any) -> int:
@@ -60,7 +65,7 @@ def run(config: Path | None, **options: Any) -> int:
         first = group[0]
         folder = outcome.output / first.dataset.name
         write_atomically(folder / f"table.{first.budget}.{first.protocol_name}.md", table.to_markdown())
-    return _report_failures(outcome)
+    return tell(outcome)
 
 
 def parse_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -83,9 +88,3 @@ def _tables(records: Sequence[Record]) -> list[list[Record]]:
     for record in records:
         groups.setdefault(conditions(record), []).append(record)
     return list(groups.values())
-
-
-def _report_failures(outcome: Outcome) -> int:
-    for title, error in outcome.failures:
-        click.echo(f"harness: {title} {error}", err=True)
-    return outcome.failures[0][1].exit_code if outcome.failures else 0

@@ -18,6 +18,7 @@ class Sampling(Cost):
     interleaved_with: list[str] = Field(default=[], description="Methods that were timed in turn with this one.")
     session: str = Field(description="Id of the measurement; samples of one session are paired round by round.")
     rounds: list[int] = Field(description="Samples per round, in order.")
+    other_cores: float = Field(description="Cores that other processes kept busy meanwhile, mean.")
 
 
 class PairedRatio(Cost):

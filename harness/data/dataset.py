@@ -78,6 +78,8 @@ class Dataset(ABC):
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
+    nominal_input_size: ClassVar[tuple[int, int] | None] = None
+    """Padded (height, width) of the build that most published tables use, known without the data; None for none."""
     tasks: tuple[TaskSpec, ...]
     """Tasks in the order of the papers' tables."""
     variant: str = ""

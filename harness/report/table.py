@@ -1,8 +1,7 @@
 """The papers' table: one row per method, one column per task, costs beside them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import mean, stdev
 
 import pandas as pd
 from rich import box
@@ -11,9 +10,10 @@ from rich.table import Table as RichTable
 
 from harness.metric import Metric
 from harness.records import Record, conditions, headlines
+from harness.report.cells import DASH, spread
+from harness.report.cost_columns import OPTIONAL, CostColumns
 from harness.tasks import TASKS
 
-DASH = "–"
 _SCALE = {"fraction": (100.0, 2), "m": (1.0, 4), "deg": (1.0, 2)}
 """Unit to (factor, decimals) of the papers: percent, metres, degrees."""
 
@@ -64,21 +64,21 @@ def build_table(records: Sequence[Record]) -> Table:
     for record in records:
         key = (record.method.name, record.method.backbone, record.method.init, str(record.method.options))
         groups.setdefault(key, []).append(record)
-    rows = [_row(group) for group in groups.values()]
-    return Table(pd.DataFrame(rows).fillna(DASH), _caption(records), _notes(records))
+    costs = CostColumns(records)
+    frame = pd.DataFrame([_row(group, costs) for group in groups.values()]).fillna(DASH)
+    frame = frame.drop(columns=[title for title in OPTIONAL if (frame[title] == DASH).all()])
+    notes = [note for group in groups.values() for note in costs.notes(group, list(frame.columns))]
+    return Table(frame, _caption(records, costs), [*_notes(records), *dict.fromkeys(notes)])
 
 
-def _row(group: Sequence[Record]) -> dict[str, str]:
+def _row(group: Sequence[Record], costs: CostColumns) -> dict[str, str]:
     first = group[0]
     row = {"Method": first.method.name, "Backbone": first.method.backbone or DASH}
     for task in first.metrics:
         row[_title(task)] = _cell([headlines(record)[task] for record in group])
     gains = [record.delta_m.value for record in group if record.delta_m and record.delta_m.value is not None]
-    row["Δm % ↑"] = _spread(gains, lambda value: f"{value:+.2f}")
-    row["Params M ↓"] = _spread([r.parameters.total / 1e6 for r in group if r.parameters], lambda v: f"{v:.2f}")
-    row["Artifact MB ↓"] = _spread([r.storage.artifact_bytes / 1e6 for r in group if r.storage], lambda v: f"{v:.2f}")
-    row["n"] = str(len(group))
-    return row
+    row["Δm % ↑"] = spread(gains, lambda value: f"{value:+.2f}")
+    return row | costs.cells(group) | {"n": str(len(group))}
 
 
 def _title(task: str) -> str:
@@ -89,27 +89,25 @@ def _title(task: str) -> str:
 def _cell(metrics: Sequence[Metric]) -> str:
     factor, decimals = _SCALE[metrics[0].unit]
     values = [metric.value * factor for metric in metrics if metric.value is not None]
-    return _spread(values, lambda value: f"{value:.{decimals}f}")
+    return spread(values, lambda value: f"{value:.{decimals}f}")
 
 
-def _spread(values: Sequence[float], show: Callable[[float], str]) -> str:
-    if not values:
-        return DASH
-    if len(values) == 1 or stdev(values) == 0:
-        return show(mean(values))
-    return f"{show(mean(values))} ± {show(stdev(values)).lstrip('+')}"
-
-
-def _caption(records: Sequence[Record]) -> str:
+def _caption(records: Sequence[Record], costs: CostColumns) -> str:
     first = records[0]
-    kind = "synthetic, rendered scenes" if first.dataset.synthetic else "real images"
     height, width = first.input_size
-    made = f"budget {first.budget}, {first.precision}" if first.budget else "predictions made elsewhere"
-    return (
-        f"{first.dataset.name} ({kind}; build {first.dataset.build}), {first.dataset.n_evaluated} of "
-        f"{first.dataset.n_expected} {first.dataset.split} images, input {height}x{width}, "
-        f"protocol {first.protocol_name}, {made}, {first.source}"
-    )
+    kind = "synthetic, rendered scenes" if first.dataset.synthetic else "real images"
+    if first.costs_only:
+        facts = [f"{first.dataset.name} (costs alone, on random images of {height}x{width})", str(first.precision)]
+    else:
+        facts = [
+            f"{first.dataset.name} ({kind}; build {first.dataset.build})",
+            f"{first.dataset.n_evaluated} of {first.dataset.n_expected} {first.dataset.split} images",
+            f"input {height}x{width}",
+            f"protocol {first.protocol_name}",
+            f"budget {first.budget}, {first.precision}" if first.budget else "predictions made elsewhere",
+        ]
+    timed = costs.caption()
+    return ", ".join([*facts, *([timed] if timed else []), first.source])
 
 
 def _notes(records: Sequence[Record]) -> list[str]:

@@ -14,6 +14,7 @@ from harness.records import Record, find_records
 
 def command(golden: Path, out: Path) -> list[str]:
     options = ["-m", "single-task", "-d", "nyud", "-t", "semseg", "-t", "depth", "--iterations", "12"]
+    options += ["--probe", "storage"]
     root = ["--data-root", str(golden / "mini_NYUDv2"), "--save-every", "0", "--device", "cpu", "-o", str(out)]
     return [sys.executable, "-m", "harness", "run", *options, *root]
 

@@ -50,9 +50,8 @@ def test_two_methods_give_one_table_records_artifacts_and_pictures(harness, mini
 
 def test_pascal_context_runs_through_on_its_three_images(harness, golden: Path) -> None:
     root = golden / "mini_PASCALContext"
-    result = harness(
-        "run", "-m", "multi-task", "-d", "pascal-context", "--data-root", root, "--iterations", 2, "-o", "o"
-    )
+    data = ("-d", "pascal-context", "--data-root", root)
+    result = harness("run", "-m", "multi-task", *data, "--iterations", 2, "--probe", "none", "-o", "o")
     assert result.code == 0, result.err
     for column in ("SemSeg", "Parts", "Saliency", "Normals", "Boundary"):
         assert column in result.out
@@ -105,7 +104,8 @@ def test_seeds_become_mean_and_deviation_with_their_number(harness, mini) -> Non
 
 def test_a_yaml_file_has_the_flags_as_keys(harness, mini, golden: Path) -> None:
     Path("run.yaml").write_text(
-        f"method: [multi-task]\ndataset: [nyud]\ndata-root: {golden / 'mini_NYUDv2'}\niterations: 2\noutput: o\n"
+        f"method: [multi-task]\ndataset: [nyud]\ndata-root: {golden / 'mini_NYUDv2'}\niterations: 2\nprobe: [none]\n"
+        "output: o\n"
     )
     assert harness("run", "-C", "run.yaml", "--seed", 5).code == 0
     [record] = find_records(Path("o"))

@@ -33,7 +33,7 @@ def saved(harness, golden: Path):
         data = ("-d", dataset, "--data-root", root)
         result = harness(
             *("run", "-m", "multi-task", *data, "--iterations", 3, "--batch-size", 1),
-            *("-o", "run", "--save-predictions", "p", *options),
+            *("--probe", "none", "-o", "run", "--save-predictions", "p", *options),
         )
         assert result.code == 0, result.err
         return measured("run"), (*data, "-o", "scored", *options)
@@ -241,7 +241,7 @@ def test_41_classes_are_trained_saved_and_scored(harness, saved) -> None:
     assert scored.metrics == record.metrics
     assert scored.protocol["nyud_classes"] == 41
     fingerprint = record.dataset.fingerprint
-    result = harness("run", "-m", "multi-task", *data[:4], "--iterations", 1, "-o", "forty")
+    result = harness("run", "-m", "multi-task", *data[:4], "--iterations", 1, "--probe", "none", "-o", "forty")
     assert result.code == 0
     forty = measured("forty")
     assert forty.dataset.fingerprint != fingerprint
@@ -251,7 +251,8 @@ def test_41_classes_are_trained_saved_and_scored(harness, saved) -> None:
 
 def test_a_complete_run_saves_its_predictions_afterwards(harness, saved, mini) -> None:
     record, data = saved("nyud")
-    again = ("run", "-m", "multi-task", *data[:4], "--iterations", 3, "--batch-size", 1, "-o", "run")
+    short = ("--iterations", 3, "--batch-size", 1, "--probe", "none")
+    again = ("run", "-m", "multi-task", *data[:4], *short, "-o", "run")
     assert harness(*again, "--save-predictions", "later").code == 0
     assert measured("run") == record
     files = sorted(path.relative_to("p") for path in Path("p").rglob("*.*"))
@@ -296,9 +297,8 @@ def test_the_half_for_boundaries_is_scored_alike_by_runs_and_from_files(harness,
     monkeypatch.setattr(PascalContext, "card", PascalContext().card.model_copy(update={"boundary_subset": half}))
     (root / "ImageSets" / "test_new.txt").write_text("\n".join(ids))
     data = ("-d", "pascal-context", "--data-root", root)
-    result = harness(
-        "run", "-m", "multi-task", *data, "--iterations", 1, "--batch-size", 1, "-o", "run", "--save-predictions", "p"
-    )
+    short = ("--iterations", 1, "--batch-size", 1, "--probe", "none")
+    result = harness("run", "-m", "multi-task", *data, *short, "-o", "run", "--save-predictions", "p")
     assert result.code == 0, result.err
     record = measured("run")
     assert record.protocol["boundary_set"] == "test-new"

@@ -61,8 +61,8 @@ def test_labels_are_those_of_the_real_data_set(dataset):
 
 
 def test_input_sizes(rooms, snapshots):
-    assert NYUDSynth().input_size(rooms[0]) == (112, 144)
-    assert PascalSynth().input_size(snapshots[0]) == (128, 128)
+    assert NYUDSynth().input_size(rooms[0]) == (112, 144) == NYUDSynth.nominal_input_size
+    assert PascalSynth().input_size(snapshots[0]) == (128, 128) == PascalSynth.nominal_input_size
 
 
 @pytest.mark.parametrize("size", [(33, 47), (64, 48)])

@@ -4,6 +4,7 @@ import pytest
 
 from harness.config import RunConfig, digest, parse_assignments
 from harness.errors import UsageError
+from harness.weights import WeightFile
 
 
 def test_the_command_line_goes_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
@@ -39,16 +40,34 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "init", "backbone", "pretrained"),
+    ("budget", "init", "backbone", "weights"),
     [
-        ("quick", None, "vit-micro", False),
-        ("full", None, "vit-b16", True),
-        ("full", "random", "vit-b16", False),
+        ("quick", None, "vit-micro", None),
+        ("quick", "pretrained", "vit-micro", "pretrained"),
+        ("full", None, "vit-b16", "pretrained"),
+        ("full", "random", "vit-b16", None),
     ],
 )
-def test_defaults_follow_the_budget(budget: str, init: str | None, backbone: str, pretrained: bool) -> None:
+def test_defaults_follow_the_budget(budget: str, init: str | None, backbone: str, weights: str | None) -> None:
     config = RunConfig.read(None, {"method": ["m"], "budget": budget, "init": init})
-    assert (config.backbone_name, config.pretrained) == (backbone, pretrained)
+    assert (config.backbone_name, config.weights) == (backbone, weights)
+
+
+def test_the_start_of_the_encoders_may_be_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.pth"
+    path.write_bytes(b"abc")
+    weights = RunConfig.read(None, {"method": ["m"], "init": str(path)}).weights
+    assert weights == WeightFile(path)
+    assert weights.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(UsageError, match="absent: no such file; give random, pretrained or a file"):
+        RunConfig.read(None, {"method": ["m"], "init": "absent"}).weights  # noqa: B018 - reading it checks it
+
+
+def test_an_artifact_brings_its_weights() -> None:
+    config = RunConfig.read(None, {"method": ["m"], "budget": "full", "checkpoint": "artifact"})
+    assert config.weights is None
+    with pytest.raises(UsageError, match="checkpoint and init exclude each other"):
+        RunConfig.read(None, {"method": ["m"], "checkpoint": "artifact", "init": "pretrained"})
 
 
 def test_assignments_are_typed_by_yaml() -> None:

@@ -81,4 +81,4 @@ def test_bad_sizes_and_missing_weights_are_usage_errors() -> None:
     with pytest.raises(UsageError, match="no multiple of the patch size 16"):
         build_backbone("vit-t16", (100, 96))
     with pytest.raises(UsageError, match="no published weights"):
-        build_backbone("vit-micro", (32, 32), pretrained=True)
+        build_backbone("vit-micro", (32, 32), weights="pretrained")

@@ -167,5 +167,5 @@ def test_loading_an_artifact_fetches_no_published_weights(tmp_path: Path, monkey
     plain = cls(cls.Options(), "vit-t16")
     plain.save(plain.build(PROBLEM), tmp_path)
     monkeypatch.setattr("timm.create_model", lambda *_, **__: pytest.fail("went to the hub"))
-    loaded = cls(cls.Options(), "vit-t16", pretrained=True).load(tmp_path)
+    loaded = cls(cls.Options(), "vit-t16", weights="pretrained").load(tmp_path)
     assert loaded.problem == PROBLEM

@@ -8,15 +8,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = [
-    {"errors", "_torchvision", "jit", "metric", "problem", "costs"},
+    {"errors", "_torchvision", "jit", "metric", "problem", "costs", "weights"},
     {"protocol", "precision", "progress"},
     {"data", "tasks", "backbones", "heads", "boundary", "counting"},
     {"model", "recipe", "artifact", "method"},
     {"records", "registry"},
     {"config"},
-    {"evaluation", "training", "probes", "opened", "pictures", "heatmaps", "predictions"},
+    {"evaluation", "training", "probes", "opened", "configured", "pictures", "heatmaps", "predictions"},
+    {"measurement"},
     {"job", "gain"},
-    {"run", "score", "report"},
+    {"run", "costing", "bench", "score", "report"},
     {"cli"},
 ]
 """Rooms from the ground up; a room imports from its own layer and from those below."""
@@ -60,6 +61,7 @@ def test_the_engine_imports_downward_and_no_plug_in(path: Path) -> None:
 
 @pytest.mark.parametrize("folder", PLUGINS)
 def test_plug_ins_do_not_reach_into_the_command_line_or_the_runs(folder: str) -> None:
-    above = {"cli", "run", "job", "report", "gain", "opened", "evaluation", "score"}
+    above = {"cli", "run", "bench", "costing", "job", "report", "gain", "measurement"}
+    above |= {"opened", "configured", "evaluation", "score"}
     for path in (ROOT / folder).rglob("*.py"):
         assert not {room(name) for name in imports(path)} & above, path

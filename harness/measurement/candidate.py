@@ -1,0 +1,96 @@
+"""Whose costs are measured, on which images and how."""
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from harness.data.sample import Batch
+from harness.method import Method, MultiTaskModel
+from harness.precision import Precision
+from harness.probes.rules import LatencyRules
+from harness.records import Record, write_record
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One method whose costs are wanted.
+
+    Attributes:
+        method: The method, set up.
+        artifact: Folder of what it ships; its model is measured as it is loaded from there.
+        tasks: Tasks it serves.
+        record: Complete record whose costs are filled.
+        folder: Where the record is written.
+        probes: Probes that are wanted, in the order in which they run.
+    """
+
+    method: Method
+    artifact: Path
+    tasks: tuple[str, ...]
+    record: Record
+    folder: Path
+    probes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        info = self.record.method
+        return f"{info.name} ({info.backbone}, {self.record.precision}) on {self.record.dataset.name}"
+
+    def load(self, device: torch.device) -> MultiTaskModel:
+        """Return the model as it comes out of its artifact, in evaluation mode."""
+        return self.method.load(self.artifact, self.tasks).to(device).eval()
+
+    def write(self) -> None:
+        """Write the record as it is now."""
+        write_record(self.record, self.folder)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images of one data set.
+
+    Attributes:
+        images: Returns the normalised images, each [1, 3, H, W]; the same ones in the same order at every call.
+        batches: Returns batches of a size as they are loaded for evaluation; None where no data is at hand.
+        absence: Why there are no batches.
+    """
+
+    images: Callable[[], Iterable[Tensor]]
+    batches: Callable[[int], Iterable[Batch]] | None = None
+    absence: str | None = None
+
+    def first(self) -> Tensor:
+        """Return the first image, [1, 3, H, W]."""
+        return next(iter(self.images()))
+
+    def batch(self, size: int) -> Tensor:
+        """Return the first ``size`` images, [size, 3, H, W]; where there are fewer they are repeated in turn."""
+        return torch.cat(list(itertools.islice(itertools.cycle(self.images()), size)))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How costs are measured.
+
+    Attributes:
+        device: Where the models run.
+        precision: Arithmetic of the forward passes; the process is set to it already.
+        rules: How long is timed.
+        batch_sizes: Images per timed forward pass; memory and energy are those of the first.
+        compiled: Mode of torch.compile for what is timed; None for eager execution.
+        cuda_graph: Whether what is timed is captured as a CUDA graph.
+        channels_last: Whether what is timed lies in memory channels last.
+    """
+
+    device: torch.device
+    precision: Precision
+    rules: LatencyRules
+    batch_sizes: tuple[int, ...] = (1,)
+    compiled: str | None = None
+    cuda_graph: bool = False
+    channels_last: bool = False

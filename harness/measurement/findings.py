@@ -1,0 +1,66 @@
+"""What went wrong, or is to be told, while costs were measured; none of it ends a measurement."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from harness.errors import HarnessError, MethodError
+from harness.measurement.candidate import Candidate
+
+
+@dataclass
+class Findings:
+    """What a measurement has to tell beside the figures.
+
+    Attributes:
+        warnings: Lines for the screen.
+        failures: (title, error) of the methods that could not be loaded or whose own forward pass failed.
+    """
+
+    warnings: list[str] = field(default_factory=list)
+    failures: list[tuple[str, HarnessError]] = field(default_factory=list)
+
+    def warn(self, candidate: Candidate, text: str) -> None:
+        """Note a line about a candidate for the screen."""
+        self.warnings.append(f"{candidate.title}: {text}")
+
+    def note(self, candidate: Candidate, text: str) -> None:
+        """Note a line about a candidate for the screen and for its record."""
+        self.warn(candidate, text)
+        if text not in candidate.record.warnings:
+            candidate.record.warnings.append(text)
+
+    def unmeasured(self, candidate: Candidate, probe: str, reason: str) -> None:
+        """Note why a probe has no figure, or not all of them, in the record too."""
+        reasons = candidate.record.unmeasured
+        reasons[probe] = f"{reasons[probe]}; {reason}" if probe in reasons else reason
+        self.warn(candidate, f"{probe} was not measured: {reason}")
+
+    def fail(self, candidate: Candidate, error: Exception) -> None:
+        """Note that a method failed; a record that holds nothing but costs is failed then."""
+        failure = error if isinstance(error, HarnessError) else MethodError(one_line(error))
+        self.failures.append((f"{candidate.title}:", failure))
+        record = candidate.record
+        record.unmeasured |= dict.fromkeys(candidate.probes, str(failure))
+        if record.costs_only:
+            record.status, record.failure = "failed", str(failure)
+
+    @contextlib.contextmanager
+    def guard(self, candidate: Candidate, probe: str, what: str = "") -> Iterator[None]:
+        """Let a probe fail without harm: its figure is null then, and the record says why.
+
+        Args:
+            candidate: Whose figure it is.
+            probe: The probe.
+            what: Which of its figures, where there are several.
+        """
+        try:
+            yield
+        except Exception as error:  # a probe may break in any way, and must not take the run down
+            self.unmeasured(candidate, probe, f"{what}: {one_line(error)}" if what else one_line(error))
+
+
+def one_line(error: Exception) -> str:
+    """Return the kind and the first line of an error."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -1,0 +1,47 @@
+"""All costs of the methods of one command on one data set."""
+
+from collections.abc import Sequence
+
+from harness.measurement.alone import measure_alone
+from harness.measurement.candidate import Candidate, Inputs, Setting
+from harness.measurement.findings import Findings
+from harness.measurement.held import holds, renew
+from harness.measurement.together import measure_together
+from harness.progress import RunProgress
+
+
+def measure(
+    candidates: Sequence[Candidate], inputs: Inputs, setting: Setting, findings: Findings, progress: RunProgress
+) -> None:
+    """Fill what the records of candidates lack of the costs that are wanted.
+
+    Each record is written as soon as it has a further figure. A probe that fails leaves null and the reason; a
+    candidate that does not predict is left out of all that follows.
+
+    Args:
+        candidates: Of one data set; their records are of the precision of ``setting``.
+        inputs: Images of the data set, as large as the models take them.
+        setting: How costs are measured.
+        findings: Takes what is to be told beside the figures.
+        progress: Where progress is shown.
+    """
+    renew(candidates)
+    for candidate in candidates:
+        _expect(candidate, setting)
+    able = []
+    with progress.bar("measure", len(candidates), unit="methods") as report:
+        for done, candidate in enumerate(candidates, start=1):
+            if measure_alone(candidate, inputs, setting, findings):
+                able.append(candidate)
+            report(done)
+    measure_together(able, inputs, setting, findings, progress)
+
+
+def _expect(candidate: Candidate, setting: Setting) -> None:
+    """Prepare a record for the figures it lacks."""
+    record = candidate.record
+    lacking = [probe for probe in candidate.probes if not holds(record, probe)]
+    for probe in lacking:
+        record.unmeasured.pop(probe, None)
+    if lacking:  # records of the first schema know neither costs nor the device
+        record.schema_version, record.device = 2, setting.device.type

@@ -1,0 +1,130 @@
+"""Costs of all methods of a command in one go: latency in turn, and what the machine could do at best."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from harness.costs import PairedRatio
+from harness.measurement.candidate import Candidate, Inputs, Setting
+from harness.measurement.findings import Findings, one_line
+from harness.measurement.held import TIMED, holds
+from harness.method import MultiTaskModel
+from harness.probes.latency import measure_latency, to_latency
+from harness.probes.pairing import paired_ratio
+from harness.probes.prepare import prepare_call
+from harness.probes.timing import Subject, Timing
+from harness.progress import RunProgress
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A candidate that can be timed at a batch size."""
+
+    candidate: Candidate
+    call: Callable[[], object]
+
+
+def measure_together(
+    candidates: Sequence[Candidate], inputs: Inputs, setting: Setting, findings: Findings, progress: RunProgress
+) -> None:
+    """Time in turn all candidates whose latency is wanted and lacking, and find what the machine could do at best.
+
+    Args:
+        candidates: Whose records are filled and written; each predicts.
+        inputs: The images.
+        setting: How costs are measured.
+        findings: Takes what is to be told.
+        progress: Where progress is shown.
+    """
+    wanted = {probe: [one for one in candidates if _lacks(one, probe)] for probe in TIMED}
+    for candidate in wanted["ceilings"]:
+        with findings.guard(candidate, "ceilings"):
+            candidate.record.ceilings = ceilings(setting.device, setting.precision)
+        candidate.write()
+    models = [(candidate, candidate.load(setting.device)) for candidate in wanted["latency"]]
+    for batch_size in setting.batch_sizes if models else ():
+        ready = _prepare(models, inputs.batch(batch_size), setting, findings)
+        timings = _time(ready, batch_size, setting, findings, progress)
+        _fill([one.candidate for one in ready], timings, batch_size, setting, findings)
+
+
+def _lacks(candidate: Candidate, probe: str) -> bool:
+    return probe in candidate.probes and not holds(candidate.record, probe)
+
+
+def _prepare(
+    models: Sequence[tuple[Candidate, MultiTaskModel]],
+    images: torch.Tensor,
+    setting: Setting,
+    findings: Findings,
+) -> list[_Ready]:
+    """Return the calls to time; what cannot run at this batch size is left out."""
+    if setting.compiled is not None:
+        torch.compiler.reset()  # else it would compile for sizes that vary once it meets the second one
+    ready = []
+    for candidate, model in models:
+        with findings.guard(candidate, "latency", f"batch size {len(images)}"):
+            call = prepare_call(
+                model,
+                images,
+                setting.precision,
+                setting.device,
+                compiled=setting.compiled,
+                cuda_graph=setting.cuda_graph,
+                channels_last=setting.channels_last,
+            )
+            call()
+            ready.append(_Ready(candidate, call))
+    return ready
+
+
+def _time(
+    ready: Sequence[_Ready], batch_size: int, setting: Setting, findings: Findings, progress: RunProgress
+) -> list[Timing]:
+    subjects = [Subject(one.candidate.record.run_id, one.call) for one in ready]
+    if not subjects:
+        return []
+    try:
+        with progress.bar(f"time {len(subjects)} methods at batch size {batch_size}", 100, unit="%") as report:
+            return measure_latency(subjects, setting.device, setting.rules, report)
+    except Exception as error:  # as in `Findings.guard`, but for all at once
+        for one in ready:
+            findings.unmeasured(one.candidate, "latency", f"batch size {batch_size}: {one_line(error)}")
+        return []
+
+
+def _fill(
+    candidates: Sequence[Candidate],
+    timings: Sequence[Timing],
+    batch_size: int,
+    setting: Setting,
+    findings: Findings,
+) -> None:
+    """Write what was timed into the records."""
+    timed = list(zip(candidates, timings, strict=False))  # no timings at all where timing failed
+    for candidate, timing in timed:
+        latency = to_latency(
+            timing,
+            batch_size,
+            setting.precision,
+            compiled=setting.compiled,
+            cuda_graph=setting.cuda_graph,
+            channels_last=setting.channels_last,
+        )
+        latency.paired = _paired(candidate, timing, timed)
+        candidate.record.latency.append(latency)
+        candidate.write()
+        if latency.disturbed:
+            findings.warn(candidate, f"latency at batch size {batch_size}: {'; '.join(latency.disturbed)}")
+
+
+def _paired(candidate: Candidate, timing: Timing, timed: Sequence[tuple[Candidate, Timing]]) -> PairedRatio | None:
+    """Return the ratio to the reference method with the same encoder, or else to the first one with it."""
+    backbone = candidate.record.method.backbone
+    alike = [(other, theirs) for other, theirs in timed if other.record.method.backbone == backbone]
+    if len(alike) < 2:
+        return None
+    references = [pair for pair in alike if pair[0].record.method.is_reference]
+    reference, theirs = (references or alike)[0]
+    return paired_ratio(timing, theirs, reference.record.run_id)

@@ -1,0 +1,173 @@
+"""Time of a forward pass: subjects in turn, so that whatever disturbs the machine disturbs all alike."""
+
+import contextlib
+import gc
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from harness.costs import Latency, Sampling
+from harness.precision import Precision
+from harness.probes.conditions import OtherWork, conditions
+from harness.probes.disturbance import disturbances
+from harness.probes.pairing import median_interval, round_ratios
+from harness.probes.rules import LatencyRules
+from harness.probes.timing import Clock, Stopwatch, Subject, Timing, stopwatch
+
+
+def measure_latency(
+    subjects: Sequence[Subject],
+    device: torch.device,
+    rules: LatencyRules | None = None,
+    progress: Callable[[int], object] = lambda percent: None,
+    *,
+    now: Clock = time.perf_counter,
+) -> list[Timing]:
+    """Time subjects in turn.
+
+    Each round gives every subject one block of calls. Rounds come in pairs, the second in reverse order (ABBA), so
+    that a steady drift favours nobody. The first call of a longer block finds the caches full of another subject's
+    data and is left out.
+
+    Args:
+        subjects: What to time; ratios are made certain with regard to the first.
+        device: Where they run.
+        rules: When to stop; None for the device's defaults.
+        progress: Told the per cent of the least samples and seconds that are done. It may stay at 100 for a while,
+            as long as ratios are uncertain.
+        now: The clock of the CPU's samples and of all limits.
+
+    Returns:
+        One timing per subject, in order.
+    """
+    rules = rules or LatencyRules.for_device(device)
+    watch = stopwatch(device, now)
+    with _garbage_uncollected():
+        warmups = [_warm_up(subject, watch, rules) for subject in subjects]
+        turns = [(subject.call, rules.block_calls(call_ms)) for subject, (_, call_ms) in zip(subjects, warmups)]
+        sampler = _Sampler(turns, watch, now)
+        others, before = OtherWork(), conditions(device)
+        sampler.run(rules, progress)
+        after, other_cores = conditions(device), others.cores()
+    session, names = uuid.uuid4().hex, [subject.name for subject in subjects]
+    return [
+        Timing(
+            name=name,
+            rounds=tuple(rounds),
+            warmup=warmup,
+            clock=watch.name,
+            session=session,
+            interleaved_with=tuple(names[:index] + names[index + 1 :]),
+            threads=torch.get_num_threads() if device.type == "cpu" else None,
+            before=before,
+            after=after,
+            other_cores=other_cores,
+        )
+        for index, (name, rounds, (warmup, _)) in enumerate(zip(names, sampler.rounds, warmups, strict=True))
+    ]
+
+
+def to_latency(
+    timing: Timing,
+    batch_size: int,
+    precision: Precision,
+    *,
+    compiled: str | None = None,
+    cuda_graph: bool = False,
+    channels_last: bool = False,
+) -> Latency:
+    """Return a timing as records store it.
+
+    Args:
+        timing: The samples.
+        batch_size: Images of one call.
+        precision: Arithmetic of the forward pass.
+        compiled: Mode of torch.compile; None for eager execution.
+        cuda_graph: Whether a CUDA graph was replayed.
+        channels_last: Whether images and kernels lay in memory channels last.
+    """
+    samples = timing.samples_ms
+    return Latency.of(
+        samples,
+        batch_size=batch_size,
+        precision=precision,
+        compiled=compiled,
+        cuda_graph=cuda_graph,
+        channels_last=channels_last,
+        threads=timing.threads,
+        sampling=Sampling(
+            warmup=timing.warmup,
+            clock=timing.clock,
+            interleaved_with=list(timing.interleaved_with),
+            session=timing.session,
+            rounds=[len(block) for block in timing.rounds],
+            other_cores=timing.other_cores,
+        ),
+        before=timing.before,
+        after=timing.after,
+        disturbed=disturbances(timing.before, timing.after, samples, timing.other_cores, timing.threads),
+    )
+
+
+class _Sampler:
+    """Takes rounds of blocks and adds up what they took."""
+
+    def __init__(self, turns: Sequence[tuple[Callable[[], object], int]], watch: Stopwatch, now: Clock) -> None:
+        self.turns, self.watch, self.now = turns, watch, now
+        self.rounds: list[list[tuple[float, ...]]] = [[] for _ in turns]
+        self.samples = [0] * len(turns)
+        self.seconds = [0.0] * len(turns)
+
+    def run(self, rules: LatencyRules, progress: Callable[[int], object]) -> None:
+        next_check = 0.0
+        while not rules.exhausted(self.samples, self.seconds):
+            for order in (range(len(self.turns)), reversed(range(len(self.turns)))):
+                for index in order:
+                    self._turn(index)
+            done = min(min(self.samples) / rules.min_iterations, min(self.seconds) / rules.min_seconds)
+            progress(int(100 * min(1.0, done)))
+            rounds = len(self.rounds[0])
+            # Checked ever more rarely: the bootstrap works, and its data would evict the subjects' from the caches.
+            if rules.enough(self.samples, self.seconds) and rounds >= next_check:
+                if self._margin() <= rules.ratio_margin:
+                    return
+                next_check = 1.1 * rounds
+
+    def _turn(self, index: int) -> None:
+        call, calls = self.turns[index]
+        start = self.now()
+        block = self.watch.block(call, calls + 1)[1:] if calls > 1 else self.watch.block(call, 1)
+        self.seconds[index] += self.now() - start
+        self.samples[index] += len(block)
+        self.rounds[index].append(tuple(block))
+
+    def _margin(self) -> float:
+        """Return half the width of the widest interval of a ratio to the first subject, relative to the ratio."""
+        first, *others = self.rounds
+        ratios = [round_ratios(other, first) for other in others]
+        intervals = [(*median_interval(values), float(np.median(values))) for values in ratios]
+        return max(((high - low) / 2 / ratio for low, high, ratio in intervals), default=0.0)
+
+
+def _warm_up(subject: Subject, watch: Stopwatch, rules: LatencyRules) -> tuple[int, float]:
+    """Call a subject until it is warm; return the calls and the median of the last ones in ms."""
+    times: list[float] = []
+    while not rules.warm(times):
+        times += watch.block(subject.call, 1)
+    return len(times), float(np.median(times[-5:]))
+
+
+@contextlib.contextmanager
+def _garbage_uncollected() -> Iterator[None]:
+    """Keep the garbage collector from running inside samples."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,112 @@
+"""Forward passes, ready to be measured."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import MethodError, UsageError, unknown
+from harness.method import Predictions
+from harness.precision import Precision, autocast
+
+_T = TypeVar("_T")
+
+_GRAPH_WARMUP = 3
+"""Calls before a capture, in which libraries allocate what must not be allocated while it goes on."""
+
+
+def prepare_forward(model: nn.Module, precision: Precision, device: torch.device) -> Callable[[Tensor], Predictions]:
+    """Return inference at a precision: images [B, 3, H, W] on ``device`` to raw maps by task.
+
+    The model is put into evaluation mode. TF32 is a switch of the whole process; `harness.precision.set_precision`
+    sets it.
+    """
+    model.eval()
+
+    def forward(images: Tensor) -> Predictions:
+        with torch.inference_mode(), autocast(device, precision):
+            predictions: Predictions = model(images)
+            return predictions
+
+    return forward
+
+
+def prepare_call(
+    model: nn.Module,
+    images: Tensor,
+    precision: Precision,
+    device: torch.device,
+    *,
+    compiled: str | None = None,
+    cuda_graph: bool = False,
+    channels_last: bool = False,
+) -> Callable[[], object]:
+    """Return one forward pass on fixed images, to be called again and again.
+
+    The model itself is moved to the device, laid out in memory as asked, and put into evaluation mode.
+
+    Args:
+        model: What predicts.
+        images: Normalised RGB, [B, 3, H, W].
+        precision: Arithmetic of the forward pass.
+        device: Where to compute.
+        compiled: Mode of torch.compile; None for eager execution.
+        cuda_graph: Capture the pass as a CUDA graph and replay that. Its predictions are overwritten by each call.
+        channels_last: Lay images and kernels out channels last.
+
+    Raises:
+        UsageError: a CUDA graph without a GPU, or an unknown mode.
+        MethodError: the model cannot be compiled or captured.
+    """
+    if cuda_graph and device.type != "cuda":
+        raise UsageError(f"a CUDA graph needs a GPU, and the device is {device}; leave it out")
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    fixed = images.to(device=device, memory_format=layout)
+    module = _compile(model, compiled) if compiled is not None else model
+    forward = prepare_forward(module, precision, device)
+
+    def call() -> object:
+        return forward(fixed)
+
+    if compiled is not None:
+        _attempt(call, f"torch.compile in mode {compiled!r} failed")
+    if cuda_graph:
+        return _attempt(lambda: _capture(call, device), "the forward pass cannot be captured as a CUDA graph")
+    return call
+
+
+def _compile(model: nn.Module, mode: str) -> nn.Module:
+    modes = torch._inductor.list_mode_options()
+    if mode not in modes:
+        raise UsageError(unknown("mode of torch.compile", mode, modes))
+    module: nn.Module = torch.compile(model, mode=mode)
+    return module
+
+
+def _capture(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_GRAPH_WARMUP):
+                call()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            predictions = call()
+
+    def replay() -> object:
+        graph.replay()
+        return predictions
+
+    return replay
+
+
+def _attempt(work: Callable[[], _T], failure: str) -> _T:
+    try:
+        return work()
+    except Exception as error:  # compilers and drivers raise whatever they like
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise MethodError(f"{failure}: {reason}") from error

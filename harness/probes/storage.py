@@ -1,0 +1,78 @@
+"""What an artifact takes on disk, by file, part and task, and what is left of it when it is packed."""
+
+import io
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.costs import Storage
+
+OTHER = "other"
+_CHUNK = 2**20
+
+
+def file_bytes(artifact: Path) -> dict[str, int]:
+    """Return the bytes of every file of an artifact by its path below the folder, in order of path."""
+    return {path.relative_to(artifact).as_posix(): path.stat().st_size for path in _files(artifact)}
+
+
+def measure_storage(artifact: Path, parts: Mapping[str, int], tasks: Sequence[str]) -> Storage:
+    """Return the bytes of an artifact.
+
+    Args:
+        artifact: Its folder.
+        parts: Bytes by part of the model, as `Method.storage_parts` tells them; what they leave is ``other``.
+        tasks: Tasks the artifact serves; a part named ``<kind>/<task>`` is what that task adds.
+
+    Raises:
+        ValueError: the parts are larger than the artifact.
+    """
+    per_file = file_bytes(artifact)
+    total = sum(per_file.values())
+    rest = total - sum(parts.values())
+    if rest < 0:
+        raise ValueError(f"the parts take {sum(parts.values())} bytes, the whole artifact {total}")
+    return Storage(
+        artifact_bytes=total,
+        per_file=per_file,
+        per_part={**parts, OTHER: parts.get(OTHER, 0) + rest},
+        marginal_bytes={task: _added_by(task, parts) for task in tasks},
+        zipped_bytes=zipped_bytes(artifact),
+    )
+
+
+def zipped_bytes(artifact: Path) -> int:
+    """Return the bytes of an artifact as one deflated archive, which is neither written nor kept.
+
+    Equal files give equal bytes: the archive holds no times and no owners.
+    """
+    counter = _Counter()
+    with zipfile.ZipFile(counter, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in _files(artifact):
+            entry = zipfile.ZipInfo(path.relative_to(artifact).as_posix())
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, _CHUNK)
+    return counter.count
+
+
+def _added_by(task: str, parts: Mapping[str, int]) -> int:
+    return sum(count for part, count in parts.items() if part.partition("/")[2] == task)
+
+
+def _files(artifact: Path) -> list[Path]:
+    return sorted(path for path in artifact.rglob("*") if path.is_file())
+
+
+class _Counter(io.RawIOBase):
+    """A file that only counts what is written to it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        self.count += size
+        return size

@@ -1,0 +1,27 @@
+"""What tables say of the machine that latencies are of."""
+
+from collections.abc import Sequence
+
+from harness.records import Record
+
+
+def machine(record: Record) -> str:
+    """Return the device a record's costs were measured on, in words."""
+    known = record.environment
+    name = known.get("gpu" if record.device == "cuda" else "cpu") or record.device or "unknown device"
+    threads = record.latency[0].threads if record.latency else None
+    return f"{name}, {threads} {'thread' if threads == 1 else 'threads'}" if threads else str(name)
+
+
+def one_machine(records: Sequence[Record]) -> bool:
+    """Return whether the latencies of records are all of one machine, so that they can stand in one column."""
+    return len({(record.system_id, machine(record)) for record in records if record.latency}) <= 1
+
+
+def latency_notes(record: Record) -> list[str]:
+    """Return why a record's latencies are not to be trusted."""
+    return [
+        f"latency of {record.method.name} ({record.method.backbone}) at batch size {latency.batch_size}: {reason}"
+        for latency in record.latency
+        for reason in latency.disturbed
+    ]
