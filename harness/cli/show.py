@@ -29,11 +29,7 @@ def show(name: str, plugin: tuple[str, ...]) -> None:
 def _describe(name: str) -> dict[str, Any]:
     path = Path(name)
     if (path / "artifact.json").is_file():
-        return {
-            "artifact": name,
-            **read_manifest(path).model_dump(mode="json"),
-            "bytes": file_bytes(path),
-        }
+        return _artifact(path)
     if (path / RECORD_NAME).is_file() or path.is_file():
         return read_record(path).model_dump(mode="json")
     if name in registry.names("methods"):
@@ -53,6 +49,14 @@ def _describe(name: str) -> dict[str, Any]:
         return {"backbone": name, **facts(name)}
     known = [other for kind in ("methods", "datasets", "tasks", "backbones") for other in names(kind)]
     raise UsageError(unknown("name", name, known))
+
+
+def _artifact(folder: Path) -> dict[str, Any]:
+    manifest = read_manifest(folder)
+    cls = registry.load_method(manifest.method)
+    method = cls(cls.Options.model_validate(manifest.options), manifest.backbone)
+    told = method.describe(folder)
+    return {"artifact": str(folder), **manifest.model_dump(mode="json"), **told, "bytes": file_bytes(folder)}
 
 
 def _method(name: str) -> dict[str, Any]:

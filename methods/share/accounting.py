@@ -74,7 +74,7 @@ def _ideal(model: SharedNets, task: str, base: BaseRun, images: Tensor) -> float
     nonzero = {name: sparse.index.numel() for name, sparse in model.delta(task).sparse().items()}
     total = 0.0
     for index in model.own_blocks(task):
-        count, width = base.entries[index].shape[1:]
+        count, width = base.activations[index].norm1.shape[1:]
         shape = _Shape(count, width, model.weights_of(task)[f"blocks.{index}.mlp.fc1.weight"].shape[0])
         active = {site: log.rows.get((index, site), log.rows[index, "qkv"]) for site in SITES}
         total += 2 * count * count * width * (active["qkv"] if model.options.queries == "active" else 1)
@@ -95,7 +95,7 @@ def _simulated(model: SharedNets, task: str, base: BaseRun, images: Tensor) -> f
     model.run_sub(task, base, images, Clamped(base.activations, base.hidden, model.options.threshold, kept))
     total = 0.0
     for index in model.own_blocks(task):
-        count, width = base.entries[index].shape[1:]
+        count, width = base.activations[index].norm1.shape[1:]
         shape = _Shape(count, width, model.weights_of(task)[f"blocks.{index}.mlp.fc1.weight"].shape[0])
         total += 2 * count * count * width
         for product, (_, inputs, outputs) in shape.products().items():

@@ -1,7 +1,7 @@
 """Choosing the gate of every block on training images, within a budget of accuracy."""
 
+import math
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -19,43 +19,54 @@ SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 
 
 def calibrate(model: SharedNets, score: Score, budget: float) -> None:
-    """Set the gates of every sub-task that was trained: per block the smallest share of rows that the budget allows.
+    """Set the gates of every sub-task that was trained: the smallest shares of rows that the budget allows.
 
-    All blocks start at the largest share; they are narrowed from the front to the back (as DeltaCNN tunes its
-    thresholds, Parger et al., CVPR 2022), block i of n as long as no more than i / n of the budget is spent.
+    First the smallest share for all blocks alike; then each block is narrowed further, from the front to the back (as
+    DeltaCNN tunes its thresholds, Parger et al., CVPR 2022).
 
     Args:
         model: Trained; its gates are set.
         score: Scores the model on training images.
-        budget: Points of relative accuracy that each sub-task may lose against its dense run; no mean over tasks
-            (multi-task gain) can then lose more.
+        budget: Points of multi-task gain that all gates together may cost against dense runs. The base task costs
+            nothing, so each of the others may lose the budget times tasks over sub-tasks.
     """
+    each = budget * len(model.problem.names) / max(len(model.deltas), 1)
     for task in model.deltas:
         if task in model.calibrated:
             continue
-        with model.executed_as(mode="dense"):
-            dense = score(model, [task])
-
-        def loss(task: str = task, dense: object = dense) -> float:
-            with model.executed_as(mode="gated", policy="top-k"):
-                return -(delta_m(score(model, [task]), dense).value or 0.0)  # type: ignore[arg-type]
-
-        _narrow(model, task, budget, loss)
+        _narrow(model, task, each, _Loss(model, task, score))
         if model.options.policy == "threshold":
             _set_thresholds(model, task, score)
         model.calibrated.add(task)
 
 
-def _narrow(model: SharedNets, task: str, budget: float, loss: Callable[[], float]) -> None:
-    """Narrow the blocks of one sub-task in order."""
-    gates = model.gates[task] = model.uniform_gates(SHARES[-1])
-    blocks = model.own_blocks(task)
-    for place, block in enumerate(blocks, start=1):
-        allowed = budget * place / len(blocks)
-        for share in SHARES:
-            gates[block] = replace(gates[block], share=share)
-            if share == SHARES[-1] or loss() <= allowed:
+class _Loss:
+    """Relative accuracy that gates cost a sub-task, in points; infinite where it cannot be had."""
+
+    def __init__(self, model: SharedNets, task: str, score: Score) -> None:
+        self.model, self.task, self.score = model, task, score
+        with model.executed_as(mode="dense"):
+            self.dense = score(model, [task])
+
+    def __call__(self) -> float:
+        with self.model.executed_as(mode="gated", policy="top-k"):
+            gain = delta_m(self.score(self.model, [self.task]), self.dense).value
+        return math.inf if gain is None else -gain
+
+
+def _narrow(model: SharedNets, task: str, budget: float, loss: _Loss) -> None:
+    """Choose the shares of one sub-task."""
+    for share in SHARES:
+        model.gates[task] = model.uniform_gates(share)
+        if share == SHARES[-1] or loss() <= budget:
+            break
+    gates = model.gates[task]
+    for block in model.own_blocks(task):
+        for share in SHARES[: SHARES.index(gates[block].share)]:
+            held, gates[block] = gates[block], replace(gates[block], share=share)
+            if loss() <= budget:
                 break
+            gates[block] = held
 
 
 def _set_thresholds(model: SharedNets, task: str, score: Score) -> None:

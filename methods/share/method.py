@@ -121,10 +121,8 @@ class Share(Method):
         return encoder
 
     def _untrained(self, base: ViTEncoder) -> LearnedDelta:
-        depth = len(base.vit.blocks)
-        shared = depth // 2 if self.options.shared_blocks is None else self.options.shared_blocks
         weights = dict(base.vit.named_parameters())
-        names = differing_names(base, shared)
+        names = differing_names(base, self.options.shared_blocks)
         return LearnedDelta({name: weights[name] for name in names}, self.options.granularity, self.options.values)
 
     def _check(self, problem: Problem) -> None:

@@ -280,8 +280,11 @@ class SharedNets(MultiTaskModel):
         return SubRun({task: prediction}, delta=delta, base=base, own=execution)
 
     def _train_rows(self, task: str, delta: LearnedDelta, base: BaseRun, images: Tensor) -> SubRun:
-        """Predict with rows gated, their share drawn anew each time, so that later any share can be chosen."""
-        share = self.options.rows + (1 - self.options.rows) * float(torch.rand(()))
+        """Predict with rows gated, their share drawn anew each time, so that later any share can be chosen.
+
+        Small shares, which matter most, are drawn most often.
+        """
+        share = self.options.rows + (1 - self.options.rows) * float(torch.rand(())) ** 2
         held, self.gates[task] = self.gates[task], self.uniform_gates(share)
         try:
             prediction = self.decode(task, self.run_sub(task, base, images, self.gated(task, base)))

@@ -17,16 +17,15 @@ Values = Literal["fp32", "fp16"]
 class ShareOptions(MethodOptions):
     """Options of `harness.methods.share.method.Share`.
 
-    The defaults are the engine that skips work. The paper's own setting is ``shared_blocks=0``, ``density=null``,
-    ``mode=clamped``.
+    The defaults are the engine that skips work. The paper's own setting is ``density=null``, ``mode=clamped``.
     """
 
     base_task: str = Field(default="semseg", description="Task whose network all others share.")
-    shared_blocks: int | None = Field(
-        default=None,
+    shared_blocks: int = Field(
+        default=0,
         ge=0,
-        description="First blocks, with the embedding, that sub-tasks take over unchanged; null: half of the "
-        "encoder's; 0: none, not even the embedding, as in the paper.",
+        description="First blocks, with the embedding, that sub-tasks take over unchanged; 0: none, not even the "
+        "embedding, as in the paper.",
     )
     granularity: Granularity = Field(
         default="element", description="What one gate of the delta weights switches: an element or an output channel."
@@ -48,7 +47,7 @@ class ShareOptions(MethodOptions):
         default="top-k", description="Active rows: a fixed share with the largest change, or those above a threshold."
     )
     rows: float = Field(
-        default=0.3, ge=0, le=1, description="Share of active rows that training aims at, and without calibration."
+        default=0.2, ge=0, le=1, description="Share of active rows that training aims at, and without calibration."
     )
     queries: Queries = Field(
         default="active",
