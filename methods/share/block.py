@@ -90,8 +90,8 @@ def run_block(index: int, x: Tensor, weights: BlockWeights, execution: Execution
 
 def split_heads(tokens: Tensor, heads: int) -> Tensor:
     """Reorder [B, N, h d] to [B, h, N, d]."""
-    b, n, _ = tokens.shape
-    return tokens.view(b, n, heads, -1).transpose(1, 2)
+    b, n, width = tokens.shape
+    return tokens.view(b, n, heads, width // heads).transpose(1, 2)
 
 
 def attention(queries: Tensor, qkv: Tensor, heads: int) -> Tensor:

@@ -84,7 +84,12 @@ class SharedNets(MultiTaskModel):
         self.options = options
         self.base = base
         self.deltas = nn.ModuleDict(deltas)
-        self.heads = nn.ModuleDict({task.name: seeded_head(task, base, problem.input_size) for task in problem})
+        self.heads = nn.ModuleDict(
+            {
+                task.name: (seeded_head if task.name in deltas else untrained_head)(task, base, problem.input_size)
+                for task in problem
+            }
+        )
         self.functional = FunctionalViT(base)
         self.drop_path = 0.0
         self.gates = {task: self.uniform_gates(options.rows) for task in self.deltas}
@@ -266,8 +271,9 @@ class SharedNets(MultiTaskModel):
         """Predict one task as its stage trains it: the base alone, or a sub-task beside the frozen base."""
         [task] = tasks = tuple(tasks or self.problem.names)
         if task not in self.deltas:
-            base = self.run_base(images, (), "nothing", self.drop_path)
-            return TrainingOutput({task: self.decode(task, base.features)})
+            # Without stochastic depth the encoder's own forward pass: step by step the training of a single network.
+            features = self.run_base(images, (), "nothing", self.drop_path).features if self.drop_path else None
+            return TrainingOutput({task: self.decode(task, self.base(images) if features is None else features)})
         delta = self.delta(task)
         assert isinstance(delta, LearnedDelta)
         delta.reseed(torch.initial_seed())
@@ -293,11 +299,16 @@ class SharedNets(MultiTaskModel):
         return SubRun({task: prediction}, delta=delta, base=base, own=None)
 
 
+def untrained_head(task: TaskSpec, encoder: Encoder, output_size: tuple[int, int]) -> nn.Module:
+    """Return the untrained head of a task, as the baselines have it."""
+    return task_head(task, encoder.channels, output_size, encoder.cells)
+
+
 def seeded_head(task: TaskSpec, encoder: Encoder, output_size: tuple[int, int]) -> nn.Module:
-    """Return the untrained head of a task; its weights follow from the seed in force and the task's name alone.
+    """Return the untrained head of a sub-task; its weights follow from the seed in force and the task's name alone.
 
     So a task that is added later starts as it would have started beside the others.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(zlib.crc32(f"{torch.initial_seed()}/{task.name}".encode()))
-        return task_head(task, encoder.channels, output_size, encoder.cells)
+        return untrained_head(task, encoder, output_size)
