@@ -114,8 +114,6 @@ class Share(Method):
         return model
 
     def _encoder(self, problem: Problem) -> ViTEncoder:
-        if self.backbone not in VITS:
-            raise UsageError(f"share needs a vision transformer, not {self.backbone}; choose from {', '.join(VITS)}")
         encoder = build_backbone(self.backbone, problem.input_size, self.weights)
         assert isinstance(encoder, ViTEncoder)
         return encoder
@@ -126,6 +124,8 @@ class Share(Method):
         return LearnedDelta({name: weights[name] for name in names}, self.options.granularity, self.options.values)
 
     def _check(self, problem: Problem) -> None:
+        if self.backbone not in VITS:
+            raise UsageError(f"share needs a vision transformer, not {self.backbone}; choose from {', '.join(VITS)}")
         if self.options.base_task not in problem.names:
             raise UsageError(
                 f"--set base_task={self.options.base_task}: is none of the tasks {', '.join(problem.names)}; "
