@@ -101,7 +101,13 @@ def _cells(config: BenchConfig) -> Iterator[_Cell]:
             for method in configure(config.method, backbone, config.set, stored=stored):
                 if manifest is not None:
                     check_artifact(manifest, method, problem, name, f"--checkpoint {config.checkpoint}")
-                yield _Cell(method, dataset, problem)
+                for options in method.variants(_given(config, method.name)):
+                    yield _Cell(type(method)(options, method.backbone, method.weights), dataset, problem)
+
+
+def _given(config: BenchConfig, method: str) -> set[str]:
+    """Return the options that were set for a method."""
+    return {key.rpartition(".")[2] for key in config.set if key.rpartition(".")[0] in ("", method)}
 
 
 def _problem(dataset: Dataset, config: BenchConfig, manifest: Manifest | None) -> Problem:
@@ -117,7 +123,7 @@ def _problem(dataset: Dataset, config: BenchConfig, manifest: Manifest | None) -
 def _measure(cells: Sequence[_Cell], context: _Context, scratch: Path, findings: Findings) -> list[Record]:
     """Measure the cells of one data set at every precision; return the complete records."""
     images = _noise(cells[0].problem.input_size)
-    inputs = Inputs(lambda: images)
+    inputs = Inputs(lambda: images, absence="harness bench needs no data, and has none")
     progress = RunProgress(context.config.quiet)
     first: dict[str, Record] = {}
     done = []

@@ -1,7 +1,7 @@
 """The contract of a method: one way to serve all tasks, as a single class in a single file."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -84,6 +84,14 @@ class Method(ABC):
         The default is the untrained model; methods whose costs depend on what they learn override this.
         """
         return self.build(problem)
+
+    def variants(self, given: Collection[str]) -> Sequence[MethodOptions]:
+        """Return the options that ``harness bench`` shows beside each other; by default only those in force.
+
+        Args:
+            given: Options that were set by the user, who wants no others.
+        """
+        return [self.options]
 
     def calibrate(self, model: MultiTaskModel, score: Score) -> None:  # noqa: B027 - most methods have nothing to set
         """Set what is chosen on training images once the model is trained, before it is saved."""

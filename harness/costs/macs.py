@@ -35,5 +35,9 @@ class Macs(Cost):
     )
     per_part: dict[str, float] = Field(description="Executed MACs by part of the model, mean; `other` is the rest.")
     per_task: dict[str, float] = Field(description="Executed MACs when this task alone is asked for, mean.")
+    unseen: dict[str, int] = Field(
+        default={},
+        description="Operators that may multiply and have no rule, with their calls.",
+    )
     elementwise_outputs: float = Field(description="Values written by all other arithmetic, mean.")
     counters: list[CounterFigure] = Field(default=[], description="Independent counts of the same forward pass.")

@@ -1,5 +1,6 @@
 """Costs of one model by itself."""
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -10,7 +11,9 @@ from harness.measurement.candidate import Candidate, Inputs, Setting
 from harness.measurement.findings import Findings
 from harness.measurement.held import holds
 from harness.method import MultiTaskModel
+from harness.probes.energy import measure_energy
 from harness.probes.macs import disagreements, measure_macs
+from harness.probes.memory import measure_memory
 from harness.probes.parameters import count_parameters
 from harness.probes.prepare import prepare_call
 from harness.probes.storage import measure_storage
@@ -56,7 +59,10 @@ def _macs(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: 
     first = inputs.first().to(setting.device)
     with torch.inference_mode():
         executed = count_macs(lambda: model(first)).macs  # the libraries saw the first image alone
-    return disagreements(executed, macs.counters)
+    unseen = [
+        f"MACs leave out {calls} calls of {name}, for which there is no rule" for name, calls in macs.unseen.items()
+    ]
+    return [*unseen, *disagreements(executed, macs.counters)]
 
 
 def _storage(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> Sequence[str]:
@@ -65,4 +71,30 @@ def _storage(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, settin
     return ()
 
 
-PROBES: dict[str, _Probe] = {"macs": _macs, "storage": _storage}
+def _memory(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> Sequence[str]:
+    images = inputs.batch(setting.batch_sizes[0])
+    candidate.record.memory = measure_memory(model, images, setting.precision, setting.device)
+    return ()
+
+
+def _energy(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> Sequence[str]:
+    """Measure what is timed; it is prepared at its first call, so that nothing is compiled where there is no figure."""
+    size = setting.batch_sizes[0]
+
+    @functools.cache
+    def prepared() -> Callable[[], object]:
+        return prepare_call(
+            model,
+            inputs.batch(size),
+            setting.precision,
+            setting.device,
+            compiled=setting.compiled,
+            cuda_graph=setting.cuda_graph,
+            channels_last=setting.channels_last,
+        )
+
+    candidate.record.energy = measure_energy(lambda: prepared()(), size, setting.device)
+    return ()
+
+
+PROBES: dict[str, _Probe] = {"macs": _macs, "storage": _storage, "memory": _memory, "energy": _energy}

@@ -57,7 +57,7 @@ class Inputs:
     Attributes:
         images: Returns the normalised images, each [1, 3, H, W]; the same ones in the same order at every call.
         batches: Returns batches of a size as they are loaded for evaluation; None where no data is at hand.
-        absence: Why there are no batches.
+        absence: Why there are no batches; None where there are.
     """
 
     images: Callable[[], Iterable[Tensor]]

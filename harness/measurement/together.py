@@ -1,28 +1,41 @@
 """Costs of all methods of a command in one go: latency in turn, and what the machine could do at best."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from harness.costs import PairedRatio
+from harness.costs import EndToEnd, Floor, Latency, PairedRatio
 from harness.measurement.candidate import Candidate, Inputs, Setting
 from harness.measurement.findings import Findings, one_line
 from harness.measurement.held import TIMED, holds
 from harness.method import MultiTaskModel
+from harness.probes.ceilings import floor, measure_ceilings
+from harness.probes.end_to_end import measure_end_to_end
 from harness.probes.latency import measure_latency, to_latency
+from harness.probes.memory import held_bytes
 from harness.probes.pairing import paired_ratio
-from harness.probes.prepare import prepare_call
+from harness.probes.prepare import prepare_call, prepare_forward
 from harness.probes.timing import Subject, Timing
 from harness.progress import RunProgress
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """A candidate that can be timed at a batch size."""
+    """A candidate that can be timed at a batch size.
+
+    Attributes:
+        candidate: The candidate.
+        model: Its model.
+        call: One forward pass.
+        transfer_bytes: Bytes of weights, images and predictions.
+    """
 
     candidate: Candidate
+    model: MultiTaskModel
     call: Callable[[], object]
+    transfer_bytes: int
 
 
 def measure_together(
@@ -38,6 +51,7 @@ def measure_together(
         progress: Where progress is shown.
     """
     wanted = {probe: [one for one in candidates if _lacks(one, probe)] for probe in TIMED}
+    ceilings = functools.cache(measure_ceilings)  # of the machine, and so of all candidates
     for candidate in wanted["ceilings"]:
         with findings.guard(candidate, "ceilings"):
             candidate.record.ceilings = ceilings(setting.device, setting.precision)
@@ -46,7 +60,7 @@ def measure_together(
     for batch_size in setting.batch_sizes if models else ():
         ready = _prepare(models, inputs.batch(batch_size), setting, findings)
         timings = _time(ready, batch_size, setting, findings, progress)
-        _fill([one.candidate for one in ready], timings, batch_size, setting, findings)
+        _fill(ready, timings, batch_size, inputs, setting, findings)
 
 
 def _lacks(candidate: Candidate, probe: str) -> bool:
@@ -74,8 +88,9 @@ def _prepare(
                 cuda_graph=setting.cuda_graph,
                 channels_last=setting.channels_last,
             )
-            call()
-            ready.append(_Ready(candidate, call))
+            predictions = call()
+            transfer_bytes = sum(held_bytes(model)) + images.nbytes + sum(raw.nbytes for raw in predictions.values())
+            ready.append(_Ready(candidate, model, call, transfer_bytes))
     return ready
 
 
@@ -95,15 +110,17 @@ def _time(
 
 
 def _fill(
-    candidates: Sequence[Candidate],
+    ready: Sequence[_Ready],
     timings: Sequence[Timing],
     batch_size: int,
+    inputs: Inputs,
     setting: Setting,
     findings: Findings,
 ) -> None:
     """Write what was timed into the records."""
+    candidates = [one.candidate for one in ready]
     timed = list(zip(candidates, timings, strict=False))  # no timings at all where timing failed
-    for candidate, timing in timed:
+    for one, (candidate, timing) in zip(ready, timed, strict=False):
         latency = to_latency(
             timing,
             batch_size,
@@ -113,10 +130,24 @@ def _fill(
             channels_last=setting.channels_last,
         )
         latency.paired = _paired(candidate, timing, timed)
+        latency.floor = _floor(one, latency)
+        latency.end_to_end = EndToEnd(images_per_second=None, reason=inputs.absence)
+        if inputs.batches is not None:
+            with findings.guard(candidate, "latency", "end to end"):
+                forward = prepare_forward(one.model, setting.precision, setting.device)
+                latency.end_to_end = measure_end_to_end(inputs.batches(batch_size), forward, setting.device)
         candidate.record.latency.append(latency)
         candidate.write()
         if latency.disturbed:
             findings.warn(candidate, f"latency at batch size {batch_size}: {'; '.join(latency.disturbed)}")
+
+
+def _floor(one: _Ready, latency: Latency) -> Floor | None:
+    """Return the machine's floor, or None where the MACs or what the machine can do are not known."""
+    macs, ceilings = one.candidate.record.macs, one.candidate.record.ceilings
+    if macs is None or ceilings is None:
+        return None
+    return floor(latency.p50_ms, latency.batch_size * macs.executed.mean, one.transfer_bytes, ceilings)
 
 
 def _paired(candidate: Candidate, timing: Timing, timed: Sequence[tuple[Candidate, Timing]]) -> PairedRatio | None:

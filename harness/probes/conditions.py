@@ -14,13 +14,14 @@ _BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
 
 def conditions(device: torch.device) -> Conditions:
     """Return the state of the machine, and of the GPU if ``device`` is one."""
-    common = {"load_average": psutil.getloadavg()[0], "cpu_mhz": _cpu_mhz()}
+    state = Conditions(load_average=psutil.getloadavg()[0], cpu_mhz=_cpu_mhz())
     try:
         gpu = open_gpu(device)
     except NvmlUnavailableError:
-        return Conditions(**common)
+        return state
     return Conditions(
-        **common,
+        load_average=state.load_average,
+        cpu_mhz=state.cpu_mhz,
         gpu_sm_mhz=gpu.sm_mhz(),
         gpu_memory_mhz=gpu.memory_mhz(),
         gpu_celsius=gpu.celsius(),

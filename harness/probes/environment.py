@@ -11,9 +11,48 @@ import torch
 
 import harness
 from harness.config import digest
+from harness.probes.nvml import NvmlUnavailableError, open_gpu
 from harness.records import Software
 
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-image", "datasets", "pillow")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "datasets",
+    "pillow",
+    "fvcore",
+    "ptflops",
+    "psutil",
+    "nvidia-ml-py",
+)
+
+_VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_DEVICE_MAX_CONNECTIONS",
+    "CUDA_LAUNCH_BLOCKING",
+    "CUDA_VISIBLE_DEVICES",
+    "GOMP_CPU_AFFINITY",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "LD_PRELOAD",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_NUM_THREADS",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS",
+    "OMP_PLACES",
+    "OMP_PROC_BIND",
+    "OMP_WAIT_POLICY",
+    "ONEDNN_MAX_CPU_ISA",
+    "OPENBLAS_NUM_THREADS",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
+"""What is set of these changes which kernels run, on how many threads, or where memory comes from."""
 
 
 def software() -> Software:
@@ -28,12 +67,14 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "cpu": _cpu_model(),
         "cpu_count": os.cpu_count(),
+        "cpu_usable": _cpu_usable(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "memory_bytes": _memory_bytes(),
-        "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "gpu_memory_bytes": (torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else None),
+        **_gpu(),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        **_switches(),
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 
@@ -45,6 +86,40 @@ def system_id(environment: dict[str, Any]) -> str:
     name = hardware["gpu"] or hardware["cpu"] or "unknown"
     slug = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
     return f"{slug[:40]}-{digest(hardware)[:8]}"
+
+
+def _gpu() -> dict[str, Any]:
+    """Return the first visible GPU; all is null without one, and the driver's view of it without NVML."""
+    facts = dict.fromkeys(("gpu", "gpu_memory_bytes", "gpu_capability"))
+    view = dict.fromkeys(("gpu_driver", "gpu_power_limit_watts", "gpu_persistence"))
+    if not torch.cuda.is_available():
+        return facts | view
+    device = torch.device("cuda", 0)
+    found = torch.cuda.get_device_properties(device)
+    facts = {
+        "gpu": found.name,
+        "gpu_memory_bytes": found.total_memory,
+        "gpu_capability": f"{found.major}.{found.minor}",
+    }
+    try:
+        gpu = open_gpu(device)
+    except NvmlUnavailableError:
+        return facts | view
+    limit, persistence = gpu.power_limit_watts(), gpu.persistence()
+    return {**facts, "gpu_driver": gpu.driver(), "gpu_power_limit_watts": limit, "gpu_persistence": persistence}
+
+
+def _switches() -> dict[str, Any]:
+    """Return the settings of torch that change its speed or its arithmetic."""
+    return {
+        "torch_threads": torch.get_num_threads(),
+        "torch_interop_threads": torch.get_num_interop_threads(),
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_cudnn": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+    }
 
 
 def _version(package: str) -> str | None:
@@ -60,6 +135,11 @@ def _cpu_model() -> str | None:
         return platform.processor() or None
     lines = (line.partition(":") for line in info.read_text().splitlines())
     return next((value.strip() for key, _, value in lines if key.strip() == "model name"), None)
+
+
+def _cpu_usable() -> int | None:
+    """Return the CPUs this process may run on; not every system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
 def _memory_bytes() -> int | None:

@@ -47,7 +47,9 @@ def measure_latency(
     watch = stopwatch(device, now)
     with _garbage_uncollected():
         warmups = [_warm_up(subject, watch, rules) for subject in subjects]
-        turns = [(subject.call, rules.block_calls(call_ms)) for subject, (_, call_ms) in zip(subjects, warmups)]
+        turns = [
+            (subject.call, rules.block_calls(call_ms)) for subject, (_, call_ms) in zip(subjects, warmups, strict=True)
+        ]
         sampler = _Sampler(turns, watch, now)
         others, before = OtherWork(), conditions(device)
         sampler.run(rules, progress)

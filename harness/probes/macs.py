@@ -1,5 +1,6 @@
 """How much a method multiplies: our own count, where it is done, and what other libraries say of it."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -44,6 +45,7 @@ def measure_macs(method: Method, model: MultiTaskModel, images: Iterable[Tensor]
         simulated=_spread([report.simulated for report in reports]),
         per_part=_means([report.executed.per_part for report in reports]),
         per_task=_means(alone),
+        unseen=_total([report.executed.unseen for report in reports]),
         elementwise_outputs=float(np.mean([report.executed.elementwise_outputs for report in reports])),
         counters=library_counts(model, first),
     )
@@ -56,6 +58,13 @@ def _macs_of(model: MultiTaskModel, image: Tensor, task: str) -> int:
 def _spread(values: Sequence[int | None]) -> Spread | None:
     known = [value for value in values if value is not None]
     return Spread.of(known) if len(known) == len(values) else None
+
+
+def _total(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return dict(total)
 
 
 def _means(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:

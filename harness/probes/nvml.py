@@ -35,15 +35,15 @@ class Gpu:
 
     def sm_mhz(self) -> int | None:
         """Return the clock of the multiprocessors."""
-        return self._read("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM)
+        return self._integer("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM)
 
     def memory_mhz(self) -> int | None:
         """Return the clock of the memory."""
-        return self._read("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_MEM)
+        return self._integer("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_MEM)
 
     def celsius(self) -> int | None:
         """Return the temperature."""
-        return self._read("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU)
+        return self._integer("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU)
 
     def throttle_reasons(self) -> list[str]:
         """Return why the clocks are lowered; empty when they are not, or when it is unknown."""
@@ -92,6 +92,10 @@ class Gpu:
             return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
         except self._nvml.NVMLError as error:
             raise NvmlUnavailableError(f"the GPU's energy counter cannot be read: {error}") from error
+
+    def _integer(self, function: str, *arguments: object) -> int | None:
+        value = self._read(function, *arguments)
+        return None if value is None else int(value)
 
     def _read(self, function: str, *arguments: object) -> Any:
         try:

@@ -1,7 +1,7 @@
 """Forward passes, ready to be measured."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ def prepare_call(
     compiled: str | None = None,
     cuda_graph: bool = False,
     channels_last: bool = False,
-) -> Callable[[], object]:
+) -> Callable[[], Predictions]:
     """Return one forward pass on fixed images, to be called again and again.
 
     The model itself is moved to the device, laid out in memory as asked, and put into evaluation mode.
@@ -67,7 +67,7 @@ def prepare_call(
     module = _compile(model, compiled) if compiled is not None else model
     forward = prepare_forward(module, precision, device)
 
-    def call() -> object:
+    def call() -> Predictions:
         return forward(fixed)
 
     if compiled is not None:
@@ -81,13 +81,12 @@ def _compile(model: nn.Module, mode: str) -> nn.Module:
     modes = torch._inductor.list_mode_options()
     if mode not in modes:
         raise UsageError(unknown("mode of torch.compile", mode, modes))
-    module: nn.Module = torch.compile(model, mode=mode)
-    return module
+    return cast(nn.Module, torch.compile(model, mode=mode))  # a module given, a module is returned
 
 
-def _capture(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
+def _capture(call: Callable[[], Predictions], device: torch.device) -> Callable[[], Predictions]:
     with torch.cuda.device(device):
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_GRAPH_WARMUP):
@@ -97,7 +96,7 @@ def _capture(call: Callable[[], object], device: torch.device) -> Callable[[], o
         with torch.cuda.graph(graph):
             predictions = call()
 
-    def replay() -> object:
+    def replay() -> Predictions:
         graph.replay()
         return predictions
 

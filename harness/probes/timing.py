@@ -109,7 +109,7 @@ class CudaStopwatch:
     def block(self, call: Callable[[], object], calls: int) -> list[float]:
         """Queue ``call`` so many times, wait for all, and return the milliseconds of each."""
         while len(self._events) < calls:
-            self._events.append((torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)))
+            self._events.append((_event(), _event()))
         events = self._events[:calls]
         with torch.cuda.device(self.device):
             for start, end in events:
@@ -118,6 +118,10 @@ class CudaStopwatch:
                 end.record()
             torch.cuda.synchronize()
         return [start.elapsed_time(end) for start, end in events]
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 def stopwatch(device: torch.device, now: Clock = time.perf_counter) -> Stopwatch:

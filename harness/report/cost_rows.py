@@ -27,6 +27,7 @@ def as_csv(rows: list[Row]) -> str:
     text = [
         row
         | {key: "; ".join(row[key]) for key in ("disturbed", "warnings")}
+        | {"options": "; ".join(f"{key}={value}" for key, value in row["options"].items())}
         | {"unmeasured": "; ".join(f"{probe}: {reason}" for probe, reason in row["unmeasured"].items())}
         for row in rows
     ]
@@ -37,6 +38,7 @@ def _row(record: Record, batch_size: int, latency: Latency | None, output: Path)
     height, width = record.input_size
     return {
         "method": record.method.name,
+        "options": record.method.options,
         "backbone": record.method.backbone,
         "dataset": record.dataset.name,
         "input_size": f"{height}x{width}",

@@ -1,5 +1,6 @@
 """Tables of costs, for people: one row per method, backbone, precision and batch size."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,13 +44,24 @@ def cost_tables(records: Sequence[Record]) -> list[Table]:
 def _table(records: Sequence[Record]) -> Table:
     rows = [row for record in records for row in cost_rows(record, Path())]
     shown = [key for key in _COLUMNS if any(row[key] is not None for row in rows)]
-    frame = pd.DataFrame([_cells(row, shown) for row in rows])
+    varied = _varied(rows)
+    frame = pd.DataFrame([_cells(row, shown, varied) for row in rows])
     return Table(frame, _caption(records), _notes(records, rows))
 
 
-def _cells(row: Row, shown: Sequence[str]) -> dict[str, str]:
+def _varied(rows: Sequence[Row]) -> list[str]:
+    """Return the options in which rows of one method differ."""
+    by_method: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row in rows:
+        for key, value in row["options"].items():
+            by_method[row["method"]][key].add(str(value))
+    return [key for seen in by_method.values() for key, values in seen.items() if len(values) > 1]
+
+
+def _cells(row: Row, shown: Sequence[str], varied: Sequence[str]) -> dict[str, str]:
+    options = [f"{key}={row['options'][key]}" for key in varied if key in row["options"]]
     cells = {
-        "Method": row["method"],
+        "Method": " ".join([row["method"], *options]),
         "Backbone": row["backbone"],
         "Precision": row["precision"],
         "Batch": str(row["batch_size"]),

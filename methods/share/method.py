@@ -1,6 +1,6 @@
 """The sharing method as a plug-in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +21,8 @@ from harness.methods.share.model import SharedNets
 from harness.methods.share.options import ShareOptions
 from harness.methods.share.recipe import stages
 from harness.problem import Problem
+
+_BENCHED_ROWS = (0.1, 0.2, 0.3, 0.5)
 
 
 class Share(Method):
@@ -81,6 +83,12 @@ class Share(Method):
             assert isinstance(delta, LearnedDelta)
             delta.randomise(self.options.density or 1.0, model.countable)
         return model
+
+    def variants(self, given: Collection[str]) -> Sequence[ShareOptions]:
+        """Return some shares of active rows, unless one was asked for."""
+        if "rows" in given or self.options.mode != "gated":
+            return [self.options]
+        return [self.options.model_copy(update={"rows": rows}) for rows in _BENCHED_ROWS]
 
     def macs(self, model: MultiTaskModel, images: Tensor) -> MacReport:
         """Count what is executed, and what dense, ideal and clamped runs come to."""

@@ -1,0 +1,47 @@
+"""Throughput from stored images to predictions in host memory."""
+
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from harness.costs import EndToEnd
+from harness.data.sample import Batch
+from harness.method import Predictions
+from harness.probes.timing import Clock
+
+IMAGES = 64
+"""Images that are timed, at most: the point is loading, which takes alike for all."""
+
+
+def measure_end_to_end(
+    batches: Iterable[Batch],
+    forward: Callable[[Tensor], Predictions],
+    device: torch.device,
+    *,
+    now: Clock = time.perf_counter,
+) -> EndToEnd:
+    """Time loading, transfer, forward passes and the way back, one batch after the other as an evaluation does it.
+
+    The first batch warms up, where there is a second one.
+
+    Args:
+        batches: Batches as they are loaded.
+        forward: Images [B, 3, H, W] on the device to raw maps by task.
+        device: Where it runs.
+        now: The clock.
+    """
+    marks, counts = [now()], []
+    for batch in batches:
+        for raw in forward(batch.images.to(device)).values():
+            raw.cpu()  # waits for the device
+        marks.append(now())
+        counts.append(len(batch.ids))
+        if sum(counts) >= IMAGES:
+            break
+    if not counts:
+        return EndToEnd(images_per_second=None, reason="the split holds no image")
+    warm = 1 if len(counts) > 1 else 0
+    images = sum(counts[warm:])
+    return EndToEnd(images_per_second=images / (marks[-1] - marks[warm]), images=images)

@@ -1,0 +1,60 @@
+"""Energy of a GPU over a window of forward passes."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from harness.costs import Energy
+from harness.probes.nvml import NvmlUnavailableError, open_gpu
+from harness.probes.timing import Clock
+
+SOURCE = "nvmlDeviceGetTotalEnergyConsumption"
+_QUEUED = 10
+"""Calls between two looks at the clock: few, as the window ends only when all that is queued is done."""
+
+
+def measure_energy(
+    call: Callable[[], object],
+    batch_size: int,
+    device: torch.device,
+    min_seconds: float = 5.0,
+    *,
+    now: Clock = time.monotonic,
+) -> Energy:
+    """Measure the energy of the whole GPU, idle power included, while it does nothing but forward passes.
+
+    The driver renews its counter every 20 to 100 ms, so that a window of seconds is known to a few per cent.
+
+    Args:
+        call: One forward pass.
+        batch_size: Images of it.
+        device: Where it runs.
+        min_seconds: Least length of the window.
+        now: The clock of the window.
+
+    Returns:
+        Joules per image, or null with the reason.
+    """
+    try:
+        gpu = open_gpu(device)
+        _run(call, device)  # clocks and power rise outside of the window
+        start, joules, calls = now(), gpu.joules(), 0
+        while now() - start < min_seconds:
+            _run(call, device)
+            calls += _QUEUED
+        used, seconds = gpu.joules() - joules, now() - start
+    except NvmlUnavailableError as error:
+        return Energy(joules_per_image=None, reason=str(error))
+    images = calls * batch_size
+    window = {"window_s": seconds, "images": images, "batch_size": batch_size, "source": SOURCE}
+    if used <= 0:
+        reason = f"the GPU's energy counter did not advance in {seconds:.1f} s"
+        return Energy.model_validate({"joules_per_image": None, "reason": reason, **window})
+    return Energy.model_validate({"joules_per_image": used / images, **window})
+
+
+def _run(call: Callable[[], object], device: torch.device) -> None:
+    for _ in range(_QUEUED):
+        call()
+    torch.cuda.synchronize(device)
