@@ -157,7 +157,7 @@ def density_by_layer(sparse: Mapping[str, SparseTensor], model: SharedNets) -> d
     """Return the share of weights that differ, by layer of the encoder; 0 where a layer is taken over unchanged."""
     elements: dict[str, int] = defaultdict(int)
     nonzero: dict[str, int] = defaultdict(int)
-    for name, weight in model.base.vit.named_parameters():
+    for name, weight in model.base_weights.items():
         if name in FROZEN:
             continue
         layer = layer_of(name, model.functional.depth)

@@ -37,16 +37,14 @@ class BaseRun:
     """What the base leaves for its sub-tasks.
 
     Attributes:
-        entries: Tokens [B, N, D] before the blocks where sub-tasks begin to differ, by block.
+        entries: Tokens [B, N, D] before the blocks where sub-tasks begin to differ, and after the last one, by block.
         activations: What each block computed that a sub-task computes too.
         hidden: Hidden layers of these blocks, where they are needed.
-        features: The map [B, D, h, w] of the base's own head.
     """
 
     entries: Mapping[int, Tensor]
     activations: Mapping[int, Activations]
     hidden: Mapping[int, Hidden]
-    features: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +73,7 @@ class SharedNets(MultiTaskModel):
 
     Attributes:
         gates: Sub-task to the gate of every block.
+        base_weights: Weights of the base's encoder by timm's names.
         calibrated: Sub-tasks whose gates were chosen on training images.
         drop_path: Rate of stochastic depth while the base trains.
     """
@@ -91,6 +90,7 @@ class SharedNets(MultiTaskModel):
             }
         )
         self.functional = FunctionalViT(base)
+        self.base_weights = dict(base.vit.named_parameters())
         self.drop_path = 0.0
         self.gates = {task: self.uniform_gates(options.rows) for task in self.deltas}
         self.calibrated: set[str] = set()
@@ -153,7 +153,7 @@ class SharedNets(MultiTaskModel):
 
     def _predict(self, task: str, base: BaseRun, images: Tensor) -> Tensor:
         if task not in self.deltas:
-            return self.decode(task, base.features)
+            return self.decode(task, self.features_of(base))
         return self.decode(task, self.run_sub(task, base, images, self._execution(task, base)))
 
     def decode(self, task: str, features: Tensor) -> Tensor:
@@ -172,29 +172,37 @@ class SharedNets(MultiTaskModel):
             case "gated":
                 return "all" if self.options.ungated == "channels" else "rows"
 
-    def run_base(self, images: Tensor, subs: Sequence[str], keep: Keep, drop: float = 0.0) -> BaseRun:
-        """Run the base's encoder.
+    def run_base(
+        self, images: Tensor, subs: Sequence[str], keep: Keep, drop: float = 0.0, blocks: int | None = None
+    ) -> BaseRun:
+        """Run the base's blocks.
 
         Args:
             images: [B, 3, H, W].
             subs: Sub-tasks that will be run beside it.
             keep: What to remember of the blocks that these compute themselves.
             drop: Rate of stochastic depth.
+            blocks: Run only so many; None runs all.
         """
-        functional, weights = self.functional, dict(self.base.vit.named_parameters())
+        functional, weights = self.functional, self.base_weights
         starts = {max(self.start_of(task), 0) for task in subs}
         entries = {}
         execution = Dense()
+        last = functional.depth if blocks is None else blocks
         with attributed_to("base"):
             x = functional.embed(weights, images)
-            for index in range(functional.depth):
+            for index in range(last):
                 if index in starts:
                     entries[index] = x
                     execution.keep = keep
                 x = functional.block(weights, index, x, execution, drop)
-            entries[functional.depth] = x
-            features = functional.features(weights, x)
-        return BaseRun(entries, execution.activations, execution.hidden, features)
+        entries[last] = x
+        return BaseRun(entries, execution.activations, execution.hidden)
+
+    def features_of(self, base: BaseRun) -> Tensor:
+        """Return the map [B, D, h, w] that the base's head reads."""
+        with attributed_to("base"):
+            return self.functional.features(self.base_weights, base.entries[self.functional.depth])
 
     def run_sub(self, task: str, base: BaseRun, images: Tensor, execution: Execution) -> Tensor:
         """Run a sub-task's encoder from where it begins to differ; return its map [B, D, h, w]."""
@@ -208,7 +216,7 @@ class SharedNets(MultiTaskModel):
 
     def weights_of(self, task: str) -> Weights:
         """Return the merged weights of a sub-task."""
-        return self.delta(task).merged(dict(self.base.vit.named_parameters()))
+        return self.delta(task).merged(self.base_weights)
 
     def delta(self, task: str) -> Delta:
         """Return the differences of a sub-task."""
@@ -238,8 +246,7 @@ class SharedNets(MultiTaskModel):
         if self.training:
             self._changed.clear()
         if task not in self._changed:
-            heads, ours = self.functional.heads, self.weights_of(task)
-            theirs = dict(self.base.vit.named_parameters())
+            heads, ours, theirs = self.functional.heads, self.weights_of(task), self.base_weights
             self._changed[task] = {
                 index: ChangedChannels.between(
                     BlockWeights.of(theirs, index, heads), BlockWeights.of(ours, index, heads)
@@ -271,19 +278,25 @@ class SharedNets(MultiTaskModel):
         """Predict one task as its stage trains it: the base alone, or a sub-task beside the frozen base."""
         [task] = tasks = tuple(tasks or self.problem.names)
         if task not in self.deltas:
-            # Without stochastic depth the encoder's own forward pass: step by step the training of a single network.
-            features = self.run_base(images, (), "nothing", self.drop_path).features if self.drop_path else None
-            return TrainingOutput({task: self.decode(task, self.base(images) if features is None else features)})
+            return TrainingOutput({task: self.decode(task, self._base_features(images))})
         delta = self.delta(task)
         assert isinstance(delta, LearnedDelta)
         delta.reseed(torch.initial_seed())
+        compared = delta.phase in ("activations", "rows")
         with torch.no_grad():
-            base = self.run_base(images, tasks, "all")
+            base = self.run_base(images, tasks, "all", blocks=None if compared else self.own_blocks(task).start)
         if delta.phase == "rows":
             return self._train_rows(task, delta, base, images)
         execution = Dense("all" if delta.phase == "activations" else "nothing")
         prediction = self.decode(task, self.run_sub(task, base, images, execution))
         return SubRun({task: prediction}, delta=delta, base=base, own=execution)
+
+    def _base_features(self, images: Tensor) -> Tensor:
+        """Return the base's features while it trains."""
+        if self.drop_path:
+            return self.features_of(self.run_base(images, (), "nothing", self.drop_path))
+        features: Tensor = self.base(images)  # the encoder's own pass: step by step the training of a single network
+        return features
 
     def _train_rows(self, task: str, delta: LearnedDelta, base: BaseRun, images: Tensor) -> SubRun:
         """Predict with rows gated, their share drawn anew each time, so that later any share can be chosen.

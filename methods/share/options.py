@@ -65,7 +65,7 @@ class ShareOptions(MethodOptions):
         "row's root mean square under policy threshold without calibration.",
     )
     accuracy_budget: float | None = Field(
-        default=0.5,
+        default=1.0,
         ge=0,
         description="Points of Δm that gates may cost on training images when their shares are chosen per block; "
         "null: `rows` everywhere.",

@@ -71,7 +71,7 @@ def test_statistics_say_what_the_gates_and_the_weights_say() -> None:
     assert weights["embedding"] == weights["block 1"] == 0
     nonzero = sum(held.index.numel() for held in model.delta("depth").sparse().values())
     sizes = {}
-    for name, weight in model.base.vit.named_parameters():
+    for name, weight in model.base_weights.items():
         if name != "pos_embed":
             layer = "embedding" if name.startswith(("patch", "cls")) else name.split(".")[0]
             layer = f"block {name.split('.')[1]}" if layer == "blocks" else layer
