@@ -129,8 +129,8 @@ class _Sampler:
             for order in (range(len(self.turns)), reversed(range(len(self.turns)))):
                 for index in order:
                     self._turn(index)
-            done = min(min(self.samples) / rules.min_iterations, min(self.seconds) / rules.min_seconds)
-            progress(int(100 * min(1.0, done)))
+            done = min(_share(min(self.samples), rules.min_iterations), _share(min(self.seconds), rules.min_seconds))
+            progress(int(100 * done))
             rounds = len(self.rounds[0])
             # Checked ever more rarely: the bootstrap works, and its data would evict the subjects' from the caches.
             if rules.enough(self.samples, self.seconds) and rounds >= next_check:
@@ -152,6 +152,11 @@ class _Sampler:
         ratios = [round_ratios(other, first) for other in others]
         intervals = [(*median_interval(values), float(np.median(values))) for values in ratios]
         return max(((high - low) / 2 / ratio for low, high, ratio in intervals), default=0.0)
+
+
+def _share(done: float, wanted: float) -> float:
+    """Return how much of what is wanted is done; nothing may be wanted."""
+    return 1.0 if done >= wanted else done / wanted
 
 
 def _warm_up(subject: Subject, watch: Stopwatch, rules: LatencyRules) -> tuple[int, float]:
