@@ -23,7 +23,7 @@ from harness.probes.latency import measure_latency
 from harness.probes.pairing import paired_ratio
 from harness.probes.prepare import prepare_call
 from harness.probes.rules import LatencyRules
-from harness.probes.timing import Subject
+from harness.probes.timing import Subject, WallStopwatch
 from harness.problem import Problem, TaskSpec
 
 CPU = torch.device("cpu")
@@ -31,27 +31,28 @@ PROBLEM = Problem((TaskSpec("semseg", 40), TaskSpec("depth"), TaskSpec("normals"
 RULES = LatencyRules.for_device(CPU)
 
 
-def overhead(seconds: float = 1.0) -> float:
-    """Return how much longer a call of about 1 ms takes in the probe than in a bare loop, relative.
+def overhead(rounds: int = 300, calls: int = 30) -> float:
+    """Return how much longer calls of about 1 ms take in the probe than in a bare loop, relative.
 
-    The bare loop is timed as a whole, by two readings of the clock. It and the probe take turns, so that a drift of
-    the machine is in both.
+    A block of the probe and a bare loop of as many calls are each timed as a whole, by two readings of the clock. They
+    take turns, as subjects do in the probe, so that what disturbs the machine disturbs both.
     """
     model = nn.Sequential(*(nn.Linear(512, 512) for _ in range(4)))
     call = prepare_call(model, torch.randn(64, 512), "fp32", CPU)
-    rules = replace(RULES, min_iterations=1, min_seconds=seconds, max_seconds=seconds)
-    ratios = []
-    for _ in range(5):
-        start, calls = time.perf_counter(), 0
-        while time.perf_counter() - start < seconds:
-            for _ in range(50):
-                call()
-            calls += 50
-        bare_ms = 1e3 * (time.perf_counter() - start) / calls
-        [timing] = measure_latency([Subject("model", call)], CPU, rules)
-        ratios.append(float(np.mean(timing.samples_ms)) / bare_ms)
-        print(f"  bare loop {bare_ms:.4f} ms, probe {np.mean(timing.samples_ms):.4f} ms per call")
-    return float(np.median(ratios)) - 1
+    watch = WallStopwatch()
+
+    def bare() -> None:
+        for _ in range(calls):
+            call()
+
+    def probed() -> None:
+        watch.block(call, calls)
+
+    once = replace(RULES, min_iterations=rounds, min_seconds=0.0, max_seconds=60.0, block_seconds=0.0)
+    plain, inside = measure_latency([Subject("bare loop", bare), Subject("probe", probed)], CPU, once)
+    for timing in (plain, inside):
+        print(f"  {timing.name} {np.median(timing.samples_ms) / calls:.4f} ms per call")
+    return paired_ratio(inside, plain, "bare loop").ratio - 1
 
 
 def prediction(side: int = 1792) -> float:
@@ -91,9 +92,10 @@ def twins(tries: int) -> list[float]:
 
 
 def _spin() -> None:
-    """Work in bursts of random length, as other people's processes do."""
-    generator = np.random.default_rng()
-    while True:
+    """Work in bursts of random length, as other people's processes do, for as long as there is somebody to disturb."""
+    generator, parent = np.random.default_rng(), multiprocessing.parent_process()
+    assert parent is not None
+    while parent.is_alive():
         end = time.perf_counter() + generator.exponential(0.2)
         while time.perf_counter() < end:
             np.sqrt(np.arange(50_000.0))
