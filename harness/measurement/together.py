@@ -20,6 +20,9 @@ from harness.probes.prepare import prepare_call, prepare_forward
 from harness.probes.timing import Subject, Timing
 from harness.progress import RunProgress
 
+_ceilings = functools.cache(measure_ceilings)
+"""They are the machine's, and so the same for all candidates of a process."""
+
 
 @dataclass(frozen=True)
 class _Ready:
@@ -51,16 +54,15 @@ def measure_together(
         progress: Where progress is shown.
     """
     wanted = {probe: [one for one in candidates if _lacks(one, probe)] for probe in TIMED}
-    ceilings = functools.cache(measure_ceilings)  # of the machine, and so of all candidates
     for candidate in wanted["ceilings"]:
         with findings.guard(candidate, "ceilings"):
-            candidate.record.ceilings = ceilings(setting.device, setting.precision)
+            candidate.record.ceilings = _ceilings(setting.device, setting.precision)
         candidate.write()
     models = [(candidate, candidate.load(setting.device)) for candidate in wanted["latency"]]
     for batch_size in setting.batch_sizes if models else ():
         ready = _prepare(models, inputs.batch(batch_size), setting, findings)
-        timings = _time(ready, batch_size, setting, findings, progress)
-        _fill(ready, timings, batch_size, inputs, setting, findings)
+        timed = _time(ready, batch_size, setting, findings, progress)
+        _fill(timed, batch_size, inputs, setting, findings)
 
 
 def _lacks(candidate: Candidate, probe: str) -> bool:
@@ -96,13 +98,14 @@ def _prepare(
 
 def _time(
     ready: Sequence[_Ready], batch_size: int, setting: Setting, findings: Findings, progress: RunProgress
-) -> list[Timing]:
+) -> list[tuple[_Ready, Timing]]:
+    """Return the candidates with their timings; none where timing failed."""
     subjects = [Subject(one.candidate.record.run_id, one.call) for one in ready]
     if not subjects:
         return []
     try:
         with progress.bar(f"time {len(subjects)} methods at batch size {batch_size}", 100, unit="%") as report:
-            return measure_latency(subjects, setting.device, setting.rules, report)
+            return list(zip(ready, measure_latency(subjects, setting.device, setting.rules, report), strict=True))
     except Exception as error:  # as in `Findings.guard`, but for all at once
         for one in ready:
             findings.unmeasured(one.candidate, "latency", f"batch size {batch_size}: {one_line(error)}")
@@ -110,17 +113,15 @@ def _time(
 
 
 def _fill(
-    ready: Sequence[_Ready],
-    timings: Sequence[Timing],
+    timed: Sequence[tuple[_Ready, Timing]],
     batch_size: int,
     inputs: Inputs,
     setting: Setting,
     findings: Findings,
 ) -> None:
     """Write what was timed into the records."""
-    candidates = [one.candidate for one in ready]
-    timed = list(zip(candidates, timings, strict=False))  # no timings at all where timing failed
-    for one, (candidate, timing) in zip(ready, timed, strict=False):
+    for one, timing in timed:
+        candidate = one.candidate
         latency = to_latency(
             timing,
             batch_size,
@@ -129,7 +130,7 @@ def _fill(
             cuda_graph=setting.cuda_graph,
             channels_last=setting.channels_last,
         )
-        latency.paired = _paired(candidate, timing, timed)
+        latency.paired = _paired(candidate, timing, [(other.candidate, theirs) for other, theirs in timed])
         latency.floor = _floor(one, latency)
         latency.end_to_end = EndToEnd(images_per_second=None, reason=inputs.absence)
         if inputs.batches is not None:

@@ -14,6 +14,9 @@ from harness.probes.timing import Clock
 IMAGES = 64
 """Images that are timed, at most: the point is loading, which takes alike for all."""
 
+SECONDS = 10.0
+"""Time after which fewer images are enough."""
+
 
 def measure_end_to_end(
     batches: Iterable[Batch],
@@ -38,7 +41,7 @@ def measure_end_to_end(
             raw.cpu()  # waits for the device
         marks.append(now())
         counts.append(len(batch.ids))
-        if sum(counts) >= IMAGES:
+        if sum(counts) >= IMAGES or (len(counts) > 1 and marks[-1] - marks[0] >= SECONDS):
             break
     if not counts:
         return EndToEnd(images_per_second=None, reason="the split holds no image")

@@ -115,6 +115,8 @@ def _reasons(record: Record, batch_size: int, latency: Latency | None) -> dict[s
         reasons |= {f"memory.{field}": reason for field, reason in record.memory.reasons.items()}
     if record.energy and record.energy.reason:
         reasons["energy"] = record.energy.reason
+    if latency and latency.floor is None:
+        reasons["floor"] = "it follows from the probes macs and ceilings, taken with the latency"
     if latency and latency.end_to_end and latency.end_to_end.reason:
         reasons["end_to_end"] = latency.end_to_end.reason
     return reasons

@@ -122,9 +122,12 @@ def test_costs_of_several_machines_and_data_sets_are_tables_of_their_own() -> No
 
 
 def test_rows_are_flat_with_flops_twice_the_macs(tmp_path: Path) -> None:
-    [row] = cost_rows(bench(), tmp_path)
+    [row] = cost_rows(bench(unmeasured={"ceilings": "no room"}), tmp_path)
     assert (row["macs"], row["flops"]) == (1.25e9, 2.5e9)
     assert row["record"] == str(tmp_path / "nyud" / "m.bench" / "record.json")
     assert row["latency_p50_ms"] == 12.5
-    assert all(not isinstance(value, dict) for key, value in row.items() if key != "unmeasured")
-    assert as_csv([row]).splitlines()[0].startswith("method,backbone,dataset,input_size,precision,batch_size,macs")
+    assert row["floor_multiple"] is None
+    assert row["unmeasured"]["floor"] == "it follows from the probes macs and ceilings, taken with the latency"
+    assert {key for key, value in row.items() if isinstance(value, dict)} == {"options", "unmeasured"}
+    columns = as_csv([row]).splitlines()[0].split(",")
+    assert columns == list(row)
