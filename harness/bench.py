@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,7 +55,6 @@ class _Context:
     command: list[str]
     device: torch.device
     probes: tuple[str, ...]
-    environment: dict[str, Any]
 
 
 def bench(config: BenchConfig, command: list[str]) -> Outcome:
@@ -76,7 +74,7 @@ def bench(config: BenchConfig, command: list[str]) -> Outcome:
     """
     for plugin in config.plugin:
         load_plugin(plugin)
-    context = _Context(config, command, pick_device(config.device), select(config.probe), environment())
+    context = _Context(config, command, pick_device(config.device), select(config.probe))
     for precision in config.precision:
         set_precision(context.device, precision)  # those the device cannot do are refused before anything is measured
     if config.cuda_graph and context.device.type != "cuda":
@@ -199,6 +197,7 @@ def _setting(precision: Precision, context: _Context) -> Setting:
 
 def _record(cell: _Cell, precision: Precision, context: _Context) -> Record:
     config, method, now = context.config, cell.method, datetime.now(UTC)
+    system = environment()  # with the switches that the precision has set
     artifact = digest_artifact(config.checkpoint) if config.checkpoint else None
     identity = {
         "method": method.name,
@@ -210,7 +209,7 @@ def _record(cell: _Cell, precision: Precision, context: _Context) -> Record:
         "input_size": cell.problem.input_size,
         "precision": precision,
         "device": context.device.type,
-        "system": system_id(context.environment),
+        "system": system_id(system),
         **config.model_dump(include={"batch_size", "compile", "cuda_graph", "channels_last"}),
     }
     name = f"{method.name}.{method.backbone}.bench.{precision}.{digest(identity)[:8]}"
@@ -234,8 +233,8 @@ def _record(cell: _Cell, precision: Precision, context: _Context) -> Record:
         precision=precision,
         device=context.device.type,
         seed=SEED,
-        system_id=system_id(context.environment),
-        environment=context.environment,
+        system_id=system_id(system),
+        environment=system,
         warnings=[_NOISE] if method.data_dependent else [],
     )
 

@@ -49,7 +49,8 @@ def measure_memory(model: MultiTaskModel, images: Tensor, precision: Precision, 
     try:
         memory.training_step = _training_peak(model, images, precision, device)
     except Exception as error:  # not every model can be trained as it comes out of its artifact, or has the room
-        memory.reasons["training_step"] = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        memory.reasons["training_step"] = f"a training step of all tasks failed: {reason}"
     return memory
 
 
