@@ -219,8 +219,8 @@ def test_on_a_gpu_every_figure_is_there(harness) -> None:
         assert (row["batch_size"] != 1) or row["gpu_peak_bytes"] > 0
 
 
-def test_the_environment_has_the_switches_that_the_precision_set(harness, monkeypatch) -> None:
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)  # left over from other work
+def test_the_environment_has_the_switches_that_the_precision_set(harness) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = True  # left over from other work; the command below switches it off
     result = harness("bench", "-m", "multi-task", *TINY, "--probe", "storage")
     assert result.code == 0, result.err
     [record] = find_records(Path("out"))
