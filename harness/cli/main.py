@@ -59,6 +59,7 @@ class LazyGroup(click.Group):
             "show",
             "Show the card of a method, data set, task, backbone or record.",
         ),
+        "leaderboard": ("harness.cli.leaderboard", "leaderboard", "Build static pages of tables, fronts and records."),
         "data": ("harness.cli.data", "data", "Inspect, check, fetch, prepare or render data sets."),
         "env": ("harness.cli.env", "env", "Show the system as it is stored with records."),
     },

@@ -75,7 +75,7 @@ def draw_pareto(
     y: Axis,
     *,
     palette: Palette | None = None,
-    size: tuple[float, float] = (6.0, 3.8),
+    size: tuple[float, float] = (5.6, 3.8),
 ) -> Figure:
     """Draw points and the staircase of their front on a transparent ground.
 
@@ -193,7 +193,7 @@ def _candidates(axes: Axes, point: Point, colour: str) -> Iterator[Annotation]:
             ha={1: "left", 0: "center", -1: "right"}[dx],
             va={1: "bottom", 0: "center", -1: "top"}[dy],
             color=colour,
-            fontsize=8.5,
+            fontsize=9,
             parse_math=False,
             zorder=4,
         )
@@ -204,7 +204,7 @@ def _box(x0: float, x1: float, y0: float, y1: float, margin: float) -> Bbox:
 
 
 def _within(box: Bbox, outer: Bbox) -> bool:
-    return box.x0 >= outer.x0 and box.x1 <= outer.x1 and box.y0 >= outer.y0 and box.y1 <= outer.y1
+    return bool(box.x0 >= outer.x0 and box.x1 <= outer.x1 and box.y0 >= outer.y0 and box.y1 <= outer.y1)
 
 
 def _short(label: str) -> str:
