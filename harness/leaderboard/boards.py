@@ -28,12 +28,12 @@ class Row:
 
     Attributes:
         entries: The records, one per seed.
-        variant: The options in which it differs from the method's other rows.
+        variant: The options in which it differs from the method's other rows, as ``key=value``.
         cells: One per column of the board.
     """
 
     entries: list[Entry]
-    variant: str = ""
+    variant: list[str] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
 
     @property
@@ -99,7 +99,7 @@ class Board:
         """Return what tells a row from the others, in one line."""
         method = row.record.method
         several = len({other.record.method.backbone for other in self.rows}) > 1
-        return " ".join(part for part in (method.name, method.backbone if several else None, row.variant) if part)
+        return " ".join(part for part in (method.name, method.backbone if several else None, *row.variant) if part)
 
     def values(self, column: Column) -> list[float | None]:
         """Return the figure of every row in one column."""
@@ -155,8 +155,8 @@ def _rows(entries: Sequence[Entry]) -> Iterator[Row]:
     varied = _varied(entries)
     for (*_, repeat), group in groups.items():
         variant = _variant(group[0].record, varied)
-        variant += f" repeat {repeat + 1}" if repeat else ""
-        yield Row(sorted(group, key=lambda entry: entry.record.seed or 0), variant.strip())
+        variant += [f"repeat {repeat + 1}"] if repeat else []
+        yield Row(sorted(group, key=lambda entry: entry.record.seed or 0), variant)
 
 
 def _configuration(record: Record) -> tuple[object, ...]:
@@ -184,9 +184,9 @@ def _varied(entries: Sequence[Entry]) -> dict[str, set[str]]:
     return {method: {key for key, values in kinds.items() if len(values) > 1} for method, kinds in seen.items()}
 
 
-def _variant(record: Record, varied: dict[str, set[str]]) -> str:
+def _variant(record: Record, varied: dict[str, set[str]]) -> list[str]:
     keys = varied[record.method.name]
-    return " ".join(f"{key}={value}" for key, value in _settings(record).items() if key in keys)
+    return [f"{key}={value}" for key, value in _settings(record).items() if key in keys]
 
 
 def _cell(column: Column, row: Row) -> Cell:

@@ -53,11 +53,11 @@ def fronts(board: Board, accuracy: str) -> Iterator[Front]:
         if x.key.partition("@")[0] in COSTS:
             yield _front(board, x, y)
     if not any(column.key.startswith("latency_ms") for column in board.columns):
-        yield Front(f"{y.title} against latency", None, "No row of this table has a latency.")
+        yield Front(f"{y.title} against Latency", None, "No row of this table has a latency.")
 
 
 def _front(board: Board, x: Column, y: Column) -> Front:
-    title = f"{y.title} against {x.title.lower() if x.title != 'MACs' else x.title}"
+    title = f"{y.title} against {x.title} ({x.detail})"
     pairs = zip(board.rows, board.values(x), board.values(y), strict=True)
     points = [Point(board.label(row), a, b) for row, a, b in pairs if a is not None and b is not None]
     if len(points) < 2:
@@ -74,8 +74,6 @@ def _missing(board: Board, x: Column, y: Column, both: int) -> str:
     rows = len(board.rows)
     counts = [(column.title, sum(value is not None for value in board.values(column))) for column in (y, x)]
     have = " and ".join(f"{title} for {count}" for title, count in counts)
-    if x.key.startswith("latency_ms"):
-        have += f" ({x.detail})"
     return f"A front takes two rows that have both figures; of {rows} here, {both or 'none'} has: {have}."
 
 

@@ -107,7 +107,7 @@ def _data(boards: Sequence[Board]) -> list[dict[str, Any]]:
                     "method": row.record.method.name,
                     "backbone": row.record.method.backbone,
                     "values": [
-                        f"{row.record.method.name} {row.variant}".rstrip(),
+                        " ".join([row.record.method.name, *row.variant]),
                         row.record.method.backbone,
                         *(cell.value for cell in row.cells),
                         len(row.entries),

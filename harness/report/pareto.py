@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
+from matplotlib.ticker import FormatStrFormatter
 from matplotlib.transforms import Bbox
 
 _LOG_RANGE = 30
@@ -158,6 +159,7 @@ def _frame(axes: Axes, points: Sequence[Point], x: Axis, y: Axis, colours: Palet
     values = [point.x for point in points]
     if min(values) > 0 and max(values) / min(values) >= _LOG_RANGE:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.margins(0.12, 0.14)
 
 
