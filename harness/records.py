@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from harness.costs import Ceilings, Energy, Latency, Macs, Memory, Parameters, Storage
+from harness.costs import Ceilings, Energy, Latency, Macs, Memory, Parameters, Sparsity, Storage
 from harness.errors import UsageError
 from harness.metric import Metric
 
@@ -105,8 +105,8 @@ class StageInfo(_Part):
 class Record(_Part):
     """One run of one method on one data set with one seed. Values are unrounded.
 
-    Records of schema version 1 know no costs but parameters and storage, those before version 3 no reported figures;
-    they are read as they are.
+    Records of schema version 1 know no costs but parameters and storage, those before version 3 no sparsity and no
+    reported figures; they are read as they are.
     """
 
     schema_version: Literal[1, 2, 3] = 3
@@ -134,6 +134,9 @@ class Record(_Part):
     delta_m: Gain | None = None
     parameters: Parameters | None = None
     storage: Storage | None = None
+    sparsity: dict[str, Sparsity] = Field(
+        default_factory=dict, description="Task to what it has of its own; empty where nothing is shared sparsely."
+    )
     macs: Macs | None = None
     latency: list[Latency] = Field(default_factory=list, description="One entry per batch size.")
     memory: Memory | None = None
