@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.records import Record
-from harness.report.cells import DASH
+from harness.report.cells import DASH, size
 from harness.report.cost_rows import Row, cost_rows
 from harness.report.machine import latency_notes, machine
 from harness.report.table import Table
@@ -74,9 +74,8 @@ def _cells(row: Row, shown: Sequence[str], varied: Sequence[str]) -> dict[str, s
 
 def _caption(records: Sequence[Record]) -> str:
     first = next((record for record in records if record.latency), records[0])
-    height, width = first.input_size
     weights = "random weights" if first.method.init == "random" else f"weights of {first.method.checkpoint}"
-    how = [f"tasks of {first.dataset.name}", f"random images of {height}x{width}", weights, machine(first)]
+    how = [f"tasks of {first.dataset.name}", f"random images of {size(first)}", weights, machine(first)]
     if first.latency:
         latency = first.latency[0]
         how += [f"compiled in mode {latency.compiled}"] if latency.compiled else []

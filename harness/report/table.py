@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 
 from harness.metric import Metric
 from harness.records import Record, conditions, headlines
-from harness.report.cells import DASH, spread
+from harness.report.cells import DASH, size, spread
 from harness.report.cost_columns import OPTIONAL, CostColumns
 from harness.tasks import TASKS
 
@@ -94,15 +94,14 @@ def _cell(metrics: Sequence[Metric]) -> str:
 
 def _caption(records: Sequence[Record], costs: CostColumns) -> str:
     first = records[0]
-    height, width = first.input_size
     kind = "synthetic, rendered scenes" if first.dataset.synthetic else "real images"
     if first.costs_only:
-        facts = [f"{first.dataset.name} (costs alone, on random images of {height}x{width})", str(first.precision)]
+        facts = [f"{first.dataset.name} (costs alone, on random images of {size(first)})", str(first.precision)]
     else:
         facts = [
             f"{first.dataset.name} ({kind}; build {first.dataset.build})",
             f"{first.dataset.n_evaluated} of {first.dataset.n_expected} {first.dataset.split} images",
-            f"input {height}x{width}",
+            f"input {size(first)}",
             f"protocol {first.protocol_name}",
             f"budget {first.budget}, {first.precision}" if first.budget else "predictions made elsewhere",
         ]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from records import record
+from records import origin, record
 
 from harness.gain import fill_gains
 from harness.records import Gain, read_record, write_record
@@ -68,7 +68,7 @@ def test_the_caption_names_synthetic_data_and_the_conditions() -> None:
     "change",
     [
         {"protocol": {"depth_pool": "image"}},
-        {"source": "reported"},
+        {"source": "reported", "reported": origin()},
         {"budget": "full"},
         {"input_size": (448, 576)},
         {"precision": "bf16"},
