@@ -154,3 +154,23 @@ def _latency(milliseconds: float, source: random.Random) -> Latency:
         before=quiet,
         after=quiet,
     )
+
+
+ATTACK = "<script>window.hacked=1</script>\"'><img src=x onerror=window.hacked=1></script><!--{{7*7}}"
+"""A name that breaks out of tags, attributes, scripts, comments and templates where it is not escaped."""
+
+
+def hostile() -> Record:
+    """Return a record that carries the attack in every text it can."""
+    record = many_records(1)[0]
+    content = record.model_dump()
+    content |= {"run_id": f"../../{ATTACK}", "warnings": [ATTACK], "command": ["harness", ATTACK]}
+    content |= {"system_id": ATTACK, "protocol_name": ATTACK, "protocol": {ATTACK: ATTACK}, "config": {ATTACK: ATTACK}}
+    content["method"] |= dict.fromkeys(("name", "summary", "paper", "backbone", "checkpoint", "plugin"), ATTACK)
+    content["method"]["options"] = {ATTACK: ATTACK}
+    content["dataset"] |= {"name": f"z{ATTACK}", "build": ATTACK, "split": ATTACK}
+    content["environment"] = {"cpu": ATTACK}
+    content["metrics"] = {ATTACK: content["metrics"]["semseg"]}
+    content["delta_m"] = {"value": None, "reference": ATTACK, "reason": ATTACK}
+    content["unmeasured"] = {"memory": ATTACK}
+    return Record.model_validate(content)

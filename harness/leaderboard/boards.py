@@ -65,11 +65,6 @@ class Board:
         return self.rows[0].record
 
     @property
-    def costs_only(self) -> bool:
-        """Whether nothing was scored."""
-        return costs_only(self.record)
-
-    @property
     def images(self) -> str:
         """What kind of images the figures are of: ``real``, ``synthetic`` or ``random``."""
         return images(self.record)
@@ -107,14 +102,9 @@ class Board:
         return [row.cells[index].value for row in self.rows]
 
 
-def costs_only(record: Record) -> bool:
-    """Return whether a record holds costs alone; a reported record without a fingerprint is none of those."""
-    return record.costs_only and not record.metrics
-
-
 def images(record: Record) -> str:
     """Return what kind of images a record's figures are of: ``real``, ``synthetic`` or ``random``."""
-    if costs_only(record):
+    if record.costs_only:
         return "random"
     return "synthetic" if record.dataset.synthetic else "real"
 
@@ -130,7 +120,7 @@ def build_boards(entries: Sequence[Entry]) -> list[Board]:
 
 
 def _section(record: Record) -> tuple[object, ...]:
-    return record.source == "reported", costs_only(record), record.dataset.synthetic, record.dataset.name
+    return record.source == "reported", record.costs_only, record.dataset.synthetic, record.dataset.name
 
 
 def _board(entries: Sequence[Entry]) -> Board:
@@ -185,6 +175,8 @@ def _varied(entries: Sequence[Entry]) -> dict[str, set[str]]:
 
 
 def _variant(record: Record, varied: dict[str, set[str]]) -> list[str]:
+    if record.reported:
+        return [record.method.paper or record.reported.source, record.reported.tier]
     keys = varied[record.method.name]
     return [f"{key}={value}" for key, value in _settings(record).items() if key in keys]
 
@@ -205,7 +197,7 @@ def _mark_best(board: Board) -> None:
     for index, column in enumerate(board.columns):
         known = [row.cells[index].value for row in board.rows]
         values = [value for value in known if value is not None]
-        if len(values) < 2:
+        if len(values) < 2 or column.higher_is_better is None:
             continue
         best = max(values) if column.higher_is_better else min(values)
         for row in board.rows:

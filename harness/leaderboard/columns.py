@@ -21,6 +21,10 @@ SCALE = {
 """Unit of a metric to the factor, unit and decimals of the papers."""
 
 
+_METRICS = {"miou": "mIoU", "maxf": "maxF", "rmse": "RMSE", "merr": "mErr", "odsf": "odsF"}
+"""Metric to its name in the papers' tables."""
+
+
 class Figure(NamedTuple):
     """A figure in the unit of its column; null with the reason where it could not be had."""
 
@@ -36,7 +40,7 @@ class Column:
         key: What it is called on the command line; distinct within a board.
         title: Its title.
         detail: The metric, the unit and the circumstances, shown under the title.
-        higher_is_better: The better direction.
+        higher_is_better: The better direction; None for figures that do not compare with one another.
         pick: Gives the figure of a record.
         form: Format of a figure.
     """
@@ -44,7 +48,7 @@ class Column:
     key: str
     title: str
     detail: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     pick: Callable[[Record], Figure]
     form: str = ".2f"
 
@@ -57,7 +61,10 @@ class Column:
 def columns(records: Sequence[Record]) -> list[Column]:
     """Return the columns of records made under the same conditions: accuracy in the papers' order, then costs."""
     tasks = [_task_column(task, records) for task in _tasks(records)]
-    return [*tasks, *([_GAIN] if tasks else []), *_SIZES, *_latency_columns(records)]
+    gain = [_GAIN] if tasks else []
+    if any(record.reported for record in records):
+        return [*tasks, *gain, *_printed_columns(records)]
+    return [*tasks, *gain, *_SIZES, *_latency_columns(records)]
 
 
 def _tasks(records: Sequence[Record]) -> list[str]:
@@ -67,10 +74,9 @@ def _tasks(records: Sequence[Record]) -> list[str]:
 
 
 def _task_column(task: str, records: Sequence[Record]) -> Column:
-    figure = next(headlines(record)[task] for record in records if task in record.metrics)
+    metric, figure = next(next(iter(r.metrics[task].items())) for r in records if task in r.metrics)
     factor, unit, decimals = SCALE[figure.unit]
-    cls = TASKS.get(task)
-    title, metric = (cls.title, cls.headline_title) if cls else (task, figure.protocol)
+    title = TASKS[task].title if task in TASKS else task
 
     def pick(record: Record) -> Figure:
         found: Metric | None = headlines(record).get(task)
@@ -78,7 +84,9 @@ def _task_column(task: str, records: Sequence[Record]) -> Column:
             return Figure(None, "the task is not served")
         return Figure(None if found.value is None else found.value * factor, found.reason)
 
-    return Column(task, title, f"{metric} {unit}".rstrip(), figure.higher_is_better, pick, f".{decimals}f")
+    return Column(
+        task, title, f"{_METRICS.get(metric, metric)} {unit}".rstrip(), figure.higher_is_better, pick, f".{decimals}f"
+    )
 
 
 def _gain(record: Record) -> Figure:
@@ -111,6 +119,28 @@ _SIZES = (
 )
 
 
+_PRINTED = {
+    "delta_m_percent": ("Δm", "% as printed, against the source's reference", "+.2f"),
+    "gflops": ("GFLOPs", "as printed, MACs or FLOPs", "g"),
+    "parameters_m": ("Params", "M as printed", "g"),
+    "latency_ms": ("Latency", "ms as printed", "g"),
+}
+"""Field of a reported record to title, detail and format. Sources count differently, so no row is the best."""
+
+
+def _printed_columns(records: Sequence[Record]) -> Iterator[Column]:
+    """Yield a column for every figure that a source prints beside the accuracy."""
+    for name, (title, detail, form) in _PRINTED.items():
+        pick = partial(_printed, name=name)
+        if any(pick(record).value is not None for record in records):
+            yield Column(f"printed_{name}", title, detail, None, pick, form)
+
+
+def _printed(record: Record, name: str) -> Figure:
+    value: float | None = getattr(record.reported, name)
+    return Figure(value, None if value is not None else "not printed in the source")
+
+
 class _Timing(NamedTuple):
     """What latencies must share to stand in one column."""
 
@@ -124,7 +154,8 @@ def _latency_columns(records: Sequence[Record]) -> Iterator[Column]:
     """Yield a column per machine and way of execution, at the smallest batch size that was timed."""
     smallest = min((one.batch_size for record in records for one in record.latency), default=None)
     timings = {_timing(record, one) for record in records for one in record.latency if one.batch_size == smallest}
-    names = [timing.machine for timing in timings]
+    systems = {(timing.machine, timing.system_id) for timing in timings}
+    names = [name for name, _ in systems]
     for timing in sorted(timings):
         where = timing.machine if names.count(timing.machine) == 1 else f"{timing.machine}, {timing.system_id}"
         detail = ", ".join([f"ms, batch {timing.batch_size}", where, *timing.modes])

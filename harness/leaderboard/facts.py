@@ -9,7 +9,7 @@ from harness.costs import Latency, Spread
 from harness.leaderboard.columns import SCALE
 from harness.metric import Metric
 from harness.records import Record
-from harness.report.cells import DASH
+from harness.report.cells import DASH, size
 from harness.report.machine import machine
 from harness.tasks import TASKS
 
@@ -171,6 +171,8 @@ def breakdowns(record: Record) -> list[Grid]:
             "Task": {},
             "Executed MACs when asked for alone, M": _mega(macs.per_task if macs else {}),
             "Bytes it adds to the others": _counts(storage.marginal_bytes if storage else {}),
+            "Weights of its own, %": {task: f"{100 * own.weight_density:.2f}" for task, own in record.sparsity.items()},
+            "Rows computed for it, %": {task: f"{100 * own.active_rows:.2f}" for task, own in record.sparsity.items()},
         },
     )
     counters = Grid(
@@ -196,8 +198,42 @@ def _joined(title: str, columns: Mapping[str, Mapping[str, str]]) -> Grid:
     return Grid(title, [next(iter(columns)), *filled], rows)
 
 
+def origin(record: Record) -> list[Fact]:
+    """Return what a reported record says of its source; nothing for a measured one."""
+    told = record.reported
+    if told is None:
+        return []
+    printed = {
+        "Δm": (told.delta_m_percent, "%", "against the source's own reference"),
+        "GFLOPs": (told.gflops, "G", "MACs or FLOPs, of one task or all, as the source counts"),
+        "Parameters": (told.parameters_m, "M", None),
+        "Latency": (told.latency_ms, "ms", "on the source's machine"),
+    }
+    return [
+        Fact("Source", told.source),
+        Fact("Place in it", told.locator),
+        Fact("Printed by", "the method's authors" if told.tier == "own" else "others, who quote it"),
+        Fact("Method", record.method.name, record.method.paper),
+        Fact("Backbone", record.method.backbone or DASH),
+        Fact("Data set", record.dataset.name),
+        Fact("Input size", size(record), None if record.input_size else "not stated"),
+        Fact("Compares with other sources", "no" if told.differs else "as far as is known", told.differs),
+        Fact("Note", told.note or DASH),
+        *(
+            Fact(
+                f"{name} as printed",
+                DASH if value is None else f"{value:g} {unit}",
+                "not printed" if value is None else remark,
+            )
+            for name, (value, unit, remark) in printed.items()
+        ),
+        Fact("Compared with the source", f"{record.created_at:%Y-%m-%d}"),
+        Fact("Run", record.run_id),
+    ]
+
+
 def provenance(record: Record) -> list[Fact]:
-    """Return what the figures depend on and who made them."""
+    """Return what measured figures depend on and who made them."""
     made, data, method = record.harness, record.dataset, record.method
     commit = made.git_commit or DASH
     state = {True: "with uncommitted changes", False: "clean", None: "no source checkout"}[made.git_dirty]
@@ -210,11 +246,11 @@ def provenance(record: Record) -> list[Fact]:
         Fact("Paper", method.paper or DASH),
         Fact("Defined in", method.plugin or DASH),
         Fact("Backbone", method.backbone or DASH, f"weights: {method.checkpoint or method.init}"),
-        Fact("Data set", data.name, "synthetic: rendered, not photographed" if data.synthetic else "real images"),
+        Fact("Data set", data.name, _pictured(record)),
         Fact(
             "Build and split",
             f"{data.build or DASH}, {data.split or DASH}",
-            f"{data.n_evaluated} of {data.n_expected} images",
+            _images(data.n_evaluated),
         ),
         Fact("Data fingerprint", data.fingerprint or DASH, None if data.fingerprint else "no data was read"),
         Fact("Training data fingerprint", data.train_fingerprint or DASH, _images(data.n_train)),
@@ -227,12 +263,6 @@ def provenance(record: Record) -> list[Fact]:
         Fact("Configuration hash", record.config_hash),
         Fact("Time", ", ".join(f"{phase.name} {phase.seconds:.1f} s" for phase in record.phases) or DASH),
     ]
-
-
-def size(record: Record) -> str:
-    """Return the input size as ``height×width``."""
-    height, width = record.input_size
-    return f"{height}×{width}"
 
 
 def command(record: Record) -> str:
@@ -269,13 +299,19 @@ def _counts(values: Mapping[str, int]) -> dict[str, str]:
     return {name: _count(value) for name, value in values.items()}
 
 
-def _count(value: int) -> str:
-    return f"{value:,}"
+def _count(value: int | None) -> str:
+    return DASH if value is None else f"{value:,}"
 
 
 def _bytes(value: int) -> str:
     return f"{value:,} bytes"
 
 
+def _pictured(record: Record) -> str:
+    if record.costs_only:
+        return "poses the tasks; nothing of it was read"
+    return "synthetic: rendered, not photographed" if record.dataset.synthetic else "real images"
+
+
 def _images(count: int | None) -> str | None:
-    return None if count is None else f"{count} images"
+    return f"{count} images" if count else None

@@ -46,6 +46,9 @@ def fronts(board: Board, accuracy: str) -> Iterator[Front]:
         board: The board.
         accuracy: Key of the column on the vertical axis.
     """
+    if board.record.reported:
+        yield Front("Accuracy against cost", None, "sources count costs differently, so no picture compares them.")
+        return
     y = next((column for column in board.columns if column.key == accuracy), None)
     if y is None:
         return
@@ -62,7 +65,7 @@ def _front(board: Board, x: Column, y: Column) -> Front:
     points = [Point(board.label(row), a, b) for row, a, b in pairs if a is not None and b is not None]
     if len(points) < 2:
         return Front(title, None, _missing(board, x, y, len(points)))
-    across, up = Axis(x.name, x.higher_is_better), Axis(y.name, y.higher_is_better)
+    across, up = Axis(x.name, bool(x.higher_is_better)), Axis(y.name, bool(y.higher_is_better))
     best = pareto_front(points, across, up)
     left_out = len(board.rows) - len(points)
     text = f"{title}, {len(points)} of {len(board.rows)} rows" if left_out else f"{title}, {len(points)} rows"

@@ -13,6 +13,7 @@ from harness.leaderboard.entries import Entry, ordered, slugs
 from harness.leaderboard.fronts import fronts
 from harness.leaderboard.media import Picture, pictures
 from harness.records import RECORD_NAME
+from harness.report.cells import size
 
 ASSETS = ("leaderboard.css", "leaderboard.js")
 
@@ -79,7 +80,7 @@ def _templates(title: str) -> Environment:
         lstrip_blocks=True,
     )
     templates.globals.update(
-        site_title=title, version=harness.__version__, picture_path=picture_path, size=facts.size, images=images
+        site_title=title, version=harness.__version__, picture_path=picture_path, size=size, images=images
     )
     templates.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     return templates
