@@ -250,7 +250,7 @@ def provenance(record: Record) -> list[Fact]:
         Fact(
             "Build and split",
             f"{data.build or DASH}, {data.split or DASH}",
-            _images(data.n_evaluated),
+            _scored(record),
         ),
         Fact("Data fingerprint", data.fingerprint or DASH, None if data.fingerprint else "no data was read"),
         Fact("Training data fingerprint", data.train_fingerprint or DASH, _images(data.n_train)),
@@ -311,6 +311,11 @@ def _pictured(record: Record) -> str:
     if record.costs_only:
         return "poses the tasks; nothing of it was read"
     return "synthetic: rendered, not photographed" if record.dataset.synthetic else "real images"
+
+
+def _scored(record: Record) -> str | None:
+    data = record.dataset
+    return f"{data.n_evaluated} of {data.n_expected} images" if data.n_expected else None
 
 
 def _images(count: int | None) -> str | None:

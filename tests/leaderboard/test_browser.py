@@ -201,6 +201,12 @@ def test_filtered_rows_stay_hidden_when_the_table_is_sorted(visit: Any) -> None:
     assert shown(page) == before
 
 
+def test_the_list_of_tables_leads_to_them(visit: Any) -> None:
+    page = visit()
+    page.locator("nav.tables a").nth(4).click()
+    page.wait_for_function("Math.abs(document.getElementById('board-5').getBoundingClientRect().top) < 50")
+
+
 def test_without_a_script_every_row_is_there(visit: Any) -> None:
     with_script = shown(visit())
     page = visit(java_script_enabled=False)

@@ -117,7 +117,7 @@ def test_a_page_has_the_record_its_pictures_and_its_command(tmp_path: Path) -> N
     assert 'width="1600"' in page
     assert "the picture in the run's folder is damaged" in page
     assert "harness run -m single-task -d nyud -b vit-micro --seed 0" in page
-    for fact in ("0" * 40, "654 images", "amd-epyc-00000001", "f" * 64, "full", BASE.config_hash):
+    for fact in ("0" * 40, "654 of 654 images", "amd-epyc-00000001", "f" * 64, "full", BASE.config_hash):
         assert fact in page
 
 
