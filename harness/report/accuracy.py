@@ -68,10 +68,10 @@ class AccuracyColumns:
             for record in group.records:
                 metric = record.metrics.get(place.task, {}).get(place.metric)
                 if metric is not None and metric.reason:
-                    notes.add(column.title, metric.reason, group.label)
+                    notes.add(column.title, metric.reason, group.name)
         for record in group.records:
             if record.delta_m is not None and record.delta_m.reason:
-                notes.add("Δm", record.delta_m.reason, group.label)
+                notes.add("Δm", record.delta_m.reason, group.name)
 
 
 def _column(task: str, name: str, metric: Metric, headline: bool) -> Column:

@@ -109,14 +109,14 @@ class CostColumns:
         for column, probe in _PROBES.items():
             reason = next((record.unmeasured[probe] for record in group.records if probe in record.unmeasured), None)
             if column in shown and cells[column.key] is None and (reason or column not in ALWAYS):
-                notes.add(column.title, reason or "not measured", group.label)
+                notes.add(column.title, reason or "not measured", group.name)
         if not self.comparable:
             for one in notes.labels:
                 notes.add("", "latencies were measured on several machines and are left out", one)
         elif LATENCY in shown:
             for record in group.records:
                 for subject, reason in latency_reasons(record):
-                    notes.add(subject, reason, group.label)
+                    notes.add(subject, reason, group.name)
 
     def _timed(self) -> Iterator[Record]:
         return (record for record in self.records if self._shown(record))

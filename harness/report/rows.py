@@ -15,10 +15,12 @@ class Group:
     Attributes:
         label: Name of the method, with the settings in which it differs from other rows of that name.
         records: One per seed.
+        name: What notes call it: the label, with the backbone where rows on several backbones have that label.
     """
 
     label: str
     records: tuple[Record, ...]
+    name: str
 
     @property
     def first(self) -> Record:
@@ -40,7 +42,11 @@ def groups_of(records: Sequence[Record]) -> list[Group]:
         rows += [found] if len(seeds) == len(found) else [[record] for record in found]
     settings = [_settings(row[0], rows) for row in rows]
     varied = _varied([row[0] for row in rows], settings)
-    return [Group(_label(row[0].method.name, own, varied), tuple(row)) for row, own in zip(rows, settings, strict=True)]
+    labels = [_label(row[0].method.name, own, varied) for row, own in zip(rows, settings, strict=True)]
+    return [
+        Group(label, tuple(row), label if labels.count(label) == 1 else f"{label} ({row[0].method.backbone})")
+        for label, row in zip(labels, rows, strict=True)
+    ]
 
 
 def _label(name: str, settings: dict[str, Any], varied: set[tuple[str, str]]) -> str:

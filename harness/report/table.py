@@ -112,12 +112,12 @@ def _ranked(columns: Sequence[Column], records: Sequence[Record]) -> list[Column
 def _notes(
     groups: Sequence[Group], columns: Sequence[Column], accuracy: AccuracyColumns, costs: CostColumns
 ) -> list[str]:
-    notes = Notes([group.label for group in groups])
+    notes = Notes([group.name for group in groups])
     for group in groups:
         accuracy.note(group, notes)
         for record in group.records:
             for warning in record.warnings:
-                notes.add("", warning, group.label)
+                notes.add("", warning, group.name)
     for group in groups:
         if group.first.reported is None:
             costs.note(group, columns, notes)
