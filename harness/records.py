@@ -167,15 +167,16 @@ def conditions(record: Record) -> tuple[object, ...]:
     """Return what two records must share for their figures to be compared.
 
     Costs alone are compared on one machine only, and never with records that were scored. Papers compare models of
-    several input sizes and seldom print them, so the input size is no condition among reported records.
+    several input sizes and seldom print them, so the input size is no condition among reported records; those that are
+    known to differ from others are kept apart.
     """
-    reported = record.reported is not None
+    reported = record.reported
     return (
         record.source,
         record.dataset.name,
         record.dataset.fingerprint,
         tuple(sorted(record.protocol.items())),
-        None if reported else record.input_size,
+        reported.differs if reported else record.input_size,
         record.budget,
         record.precision,
         (record.system_id, record.device) if record.costs_only else None,

@@ -76,7 +76,7 @@ def _record(row: _Row, scored: Iterable[str]) -> Record:
         method=_method(row),
         dataset=_dataset(dataset),
         protocol_name="as printed",
-        protocol={_FIGURES[column][0]: _FIGURES[column][1] for column in columns} | {"differs": row["differs"] or None},
+        protocol={_FIGURES[column][0]: _FIGURES[column][1] for column in columns},
         budget=None,
         input_size=_size(row["input_size"]),
         precision=None,
@@ -160,8 +160,7 @@ def _gain(record: Record, records: Sequence[Record]) -> Gain:
         if other.method.is_reference and other.method.backbone == backbone and conditions(other) == conditions(record)
     ]
     if not references:
-        missing = f"no single-task figures on {backbone} by these metrics are at hand"
-        return Gain(value=None, reference=None, reason=missing)
+        return Gain(value=None, reference=None, reason="no single-task figures on this backbone by these metrics")
     return gain_over(record, min(references, key=lambda other: _document(other) != _document(record)))
 
 
