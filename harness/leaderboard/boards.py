@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import mean
 from typing import Any, NamedTuple
 
 from harness.leaderboard.columns import Column, columns
 from harness.leaderboard.entries import Entry
 from harness.records import Record, conditions
-from harness.report.cells import DASH, spread
-from harness.report.machine import latency_notes
+from harness.report.cells import DASH, pooled
+from harness.report.machine import latency_reasons
+from harness.report.notes import Notes
 
 
 class Cell(NamedTuple):
@@ -78,17 +78,18 @@ class Board:
     @property
     def notes(self) -> list[str]:
         """Why cells are empty, and what the records warn of."""
-        gaps: dict[str, list[str]] = {}
+        notes = Notes([self.label(row) for row in self.rows])
+        for row in self.rows:
+            for entry in row.entries:
+                for warning in entry.record.warnings:
+                    notes.add("", warning, self.label(row))
+                for subject, reason in latency_reasons(entry.record):
+                    notes.add(subject, reason, self.label(row))
         for index, column in enumerate(self.columns):
             for row in self.rows:
-                if reason := row.cells[index].reason:
-                    gaps.setdefault(f"{column.title}: {reason}", []).append(self.label(row))
-        missing = [
-            line if len(names) == len(self.rows) else f"{line} ({', '.join(names)})" for line, names in gaps.items()
-        ]
-        records = [entry.record for row in self.rows for entry in row.entries]
-        told = [line for record in records for line in [*record.warnings, *latency_notes(record)]]
-        return list(dict.fromkeys([*told, *missing]))
+                if gap := row.cells[index].reason:
+                    notes.add(column.title, gap, self.label(row))
+        return notes.lines()
 
     def label(self, row: Row) -> str:
         """Return what tells a row from the others, in one line."""
@@ -183,13 +184,18 @@ def _variant(record: Record, varied: dict[str, set[str]]) -> list[str]:
 
 def _cell(column: Column, row: Row) -> Cell:
     figures = [column.pick(entry.record) for entry in row.entries]
-    values = [figure.value for figure in figures if figure.value is not None]
     reasons = dict.fromkeys(figure.reason for figure in figures if figure.value is None)
     reason = "; ".join(reason for reason in reasons if reason) or None
-    if values and reason:
-        reason = f"{len(values)} of {len(figures)} seeds; {reason}"
-    text = spread(values, lambda value: format(value, column.form))
-    return Cell(text if values else DASH, mean(values) if values else None, reason)
+    held = pooled(figure.value for figure in figures)
+    if held is None:
+        return Cell(DASH, None, reason)
+    if reason:
+        reason = f"{held.n} of {len(figures)} seeds; {reason}"
+    return Cell(
+        f"{held.value:{column.form}}" + (f" ± {held.std:{column.form.lstrip('+')}}" if held.std else ""),
+        held.value,
+        reason,
+    )
 
 
 def _mark_best(board: Board) -> None:
