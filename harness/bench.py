@@ -30,7 +30,6 @@ from harness.registry import load_dataset, load_plugin
 from harness.run import Outcome
 from harness.training.loop import seed_everything
 
-DEFAULT_BACKBONE = "vit-b16"
 SEED = 0
 """Weights and images are drawn from it, so that every command measures the same."""
 
@@ -95,7 +94,8 @@ def _cells(config: BenchConfig) -> Iterator[_Cell]:
     for name in config.dataset:
         dataset = load_dataset(name)
         problem = _problem(dataset, config, manifest)
-        for backbone in config.backbone or [manifest.backbone if manifest else DEFAULT_BACKBONE]:
+        own = manifest.backbone if manifest else None
+        for backbone in config.backbone or [own]:
             for method in configure(config.method, backbone, config.set, stored=stored):
                 if manifest is not None:
                     check_artifact(manifest, method, problem, name, f"--checkpoint {config.checkpoint}")

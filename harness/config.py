@@ -16,7 +16,6 @@ from harness.weights import WeightFile, Weights
 
 Overwrite = Literal["never", "always", "only-missing"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
-DEFAULT_BACKBONE: dict[Budget, str] = {"quick": "vit-micro", "full": "vit-b16"}
 
 
 class Config(BaseModel):
@@ -93,7 +92,7 @@ class RunConfig(DataConfig):
     dataset: list[str] = Field(default=["nyud-synth"], min_length=1)
     seed: list[int] = Field(default=[0], min_length=1)
     task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
-    backbone: str | None = Field(default=None, description="Encoder; null for the budget's default.")
+    backbone: str | None = Field(default=None, description="Encoder; null for each method's own for the budget.")
     init: Literal["random", "pretrained"] | Path | None = Field(
         default=None, description="Start of the encoders, or a file of it; null: random for quick, pretrained for full."
     )
@@ -123,11 +122,6 @@ class RunConfig(DataConfig):
         return self
 
     @property
-    def backbone_name(self) -> str:
-        """The encoder, resolved."""
-        return self.backbone or DEFAULT_BACKBONE[self.budget]
-
-    @property
     def weights(self) -> Weights:
         """What encoders start from, resolved.
 
@@ -148,7 +142,7 @@ class BenchConfig(Config):
     method: list[str] = Field(min_length=1)
     dataset: list[str] = Field(default=["nyud"], min_length=1, description="Data sets that pose the tasks.")
     task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
-    backbone: list[str] = Field(default=[], description="Encoders; empty for vit-b16, or the artifact's.")
+    backbone: list[str] = Field(default=[], description="Encoders; empty for each method's own, or the artifact's.")
     checkpoint: Path | None = Field(default=None, description="Artifact to measure instead of random weights.")
     device: str | None = Field(default=None, description="Null: a GPU when there is one.")
     precision: list[Precision] = Field(default=["fp32"], min_length=1)

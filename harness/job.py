@@ -256,14 +256,15 @@ def _stages(job: Job) -> list[Stage]:
         held = {spec.name for spec in read_manifest(job.extend).problem()}
         stages = [stage for stage in stages if not held.issuperset(stage.tasks)]
     if job.config.iterations is None:
-        return stages
+        assert job.data.train is not None
+        return [stage.sized(len(job.data.train)) for stage in stages]
     return [replace(stage, iterations=job.config.iterations) for stage in stages]
 
 
 def _recipe(stage: Stage) -> dict[str, Any]:
     """Return a stage as plain values; functions by their names."""
-    values = asdict(replace(stage, terms=None, prepare=None))
-    functions = {"terms": stage.terms, "prepare": stage.prepare}
+    functions = {"weigh": stage.weigh, "terms": stage.terms, "prepare": stage.prepare}
+    values = asdict(replace(stage, weigh=None, terms=None, prepare=None))
     return values | {key: getattr(call, "__qualname__", None) for key, call in functions.items()}
 
 

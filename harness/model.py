@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -37,6 +38,9 @@ class MultiTaskModel(nn.Module, ABC):
         super().__init__()
         self.problem = problem
 
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of weights that published checkpoints hold and no prediction depends on; they are kept and not run."""
+
     @abstractmethod
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
         """Predict.
@@ -46,8 +50,8 @@ class MultiTaskModel(nn.Module, ABC):
             tasks: Tasks to predict; None for all. Nothing is computed that they do not need.
 
         Returns:
-            Raw maps at input size: semseg and parts [B, classes, H, W], saliency [B, 2, H, W], normals
-            [B, 3, H, W], depth and boundary [B, 1, H, W].
+            Raw maps at input size: semseg and parts [B, classes, H, W], saliency [B, 2, H, W] for a softmax or
+            [B, 1, H, W] for a sigmoid, normals [B, 3, H, W], depth and boundary [B, 1, H, W].
         """
 
     def forward_train(self, images: Tensor, tasks: Sequence[str] | None = None) -> TrainingOutput:

@@ -106,10 +106,11 @@ def _jobs(config: RunConfig, command: list[str]) -> Iterator[Job]:
 
 
 def _methods(config: RunConfig, manifest: Manifest | None) -> list[Method]:
-    backbone = config.backbone or (manifest.backbone if manifest else config.backbone_name)
+    backbone = config.backbone or (manifest.backbone if manifest else None)
     if manifest is not None and len(config.method) > 1:
         raise UsageError(f"{_source(config)}: belongs to one method, {len(config.method)} are given")
-    return configure(config.method, backbone, config.set, config.weights, manifest.options if manifest else None)
+    stored = manifest.options if manifest else None
+    return configure(config.method, backbone, config.set, config.weights, config.budget, stored)
 
 
 def _source(config: RunConfig) -> str:

@@ -23,7 +23,7 @@ from harness.run import run as run_matrix
 @click.option("-m", "--method", multiple=True, shell_complete=complete("methods"), help="Method; repeatable.")
 @click.option("-d", "--dataset", multiple=True, shell_complete=complete("datasets"), help="Data set; repeatable.")
 @click.option("-t", "--task", multiple=True, shell_complete=complete("tasks"), help="Task; default all; repeatable.")
-@click.option("-b", "--backbone", shell_complete=complete("backbones"), help="Encoder; default by the budget.")
+@click.option("-b", "--backbone", shell_complete=complete("backbones"), help="Encoder; default by method and budget.")
 @click.option("--init", shell_complete=complete_init, metavar="random|pretrained|FILE", help="Start of the encoders.")
 @click.option("--budget", type=click.Choice(get_args(Budget)), help="Training recipe.  [default: quick]")
 @click.option("--iterations", type=int, help="Steps of every stage, instead of the budget's.")

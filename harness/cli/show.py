@@ -8,7 +8,7 @@ import click
 
 from harness import registry
 from harness.artifact import read_manifest
-from harness.backbones import NAMES, facts
+from harness.backbones import FAMILIES, NAMES, facts
 from harness.cli.completion import names
 from harness.errors import UsageError, unknown
 from harness.probes.storage import file_bytes
@@ -66,6 +66,8 @@ def _method(name: str) -> dict[str, Any]:
         "summary": cls.summary,
         "paper": cls.paper,
         "reference_of_delta_m": cls.is_reference,
+        "backbones": [other for family in cls.families or FAMILIES for other in FAMILIES[family]],
+        "default_backbone": dict(cls.default_backbone),
         "defined_in": cls.__module__,
         "options": cls.Options.model_json_schema().get("properties", {}),
     }

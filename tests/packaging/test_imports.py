@@ -8,10 +8,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = [
-    {"errors", "_torchvision", "jit", "metric", "problem", "costs", "weights"},
+    {"errors", "_torchvision", "jit", "metric", "problem", "costs", "state", "weights"},
     {"protocol", "precision", "progress"},
     {"data", "tasks", "backbones", "heads", "boundary", "counting"},
-    {"model", "recipe", "artifact", "method"},
+    {"model", "recipe", "artifact", "method", "published"},
     {"records", "registry"},
     {"config"},
     {"evaluation", "training", "probes", "opened", "configured", "pictures", "heatmaps", "predictions"},
