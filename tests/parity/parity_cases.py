@@ -38,8 +38,10 @@ class Case:
 
 
 CASES = {
-    "invpt_nyud_tiny": Case("invpt", "vit-t16", intermediate=("inter/",)),
-    "invpt_nyud_vitB": Case("invpt", "vit-b16", intermediate=("inter/",), slow=True),
+    "r_baseline_nyud": Case("multi-task", "resnet50", slow=True),
+    "cross_stitch_nyud": Case("cross-stitch", "resnet50", slow=True),
+    "nddr_cnn_nyud": Case("nddr-cnn", "resnet50", slow=True),
+    "mtan_nyud": Case("mtan", "resnet50", slow=True),
 }
 
 
