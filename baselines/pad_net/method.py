@@ -11,7 +11,7 @@ from harness.baselines.recipe import baseline_stage
 from harness.method import Budget, Method, Stage
 from harness.problem import Problem
 
-_WIDTHS = {"hrnet-micro": 48, "hrnet18-small": 256}
+_WIDTHS = {"hrnet-micro": 32, "hrnet18-small": 256}
 """Channels of every task's features by encoder."""
 
 
