@@ -4,23 +4,20 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from harness.backbones.hrnet import HRNetEncoder, at_finest, resize
+from harness.baselines.auxiliary import AuxiliaryModel, TaskMaps
 from harness.baselines.distillation import Distillation
 from harness.baselines.mti_net.propagation import FeaturePropagation
 from harness.baselines.mti_net.scale import Scale
 from harness.baselines.reference import ORDER, channels_of, in_order, key_of
 from harness.counting.parts import attributed_to
 from harness.heads.high_resolution import HighResolutionHead
-from harness.model import MultiTaskModel, Predictions, TrainingOutput
+from harness.model import Predictions
 from harness.problem import Problem, TaskSpec
 
-TaskMaps = dict[str, Tensor]
-"""Maps by task, under the reference's names."""
 
-
-class MultiScaleNet(MultiTaskModel):
+class MultiScaleNet(AuxiliaryModel):
     """Tasks predict at every scale of an HRNet, pass features on to the next finer one, and distil at each.
 
     Keys and numbers are those of ``MTINet`` in Multi-Task-Learning-PyTorch.
@@ -59,27 +56,10 @@ class MultiScaleNet(MultiTaskModel):
         """Predict; the predictions of the scales, which nothing depends on, are left out."""
         return self._decode(self._features(images), tasks)
 
-    def forward_train(self, images: Tensor, tasks: Sequence[str] | None = None) -> TrainingOutput:
-        """Predict, with the predictions of the four scales, finest first, resized to the input size."""
-        predictions, scales = self.predict_at_scales(images, tasks)
-        size = self.problem.input_size
-        return TrainingOutput(
-            predictions,
-            tuple(
-                {task: F.interpolate(maps[key_of(task)], size, mode="bilinear") for task in predictions}
-                for maps in scales
-            ),
-        )
-
-    def predict_at_scales(
+    def with_auxiliary(
         self, images: Tensor, tasks: Sequence[str] | None = None
     ) -> tuple[Predictions, tuple[TaskMaps, ...]]:
-        """Predict, with the predictions of all auxiliary tasks as each scale makes them.
-
-        Returns:
-            The final predictions, and those of the scales, finest first: [B, C, H/s, W/s] for s = 4, 8, 16, 32, under
-            the reference's names of the tasks.
-        """
+        """Predict, and return the predictions of the four scales, finest first: [B, C, H/s, W/s], s = 4, 8, 16, 32."""
         features = self._features(images)
         scales = (self.scale_0, self.scale_1, self.scale_2, self.scale_3)
         return self._decode(features, tasks), tuple(

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from harness.backbones.blocks import bottleneck
 from harness.backbones.hrnet import HRNetEncoder
+from harness.baselines.auxiliary import AuxiliaryModel, TaskMaps
 from harness.baselines.distillation import Distillation
 from harness.baselines.reference import ORDER, channels_of, in_order, key_of
-from harness.model import MultiTaskModel, Predictions, TrainingOutput
+from harness.model import Predictions
 from harness.problem import Problem, TaskSpec
 
 
@@ -51,16 +51,16 @@ class InitialHeads(nn.Module):
         )
         self.conv_out = nn.ModuleDict({key_of(task.name): nn.Conv2d(channels, channels_of(task), 1) for task in tasks})
 
-    def forward(self, features: Tensor) -> dict[str, Tensor]:
+    def forward(self, features: Tensor) -> TaskMaps:
         """Map the encoder's map to the features of every task, [B, channels, h, w]."""
         return {task: layers(features) for task, layers in self.layers.items()}
 
-    def predict(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def predict(self, features: Mapping[str, Tensor]) -> TaskMaps:
         """Map features by task to raw predictions of the same height and width."""
         return {task: self.conv_out[task](map_) for task, map_ in features.items()}
 
 
-class DistillationNet(MultiTaskModel):
+class DistillationNet(AuxiliaryModel):
     """Tasks predict from their own features, exchange them once, and predict again, all at a quarter of the input.
 
     Keys and numbers are those of ``PADNet`` in Multi-Task-Learning-PyTorch, which puts the method on an HRNet.
@@ -84,21 +84,12 @@ class DistillationNet(MultiTaskModel):
         """Predict; the first predictions, which nothing depends on, are left out."""
         return self._decode(self.initial_task_prediction_heads(self.backbone(images)), tasks)
 
-    def forward_train(self, images: Tensor, tasks: Sequence[str] | None = None) -> TrainingOutput:
-        """Predict, with the first predictions resized to the input size."""
-        predictions, initial = self.predict_twice(images, tasks)
-        return TrainingOutput(predictions, ({task: self._resize(initial[key_of(task)]) for task in predictions},))
-
-    def predict_twice(
+    def with_auxiliary(
         self, images: Tensor, tasks: Sequence[str] | None = None
-    ) -> tuple[Predictions, dict[str, Tensor]]:
-        """Predict, with the first predictions of all auxiliary tasks as they are made.
-
-        Returns:
-            The final predictions, and the first: [B, C, H/4, W/4], under the reference's names of the tasks.
-        """
+    ) -> tuple[Predictions, tuple[TaskMaps, ...]]:
+        """Predict, and return the first predictions, [B, C, H/4, W/4]."""
         features = self.initial_task_prediction_heads(self.backbone(images))
-        return self._decode(features, tasks), self.initial_task_prediction_heads.predict(features)
+        return self._decode(features, tasks), (self.initial_task_prediction_heads.predict(features),)
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Return the encoder, the modules that all tasks share, and one head per task."""
@@ -114,10 +105,7 @@ class DistillationNet(MultiTaskModel):
     def _decode(self, features: Mapping[str, Tensor], tasks: Sequence[str] | None) -> Predictions:
         names = tasks or self.problem.names
         distilled = self.multi_modal_distillation(features, [key_of(name) for name in names])
-        return {name: self._resize(self.heads[key_of(name)](distilled[key_of(name)])) for name in names}
-
-    def _resize(self, prediction: Tensor) -> Tensor:
-        return F.interpolate(prediction, size=self.problem.input_size, mode="bilinear", align_corners=False)
+        return {name: self.enlarged(self.heads[key_of(name)](distilled[key_of(name)])) for name in names}
 
 
 def _head(channels: int, outputs: int) -> nn.Sequential:

@@ -11,6 +11,8 @@ from harness.problem import Problem, TaskSpec
 from harness.registry import load_method
 
 CLASSIFIED = ("semseg", "parts")
+SCALES = tuple(f"outputs/scale_{scale}/" for scale in range(4))
+AUXILIARY = {"auxiliary": ("normals", "boundary")}
 TASKS = (*CLASSIFIED, "saliency", "normals", "depth", "boundary")
 
 
@@ -38,6 +40,11 @@ class Case:
 
 
 CASES = {
+    "baseline_nyud": Case("multi-task", "hrnet18-small"),
+    "mti_net_nyud": Case("mti-net", "hrnet18-small", intermediate=SCALES),
+    "mti_net_nyud4": Case("mti-net", "hrnet18-small", AUXILIARY, intermediate=SCALES),
+    "pad_net_nyud": Case("pad-net", "hrnet18-small", intermediate=("outputs/initial_",)),
+    "pad_net_nyud4": Case("pad-net", "hrnet18-small", AUXILIARY, intermediate=("outputs/initial_",), slow=True),
     "r_baseline_nyud": Case("multi-task", "resnet50", slow=True),
     "cross_stitch_nyud": Case("cross-stitch", "resnet50", slow=True),
     "nddr_cnn_nyud": Case("nddr-cnn", "resnet50", slow=True),

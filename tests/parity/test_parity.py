@@ -7,6 +7,7 @@ from expectation import COUNTER, Expectation, names
 from parity_cases import CASES, Case, build
 from torch import Tensor
 
+from harness.baselines.auxiliary import AuxiliaryModel
 from harness.baselines.reference import key_of
 from harness.method import MultiTaskModel
 
@@ -48,6 +49,10 @@ def test_outputs_are_the_references(name: str) -> None:
 @torch.inference_mode()
 def outputs(model: MultiTaskModel, case: Case, images: Tensor) -> dict[str, Tensor]:
     """Return all predictions under the names of the reference."""
-    predicted = model.forward_train(images)
-    sets = {"outputs/": predicted.predictions} | dict(zip(case.intermediate, predicted.intermediate, strict=True))
+    if isinstance(model, AuxiliaryModel):  # intermediate predictions are compared as they are made, before resizing
+        predictions, intermediate = model.with_auxiliary(images)
+    else:
+        output = model.forward_train(images)
+        predictions, intermediate = output.predictions, output.intermediate
+    sets = {"outputs/": predictions} | dict(zip(case.intermediate, intermediate, strict=True))
     return {prefix + key_of(task): map_ for prefix, maps in sets.items() for task, map_ in maps.items()}
