@@ -1,6 +1,6 @@
 """Cross-stitch networks (Misra et al., CVPR 2016) on dilated ResNets."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -38,14 +38,17 @@ class CrossStitchUnit(nn.Module):
 
     def forward(self, maps: Mapping[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:
         """Mix maps [B, C, H, W] of all tasks to those of the tasks wanted, of the same shape."""
-        weights = torch.stack([self._weights(task, maps) for task in wanted])
-        mixed = torch.einsum("tjc,jbchw->tbchw", weights, torch.stack(list(maps.values())))
-        return dict(zip(wanted, mixed, strict=True))
+        return {task: self._mixed(task, maps) for task in wanted}
 
-    def _weights(self, task: str, others: Iterable[str]) -> Tensor:
-        """Return the weights of a task's combination, [others, channels]."""
+    def _mixed(self, task: str, maps: Mapping[str, Tensor]) -> Tensor:
+        """Return one combination; adding term by term reads every map once, and needs no copy of all of them."""
         row = f"cross_stitch_unit.{key_of(task)}"
-        return torch.stack([self.get_parameter(f"{row}.{key_of(other)}.param") for other in others])
+        weights = [self.get_parameter(f"{row}.{key_of(other)}.param")[:, None, None] for other in maps]
+        mixed, *others = maps.values()
+        mixed = mixed * weights[0]
+        for map_, weight in zip(others, weights[1:], strict=True):
+            mixed = torch.addcmul(mixed, map_, weight)
+        return mixed
 
 
 class CrossStitchNets(ParallelNets):

@@ -18,6 +18,7 @@ from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem
 
 _SQUEEZE = 4
+_STAGES = (1, 2, 3, 4)
 
 
 class AttentionNet(MultiTaskModel):
@@ -38,60 +39,63 @@ class AttentionNet(MultiTaskModel):
         widths = encoder.stage_channels
         self.backbone = encoder
         self.heads = nn.ModuleDict({key_of(task.name): head_for(task, encoder, problem.input_size) for task in tasks})
-        for stage, width in enumerate(widths, 1):
+        for stage, width in zip(_STAGES, widths, strict=True):
             inputs = width if stage == 1 else 2 * width
-            masks = nn.ModuleDict({key_of(task.name): _mask(inputs, width) for task in tasks})
+            masks = nn.ModuleDict({key_of(task.name): _mask_network(inputs, width) for task in tasks})
             self.add_module(f"attention_{stage}", masks)
-        for stage, (width, wider) in enumerate(pairwise(widths), 1):
+        for stage, (width, wider) in zip(_STAGES, pairwise(widths), strict=False):
             self.add_module(f"refine_{stage}", nn.Sequential(bottleneck(width, wider)))
         # The only stage after which the encoder halves its map; odd sides are rounded up, as it does
         self.halve = nn.MaxPool2d(2, ceil_mode=True)
 
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
         """Encode once, then mask the features for every task asked for and decode them."""
+        wanted = tuple(tasks or self.problem.names)
+        attended: dict[str, Tensor] = {}
         with attributed_to("encoder"):
-            stages = self._stages(images)
-        return {
-            task: self.heads[key_of(task)](self._attended(key_of(task), stages)) for task in tasks or self.problem.names
-        }
+            shared = self.backbone.stem(images)
+        for stage in _STAGES:
+            with attributed_to("encoder"):
+                before, shared = self._encoded(stage, shared)
+            attended = {task: self._mask(stage, task, before, attended.get(task)) * shared for task in wanted}
+            if stage != _STAGES[-1]:
+                attended = {task: self._refined(stage, map_) for task, map_ in attended.items()}
+        return {task: self.heads[key_of(task)](map_) for task, map_ in attended.items()}
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Return the encoder, the blocks between stages, and the masks and the head of every task."""
         parts: dict[str, nn.Module] = {"encoder": self.backbone}
-        parts["refinement"] = nn.ModuleList(self.get_submodule(f"refine_{stage}") for stage in (1, 2, 3))
+        parts["refinement"] = nn.ModuleList(self.get_submodule(f"refine_{stage}") for stage in _STAGES[:-1])
         for task in self.problem.names:
-            parts[f"attention/{task}"] = nn.ModuleList(self._masks(key_of(task)))
+            parts[f"attention/{task}"] = nn.ModuleList(self._masks(stage)[key_of(task)] for stage in _STAGES)
             parts[f"head/{task}"] = self.heads[key_of(task)]
         return parts
 
-    def _stages(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return what goes into the last block of every stage, and what comes out of it."""
-        features = self.backbone.stem(images)
-        found = []
-        for stage in self.backbone.stages:
-            *blocks, last = stage
-            for block in blocks:
-                features = block(features)
-            found.append((features, last(features)))
-            features = found[-1][1]
-        return found
+    def _encoded(self, stage: int, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what goes into the last block of a stage, and what comes out of it."""
+        *blocks, last = self.backbone.stages[stage - 1]
+        for block in blocks:
+            features = block(features)
+        return features, last(features)
 
-    def _attended(self, key: str, stages: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Return the masked features of the last stage."""
-        masks = self._masks(key)
-        before, after = stages[0]
-        attended: Tensor = masks[0](before) * after
-        for stage, (before, after) in enumerate(stages[1:], 1):
-            refined = self.get_submodule(f"refine_{stage}")(attended)
-            previous = self.halve(refined) if stage == 1 else refined
-            attended = masks[stage](torch.cat((before, previous), dim=1)) * after
-        return attended
+    def _mask(self, stage: int, task: str, before: Tensor, previous: Tensor | None) -> Tensor:
+        """Return a task's mask for a stage, from the input of its last block and the task's refined features."""
+        inputs = before if previous is None else torch.cat((before, previous), dim=1)
+        mask: Tensor = self._masks(stage)[key_of(task)](inputs)
+        return mask
 
-    def _masks(self, key: str) -> list[nn.Module]:
-        return [self.get_submodule(f"attention_{stage}.{key}") for stage in (1, 2, 3, 4)]
+    def _refined(self, stage: int, attended: Tensor) -> Tensor:
+        """Bring a task's masked features to the width and size of the next stage."""
+        refined: Tensor = self.get_submodule(f"refine_{stage}")(attended)
+        return self.halve(refined) if stage == 1 else refined
+
+    def _masks(self, stage: int) -> nn.ModuleDict:
+        masks = self.get_submodule(f"attention_{stage}")
+        assert isinstance(masks, nn.ModuleDict)
+        return masks
 
 
-def _mask(inputs: int, outputs: int) -> nn.Sequential:
+def _mask_network(inputs: int, outputs: int) -> nn.Sequential:
     """Return the network of a mask: two 1 x 1 convolutions to values between 0 and 1."""
     inner = outputs // _SQUEEZE
     return nn.Sequential(
