@@ -1,5 +1,6 @@
 """From an artifact and images to pictures of every task and a page that shows them."""
 
+import contextlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,7 +100,8 @@ def predict(config: PredictConfig) -> Drawn:
     method = _method(config, manifest)
     problem = _problem(config, manifest)
     source = _scenes(config, problem) if config.dataset else _photographs(config)
-    model = method.load(config.checkpoint, problem.names).to(device).eval()
+    with _blaming(config.checkpoint):
+        model = method.load(config.checkpoint, problem.names).to(device).eval()
     drawn = Drawn()
     entries: list[Entry] = []
     with RunProgress(config.quiet).bar("predict", len(source.stems)) as report:
@@ -116,7 +118,7 @@ def predict(config: PredictConfig) -> Drawn:
             f"{len(entries)} {'image' if len(entries) == 1 else 'images'} {source.kind}",
             f"artifact sha256 {digest_artifact(config.checkpoint)[:12]}, {config.precision}",
         ]
-        write_atomically(drawn.page, page(title, facts, entries))
+        _write(drawn.page, page(title, facts, entries))
     return drawn
 
 
@@ -211,13 +213,19 @@ def _forward(
     """Return task name to raw maps at input size, [B, C, H, W]."""
     fit, device = Fit(problem.input_size), pick_device(config.device)
     images = torch.from_numpy(np.stack([fit(subject.image) for _, subject in batch])).to(device)
+    with _blaming(config.checkpoint), torch.inference_mode(), autocast(device, config.precision):
+        return {name: planes.float().cpu() for name, planes in model(images, problem.names).items()}
+
+
+@contextlib.contextmanager
+def _blaming(checkpoint: Path) -> Iterator[None]:
+    """Turn whatever a method raises into its failure."""
     try:
-        with torch.inference_mode(), autocast(device, config.precision):
-            return {name: planes.float().cpu() for name, planes in model(images, problem.names).items()}
+        yield
     except HarnessError:
         raise
-    except Exception as error:  # whatever a method raises is its failure
-        raise MethodError(f"--checkpoint {config.checkpoint}: {type(error).__name__}: {error}") from error
+    except Exception as error:
+        raise MethodError(f"--checkpoint {checkpoint}: {type(error).__name__}: {error}") from error
 
 
 def _draw(stem: str, subject: Subject, raw: Mapping[str, Tensor], problem: Problem, output: Path) -> Entry:
@@ -230,8 +238,15 @@ def _draw(stem: str, subject: Subject, raw: Mapping[str, Tensor], problem: Probl
     path = _picture(output, stem)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
-    write_atomically(path, buffer.getvalue())
+    _write(path, buffer.getvalue())
     return Entry(path.name, subject.name, sheet.size, shown)
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise UsageError(f"-o: {path} cannot be written ({error.strerror})") from error
 
 
 def _picture(output: Path, stem: str) -> Path:

@@ -57,20 +57,23 @@ class Scatter:
         """Write the picture, the same bytes for the same records.
 
         Raises:
-            UsageError: the file's name ends in none of `FORMATS`.
+            UsageError: the file's name ends in none of `FORMATS`, or it cannot be written.
         """
         suffix = path.suffix.lower()
         if suffix not in FORMATS:
             raise UsageError(f"-o {path}: the name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-        if suffix == ".svg":
-            write_atomically(path, to_svg(self.draw()))
-            return
+        try:
+            write_atomically(path, to_svg(self.draw()) if suffix == ".svg" else self._bytes(suffix))
+        except OSError as error:
+            raise UsageError(f"-o {path}: {error.strerror}") from error
+
+    def _bytes(self, suffix: str) -> bytes:
         buffer = io.BytesIO()
         with matplotlib.style.context("default", after_reset=True), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # the names are the user's
             figure = self.draw(_ON_WHITE)
             figure.savefig(buffer, format=suffix[1:], dpi=200, facecolor="white", metadata=_METADATA[suffix])
-        write_atomically(path, buffer.getvalue())
+        return buffer.getvalue()
 
 
 def scatter(records: Sequence[Record], x: str, y: str, label: Label = "method") -> Scatter:

@@ -31,6 +31,7 @@ def test_wrong_arguments_are_told_in_a_line(harness, measured: Path) -> None:
         ("-x", "latncy_ms"): "did you mean latency_ms",
         ("-x", "macs", "-d", "nyu"): "did you mean nyud",
         (): "no record has both latency_ms and delta_m: ",
+        ("-x", "macs", "-o", "out/nyud/table.quick.invpt.md/fig.svg"): "File exists",
         ("-x", "macs", "-o", "fig.gif"): "the name must end in .svg, .png or .pdf",
     }
     for arguments, message in cases.items():

@@ -128,6 +128,26 @@ def test_wrong_arguments_are_told_in_a_line(harness, artifact: Path, arguments, 
     assert Path("in/a.png").read_bytes() == before
 
 
+def test_a_method_that_fails_is_told_in_a_line(harness, artifact: Path, monkeypatch) -> None:
+    noise(Path("a.png"), (20, 20))
+    cls = load_method("multi-task")
+
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(cls, "load", broken)
+    result = harness("predict", "--checkpoint", artifact, "a.png")
+    assert result.code == 4
+    assert result.err == f"harness: --checkpoint {artifact}: RuntimeError: out of luck\n"
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_a_line(harness, artifact: Path) -> None:
+    noise(Path("a.png"), (20, 20))
+    result = harness("predict", "--checkpoint", artifact, "a.png", "-o", "a.png")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "cannot be written" in result.err
+
+
 def test_what_is_no_artifact_is_refused(harness, artifact: Path) -> None:
     noise(Path("a.png"), (20, 20))
     result = harness("predict", "--checkpoint", artifact.parent, "a.png")
