@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from harness.artifact import read_manifest
 from harness.backbones import Encoder
 from harness.config import RunConfig, digest
+from harness.costs import Sparsity
 from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches
 from harness.errors import HarnessError, MethodError, UsageError
@@ -180,14 +181,14 @@ def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
     write_record(record, job.folder)
     with _phase(record, "evaluate"):
         record.metrics = _evaluate(job, model, progress)
-    _draw(job, model)
+    record.sparsity = _look_inside(job, model)
     record.status = "complete"
     write_record(record, job.folder)
     (job.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _draw(job: Job, model: MultiTaskModel) -> None:
-    """Write pictures of predictions, and of what the method tells of its layers."""
+def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
+    """Write pictures of predictions and of what the method tells of its layers; return what it tells of its tasks."""
     write_contact_sheet(
         job.folder / "predictions.png",
         model,
@@ -199,10 +200,12 @@ def _draw(job: Job, model: MultiTaskModel) -> None:
     )
     batch = next(eval_batches(job.data.val, job.data.transform, job.config.batch_size))
     with torch.inference_mode():
-        statistics = job.method.statistics(model, batch.images.to(job.device))
+        images = batch.images.to(job.device)
+        statistics, sparsity = job.method.statistics(model, images), job.method.sparsity(model, images)
     if statistics:
         write_heat_maps(job.folder / "layers.png", statistics)
         write_atomically(job.folder / "layers.json", frames_as_json(statistics))
+    return dict(sparsity)
 
 
 def _shipped(job: Job) -> MultiTaskModel:

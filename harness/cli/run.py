@@ -15,6 +15,7 @@ from harness.config import Overwrite, RunConfig, parse_assignments
 from harness.precision import PRECISIONS
 from harness.recipe import Budget
 from harness.records import Record, conditions, write_atomically
+from harness.report.formats import markdown
 from harness.report.table import build_table
 from harness.run import run as run_matrix
 
@@ -64,7 +65,7 @@ def run(config: Path | None, **options: Any) -> int:
         table.print(console)
         first = group[0]
         folder = outcome.output / first.dataset.name
-        write_atomically(folder / f"table.{first.budget}.{first.protocol_name}.md", table.to_markdown())
+        write_atomically(folder / f"table.{first.budget}.{first.protocol_name}.md", markdown.render([table]))
     return tell(outcome)
 
 

@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 
 from harness.errors import UsageError
 from harness.records import Record, conditions, write_atomically
-from harness.report.machine import latency_notes, machine
+from harness.report.cells import size
+from harness.report.machine import latency_reasons, machine
+from harness.report.notes import Notes
 from harness.report.pareto import Palette, Point, draw_pareto, to_svg
 from harness.report.quantities import absence, quantity
 
@@ -108,7 +110,11 @@ def scatter(records: Sequence[Record], x: str, y: str, label: Label = "method") 
         raise UsageError(f"no record has both {x} and {y}" + (f": {notes[0]}" if notes else ""))
     shown = _of_one_condition(shown, any(timed))
     if any(timed):
-        notes += [note for record in shown for note in latency_notes(record)]
+        doubts = Notes([record.method.name for record in shown])
+        for record in shown:
+            for subject, reason in latency_reasons(record):
+                doubts.add(subject, reason, record.method.name)
+        notes += doubts.lines()
     points = _points(shown, x, y, batch_size, label)
     return Scatter(points, _title(shown, any(timed)), x, y, batch_size, list(dict.fromkeys(notes)))
 
@@ -206,12 +212,11 @@ def _conditions(record: Record, timed: bool) -> str:
     synthetic = " (synthetic, rendered scenes)" if record.dataset.synthetic else ""
     if record.source == "reported":
         return f"{record.dataset.name}{synthetic}, reported"
-    height, width = record.input_size
     facts = [f"{record.dataset.name}{synthetic}"]
     if record.costs_only:
         facts.append("costs alone, on random images")
     else:
         facts += [f"{record.dataset.n_evaluated} {record.dataset.split} images", f"protocol {record.protocol_name}"]
-    facts += [f"input {height}x{width}", *([f"budget {record.budget}"] if record.budget else [])]
+    facts += [f"input {size(record)}", *([f"budget {record.budget}"] if record.budget else [])]
     facts += [record.precision] if record.precision else []
     return ", ".join([*facts, *([machine(record)] if timed else [])])

@@ -10,6 +10,7 @@ from torch import Tensor
 from harness.artifact import read_manifest
 from harness.backbones import build_backbone
 from harness.backbones.vit import VITS, ViTEncoder
+from harness.costs import Sparsity
 from harness.counting import MacReport
 from harness.errors import UsageError
 from harness.method import Budget, Method, MultiTaskModel, Score, Stage
@@ -100,6 +101,11 @@ class Share(Method):
         """Return densities and active shares per layer and sub-task."""
         assert isinstance(model, SharedNets)
         return accounting.layer_statistics(model, images) if len(model.deltas) else {}
+
+    def sparsity(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, Sparsity]:
+        """Return the density of each sub-task's difference and the rows it computes; the base has all of both."""
+        assert isinstance(model, SharedNets)
+        return accounting.sparsity(model, images)
 
     def storage_parts(self, model: MultiTaskModel, folder: Path) -> Mapping[str, int]:
         """Return bytes by part: the base's file, and each task's files split into difference and head."""

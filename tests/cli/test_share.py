@@ -31,6 +31,7 @@ def test_trains_from_scratch_ships_and_is_evaluated_again_in_every_mode(harness,
     assert record.storage.marginal_bytes["depth"] < record.storage.per_part["base"]
     shown = json.loads(harness("show", folder / "artifact").out)
     assert shown["sub_tasks"]["depth"]["density"] <= 0.08
+    assert record.sparsity["depth"].weight_density == shown["sub_tasks"]["depth"]["density"]
     for number, mode in enumerate(("dense", "clamped", "gated")):
         again = harness(
             "run",

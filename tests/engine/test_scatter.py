@@ -138,7 +138,7 @@ def test_what_has_no_figure_is_left_out_with_the_reason() -> None:
         "nyud-synth/b.seed0 is left out: no delta_m (no reference)",
         "nyud-synth/c.seed0 is left out: no latency_ms (too slow)",
         "nyud-synth/d.seed0 is left out: the run is partial",
-        "latency of e (vit-micro) at batch size 1: a noisy machine",
+        "latency at batch size 1 of e: a noisy machine",
     ]
     with pytest.raises(UsageError, match=r"no record has both.*no reference"):
         scatter(records[1:2], "latency_ms", "delta_m")
