@@ -53,6 +53,11 @@ class LazyGroup(click.Group):
         "run": ("harness.cli.run", "run", "Train or load methods, score them, print the papers' table."),
         "bench": ("harness.cli.bench", "bench", "Measure what methods cost; needs no data and no weights."),
         "score": ("harness.cli.score", "score", "Score predictions that any code base saved."),
+        "compare": (
+            "harness.cli.compare",
+            "compare",
+            "Tell what changed between two sets of records; fail if it got worse.",
+        ),
         "ls": ("harness.cli.ls", "ls", "List methods, datasets, tasks, backbones, probes or results."),
         "show": (
             "harness.cli.show",
