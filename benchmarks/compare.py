@@ -9,6 +9,7 @@ found. Prints every ratio, how often the gate failed, and by how much repeats di
 
 import argparse
 import contextlib
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -86,7 +87,7 @@ def main() -> None:
         folder = arguments.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         with background(arguments.load):
             repeats = list(sessions(arguments.pairs + 1, folder))
-        pairs = list(zip(repeats, repeats[1:], strict=False))
+        pairs = list(itertools.pairwise(repeats))
         fired = incomparable = found = 0
         for number, (base, head) in enumerate(pairs):
             figures = latencies(base, head)
