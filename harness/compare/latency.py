@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from harness.compare.load import Entry
 from harness.compare.result import Figure, Slowdown, Verdict
 from harness.compare.rows import differences, subject
-from harness.compare.slowdown import MIN_PAIRS, Values, paired_log_ratios, slowdown
+from harness.compare.slowdown import BATCHES, Interval, Values, paired_log_ratios, slowdown
 from harness.compare.text import clean
 from harness.compare.tolerance import Tolerance
 from harness.costs import Latency
@@ -93,19 +93,21 @@ def _slowdown(base: tuple[Entry, Latency], head: tuple[Entry, Latency]) -> Slowd
     (_, ours), (_, theirs) = base, head
     if ours.sampling.session == theirs.sampling.session:
         pairs = _pairs(theirs, ours)
-        ratio, low, high = slowdown(pairs)
-        return Slowdown(ratio=ratio, low=low, high=high, reference=None, base_pairs=len(pairs), head_pairs=len(pairs))
+        return _found(slowdown(pairs), None, pairs, pairs)
     one, other = _reference("BASE", *base), _reference("HEAD", *head)
     _check_reference(one[0], other[0])
     before, after = _pairs(ours, one[1]), _pairs(theirs, other[1])
-    ratio, low, high = slowdown(after, before)
+    return _found(slowdown(after, before), clean(one[0].run_id), before, after)
+
+
+def _found(interval: Interval, reference: str | None, base: Values, head: Values) -> Slowdown:
     return Slowdown(
-        ratio=ratio,
-        low=low,
-        high=high,
-        reference=clean(one[0].run_id),
-        base_pairs=len(before),
-        head_pairs=len(after),
+        ratio=interval.ratio,
+        low=interval.low,
+        high=interval.high,
+        reference=reference,
+        base_pairs=len(base),
+        head_pairs=len(head),
     )
 
 
@@ -158,6 +160,6 @@ def _pairs(ours: Latency, reference: Latency) -> Values:
         pairs = paired_log_ratios(ours, reference)
     except ValueError as error:
         raise _NotComparableError(str(error)) from error
-    if len(pairs) < MIN_PAIRS:
-        raise _NotComparableError(f"{len(pairs)} pairs of rounds are too few, {MIN_PAIRS} are needed")
+    if len(pairs) < BATCHES:
+        raise _NotComparableError(f"{len(pairs)} pairs of rounds are too few, {BATCHES} are needed")
     return pairs

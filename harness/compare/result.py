@@ -16,7 +16,7 @@ class _Part(BaseModel):
 class Slowdown(_Part):
     """Latency of HEAD as a multiple of BASE's, from samples paired round by round."""
 
-    ratio: float = Field(description="Median.")
+    ratio: float
     low: float = Field(description="Lower end of its interval.")
     high: float = Field(description="Upper end of it.")
     reference: str | None = Field(description="run_id in BASE of what both were timed beside; null: each other.")

@@ -1,27 +1,29 @@
 """The test that latencies are judged by."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from harness.costs import Latency
 from harness.probes.pairing import round_ratios
 
 LEVEL = 0.99
-RESAMPLES = 4000
-MIN_PAIRS = 10
+BATCHES = 10
 SESSION_DEVIATION = 0.015
-"""Of the log ratios of two repeats of one session: where memory lands, and what else runs for all of it.
+"""Of the log ratio between repeats of one session: where memory lands, and what else runs for all of it.
 
-Rounds of one session cannot tell it. Measured by ``benchmarks/compare.py`` on a busy machine.
+The rounds of a session cannot tell it. Measured by ``benchmarks/compare.py`` on a busy machine.
 """
 
 TEST = {
-    "name": "moving-block bootstrap of the difference of two medians of paired log ratios",
-    "statistic": "exp(median log ratio in HEAD - median log ratio in BASE); a log ratio is that of a row's block to "
-    "the reference's block of the same round, averaged over two rounds of opposite order",
+    "name": "Welch's t interval of batch medians of paired log ratios",
+    "statistic": "mean over HEAD minus mean over BASE of the medians of consecutive batches of log ratios; a log ratio "
+    "is that of a row's block to the reference's of the same round, averaged over two rounds of opposite order",
     "level": LEVEL,
-    "resamples": RESAMPLES,
-    "least_pairs": MIN_PAIRS,
+    "batches": BATCHES,
     "session_deviation": SESSION_DEVIATION,
     "regressed": "the whole interval lies above 1 + tolerance",
     "improved": "the whole interval lies below 1 / (1 + tolerance)",
@@ -29,6 +31,15 @@ TEST = {
 """The test in words and numbers, as it is printed with the results."""
 
 Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A ratio and the ends of its interval."""
+
+    ratio: float
+    low: float
+    high: float
 
 
 def paired_log_ratios(ours: Latency, reference: Latency) -> Values:
@@ -52,35 +63,33 @@ def paired_log_ratios(ours: Latency, reference: Latency) -> Values:
     return means
 
 
-def slowdown(head: Values, base: Values | None = None) -> tuple[float, float, float]:
-    """Return how many times as long HEAD takes as BASE, with the ends of its interval.
+def slowdown(head: Values, base: Values | None = None) -> Interval:
+    """Return how many times as long HEAD takes as BASE, with its interval.
 
-    The interval of two sessions is wider than their rounds tell, by `SESSION_DEVIATION` for each.
+    What disturbs one round disturbs the next, so the interval is made from batches of neighbours, which are nearly
+    independent (batch means: Schmeiser, Operations Research 1982), and from their medians, which bear outliers. Two
+    sessions differ by more than their rounds tell; `SESSION_DEVIATION` is added for each.
 
     Args:
-        head: Log ratios of HEAD to the reference, [pairs]; or to BASE itself.
+        head: Log ratios of HEAD to the reference, [pairs], no less than `BATCHES`; or to BASE itself.
         base: Log ratios of BASE to the same reference, from another session, [pairs]; None where HEAD's are to BASE.
     """
-    generator = np.random.default_rng(0)
-    middle, drawn = float(np.median(head)), _medians(head, generator)
+    middle, square = _batched(head)
+    squares, known = [square], 0.0
     if base is not None:
-        middle, drawn = middle - float(np.median(base)), drawn - _medians(base, generator)
-        drawn += generator.normal(0.0, np.sqrt(2) * SESSION_DEVIATION, RESAMPLES)
-    low, high = np.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return float(np.exp(middle)), float(np.exp(low)), float(np.exp(high))
+        other, square = _batched(base)
+        middle, known = middle - other, 2 * SESSION_DEVIATION**2
+        squares.append(square)
+    total, spread = sum(squares) + known, sum(square**2 for square in squares) / (BATCHES - 1)
+    freedom = total**2 / spread if spread else math.inf  # Welch and Satterthwaite; what is known has infinite freedom
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(total)
+    return Interval(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
 
 
-def _medians(values: Values, generator: np.random.Generator) -> Values:
-    """Return the medians of resamples made of blocks of neighbours, for what disturbs one round disturbs the next.
-
-    Künsch, Annals of Statistics 1989; circular as in Politis and Romano, 1992. Blocks are sqrt(n) long.
-    """
-    count = len(values)
-    length = int(np.ceil(np.sqrt(count)))
-    starts = generator.integers(count, size=(RESAMPLES, -(-count // length), 1))
-    drawn = ((starts + np.arange(length)) % count).reshape(RESAMPLES, -1)[:, :count]
-    medians: Values = np.median(values[drawn], axis=1)
-    return medians
+def _batched(values: Values) -> tuple[float, float]:
+    """Return the mean of the medians of consecutive batches, and the square of its standard error."""
+    medians = np.array([np.median(batch) for batch in np.array_split(values, BATCHES)])
+    return float(medians.mean()), float(medians.var(ddof=1)) / BATCHES
 
 
 def _rounds(latency: Latency) -> list[list[float]]:
