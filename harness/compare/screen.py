@@ -20,9 +20,13 @@ def print_comparison(comparison: Comparison, console: Console, everything: bool 
     if shown := lines(comparison, everything):
         table = Table(box=box.SIMPLE_HEAD)
         for column in COLUMNS:
-            table.add_column(column, justify="right" if column in NUMBERS else "left")
+            number = column in NUMBERS
+            table.add_column(column, justify="right" if number else "left", no_wrap=number or column == "Verdict")
+        before = ""
         for line in shown:
-            table.add_row(*map(Text, line.cells), style="red" if line.fails else None)
+            label, *cells = line.cells
+            table.add_row(*map(Text, ["" if label == before else label, *cells]), style="red" if line.fails else None)
+            before = label
         console.print(table)
     for told in (latency_test(comparison), *comparison.notes, summary(comparison), headline(comparison)):
         if told:
