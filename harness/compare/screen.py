@@ -20,8 +20,12 @@ def print_comparison(comparison: Comparison, console: Console, everything: bool 
     if shown := lines(comparison, everything):
         table = Table(box=box.SIMPLE_HEAD)
         for column in COLUMNS:
-            number = column in NUMBERS
-            table.add_column(column, justify="right" if number else "left", no_wrap=number or column == "Verdict")
+            table.add_column(
+                column,
+                justify="right" if column in NUMBERS else "left",
+                no_wrap=column in ("BASE", "HEAD"),
+                overflow="fold",
+            )
         before = ""
         for line in shown:
             label, *cells = line.cells
