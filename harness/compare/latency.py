@@ -22,7 +22,7 @@ def latency_figures(base: Entry, head: Entry, tolerance: Tolerance) -> Iterator[
     """Yield the latency at every batch size that BASE or HEAD has, judged.
 
     Latencies of one session were measured in turn and are compared directly; those of two sessions by their ratios to
-    one reference that was timed in turn with each.
+    one reference that was timed in turn with each, if neither session was disturbed.
 
     Args:
         base: A row of BASE.
@@ -79,6 +79,7 @@ def _verdict(found: Slowdown, tolerance: float) -> tuple[Verdict, str | None]:
 
 
 def _disturbed(base: Latency, head: Latency) -> list[str]:
+    """Return why samples may not be trusted: what disturbs rounds alike does not do so to sessions."""
     sides = (("BASE", base), ("HEAD", head))
     return [f"disturbed in {side}: {', '.join(latency.disturbed)}" for side, latency in sides if latency.disturbed]
 
@@ -94,6 +95,8 @@ def _slowdown(base: tuple[Entry, Latency], head: tuple[Entry, Latency]) -> Slowd
     if ours.sampling.session == theirs.sampling.session:
         pairs = _pairs(theirs, ours)
         return _found(slowdown(pairs), None, pairs, pairs)
+    if doubts := _disturbed(ours, theirs):
+        raise _NotComparableError("; ".join(doubts))
     one, other = _reference("BASE", *base), _reference("HEAD", *head)
     _check_reference(one[0], other[0])
     before, after = _pairs(ours, one[1]), _pairs(theirs, other[1])

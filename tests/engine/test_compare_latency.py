@@ -159,10 +159,17 @@ def test_a_slowdown_that_is_not_certain_passes_and_says_so(tmp_path: Path) -> No
     assert "not for certain" in str(figure.reason)
 
 
-def test_a_lost_latency_is_a_regression_and_what_disturbed_it_is_told(tmp_path: Path) -> None:
+def test_a_lost_latency_is_a_regression(tmp_path: Path) -> None:
     head = session(2)
     head[1].latency, head[1].unmeasured = [], {"latency": "no clock"}
     figure = judged(tmp_path, session(1), head)
     assert (figure.verdict, figure.reason) == ("lost", "no clock")
-    noisy = judged(tmp_path / "noisy", session(1), session(2, factor=1.3, disturbed=["the fan fell off"]))
-    assert (noisy.verdict, noisy.reason) == ("regressed", "disturbed in HEAD: the fan fell off")
+
+
+def test_disturbed_samples_are_compared_in_one_command_only(tmp_path: Path) -> None:
+    head = session(2, factor=2.6, disturbed=["the fan fell off"])
+    across = judged(tmp_path, session(1), head)
+    assert (across.verdict, across.reason) == ("incomparable", "disturbed in HEAD: the fan fell off")
+    [row] = compare_pair(*write(tmp_path / "one", *head), FIVE_PERCENT).rows
+    assert row.figures[-1].verdict == "regressed"
+    assert "disturbed in BASE: the fan fell off" in str(row.figures[-1].reason)
