@@ -56,6 +56,11 @@ class LazyGroup(click.Group):
         "table": ("harness.cli.table", "table", "Print results as tables: Markdown, LaTeX, CSV, HTML or JSON."),
         "plot": ("harness.cli.plot", "plot", "Draw two figures of records against each other, with the Pareto front."),
         "predict": ("harness.cli.predict", "predict", "Draw what a trained model predicts, and where it errs."),
+        "compare": (
+            "harness.cli.compare",
+            "compare",
+            "Tell what changed between two sets of records; fail if it got worse.",
+        ),
         "ls": ("harness.cli.ls", "ls", "List methods, datasets, tasks, backbones, probes or results."),
         "show": (
             "harness.cli.show",
