@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.compare.text import clean
 from harness.records import Record
+from harness.report.cells import size
 
 Facts = dict[str, Any]
 
@@ -49,7 +50,7 @@ def setting(record: Record) -> Facts:
         "images scored": dataset.n_evaluated,
         **{f"protocol {key}": value for key, value in sorted(record.protocol.items())},
         "tasks": sorted(record.config.get("task") or ()) or "all",
-        "input size": f"{record.input_size[0]}x{record.input_size[1]}",
+        "input size": size(record),
         "budget": record.budget,
         "precision": record.precision,
     }

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
+from matplotlib.ticker import FormatStrFormatter
 from matplotlib.transforms import Bbox
 
 _LOG_RANGE = 30
@@ -88,7 +89,7 @@ def draw_pareto(
     *,
     title: str = "",
     palette: Palette | None = None,
-    size: tuple[float, float] = (6.0, 3.8),
+    size: tuple[float, float] = (5.6, 3.8),
 ) -> Figure:
     """Draw points and the staircase of their front on a transparent ground.
 
@@ -188,6 +189,7 @@ def _frame(axes: Axes, points: Sequence[Point], x: Axis, y: Axis, colours: Palet
     values = [point.x for point in points]
     if min(values) > 0 and max(values) / min(values) >= _LOG_RANGE:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.margins(0.12, 0.14)
 
 
@@ -234,7 +236,7 @@ def _candidates(axes: Axes, point: Point, colour: str) -> Iterator[Annotation]:
             ha={1: "left", 0: "center", -1: "right"}[dx],
             va={1: "bottom", 0: "center", -1: "top"}[dy],
             color=colour,
-            fontsize=8.5,
+            fontsize=9,
             parse_math=False,
             zorder=4,
         )

@@ -61,6 +61,8 @@ def test_the_wheel_holds_one_import_package_with_every_module(wheel: Path) -> No
     for card in (ROOT / "datasets" / "cards").iterdir():
         assert f"harness/datasets/cards/{card.name}" in names
     assert "harness/results/published/results.csv" in names
+    for template in (ROOT / "harness" / "leaderboard" / "templates").iterdir():
+        assert f"harness/leaderboard/templates/{template.name}" in names
     assert "harness/py.typed" in names
     assert "harness/datasets/__init__.py" not in names
 
