@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 from harness.problem import Problem, TaskSpec
 
+ORDER = ("semseg", "parts", "saliency", "normals", "boundary", "depth")
+"""Order of the tasks in Multi-Task-Learning-PyTorch (Vandenhende et al., TPAMI 2021): MTI-Net, PAD-Net and others."""
+
 _NAMES = {"parts": "human_parts", "saliency": "sal", "boundary": "edge"}
 
 
@@ -20,3 +23,8 @@ def in_order(problem: Problem, order: Sequence[str]) -> tuple[TaskSpec, ...]:
         order: Every task that the code base knows, by our names.
     """
     return tuple(sorted(problem, key=lambda task: order.index(task.name)))
+
+
+def channels_of(task: TaskSpec) -> int:
+    """Return the channels of a prediction where saliency is one map for a sigmoid, not two for a softmax."""
+    return 1 if task.name == "saliency" else task.channels

@@ -15,7 +15,7 @@ from harness.problem import TaskSpec
 
 from checkpoint_styles import scrambled  # isort: skip
 
-CONVOLUTIONAL = ("resnet18", "resnet50", "hrnet18-small")
+CONVOLUTIONAL = ("resnet18", "resnet50", "hrnet-micro", "hrnet18-small")
 TRAINING_SIZES = [(448, 576), (480, 640), (512, 512)]
 
 
@@ -124,7 +124,7 @@ def test_hrnet_is_timms_with_bilinear_fusion() -> None:
     ours = HRNetEncoder("hrnet18-small")
     scrambled(ours)
     theirs = timm.create_model("hrnet_w18_small_v2", features_only=True, feature_location="", out_indices=(1, 2, 3, 4))
-    theirs.load_state_dict(ours.hrnet.state_dict())
+    theirs.load_state_dict(ours.state_dict())
     images = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         nearest = theirs.eval()(images)
@@ -156,7 +156,7 @@ def test_hrnets_batch_norms_have_the_momentum_of_the_reference() -> None:
 
 @pytest.mark.parametrize(
     ("name", "cells"),
-    [("vit-micro", 4), ("vit-b16", 4), ("resnet18", 2), ("resnet50", 2), ("hrnet18-small", 1)],
+    [("vit-micro", 4), ("vit-b16", 4), ("resnet18", 2), ("resnet50", 2), ("hrnet-micro", 1), ("hrnet18-small", 1)],
 )
 def test_heads_work_at_a_quarter_of_the_input_or_finer(name: str, cells: int) -> None:
     encoder = on_meta(name, (64, 96))

@@ -1,0 +1,178 @@
+"""Time of the baselines per image, beside the same networks run straightforwardly.
+
+The straightforward side shares the weights: task after task, maps with channels first, as the papers describe it. Both
+must give the same predictions, and take turns, so that what disturbs the machine disturbs both.
+
+    python benchmarks/baselines.py [--threads 1] [--device cpu] [--batch 1] [--seconds 15] [--train] [NAME...]
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from harness.baselines.distillation import Distillation
+from harness.baselines.mti_net.model import MultiScaleNet
+from harness.baselines.mti_net.propagation import FeaturePropagation
+from harness.baselines.multi_task import SharedEncoder
+from harness.baselines.pad_net.model import DistillationNet
+from harness.baselines.reference import key_of
+from harness.configured import configure
+from harness.method import MultiTaskModel
+from harness.probes.latency import measure_latency
+from harness.probes.pairing import paired_ratio
+from harness.probes.rules import LatencyRules
+from harness.probes.timing import Subject
+from harness.problem import Problem, TaskSpec
+
+NYUD = (TaskSpec("semseg", 40), TaskSpec("depth"), TaskSpec("normals"), TaskSpec("boundary"))
+PASCAL = (TaskSpec("semseg", 21), TaskSpec("parts", 7), TaskSpec("saliency"), TaskSpec("normals"), TaskSpec("boundary"))
+
+Maps = dict[str, Tensor]
+"""Maps by task, under the reference's names."""
+
+
+def resized(map_: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize bilinearly."""
+    return F.interpolate(map_, size=size, mode="bilinear", align_corners=False)
+
+
+def concatenated(maps: Sequence[Tensor]) -> Tensor:
+    """Bring all maps to the size of the first."""
+    return torch.cat([maps[0], *(resized(map_, maps[0].shape[-2:]) for map_ in maps[1:])], dim=1)
+
+
+def shared_hrnet(model: SharedEncoder, images: Tensor) -> dict[str, Tensor]:
+    """Predict all tasks from an HRNet; every head brings the maps together for itself."""
+    maps = model.backbone.scales(images)
+    return {task: model.decoders[key_of(task)](concatenated(maps)) for task in model.problem.names}
+
+
+def distilled(module: Distillation, maps: Maps, task: str) -> Tensor:
+    """Distil for one task, two convolutions for each of the others."""
+    total = maps[task]
+    for source, message in module.self_attention[task].items():
+        total = total + message.conv(maps[source]) * message.attention(maps[source]).sigmoid()
+    return total
+
+
+def propagated(module: FeaturePropagation, maps: Maps) -> Maps:
+    """Propagate as `FeaturePropagation` does, with an excitation of its own for every task."""
+    x = torch.cat(list(maps.values()), dim=1)
+    groups = (x.shape[1] // len(maps), len(maps))
+    mask = torch.softmax(module.non_linear(x).unflatten(1, groups), dim=2)
+    shared = module.dimensionality_reduction((mask * x.unflatten(1, groups)).flatten(1, 2))
+    return {task: module.se[task](shared.mean(dim=(2, 3))) * shared + map_ for task, map_ in maps.items()}
+
+
+def mti_net(model: MultiScaleNet, images: Tensor) -> dict[str, Tensor]:
+    """Predict all tasks as the paper of MTI-Net describes it."""
+    levels = (3, 2, 1, 0)
+    encoded, coarser, features = model.backbone.scales(images), None, {}
+    for level in levels:
+        scale, own = getattr(model, f"scale_{level}"), encoded[level]
+        inputs = {
+            task: own if coarser is None else torch.cat([own, resized(coarser[task], own.shape[-2:])], dim=1)
+            for task in scale.refinement
+        }
+        features[level] = {task: refine(inputs[task]) for task, refine in scale.refinement.items()}
+        if level:
+            coarser = propagated(getattr(model, f"fpm_scale_{level}"), features[level])
+    predictions = {}
+    for name in model.problem.names:
+        key = key_of(name)
+        maps = [distilled(getattr(model, f"distillation_scale_{i}"), features[i], key) for i in reversed(levels)]
+        predictions[name] = model.heads[key](concatenated(maps))
+    return predictions
+
+
+def pad_net(model: DistillationNet, images: Tensor) -> dict[str, Tensor]:
+    """Predict all tasks as the paper of PAD-Net describes it."""
+    shared = model.backbone[1](concatenated(model.backbone[0].scales(images)))
+    features = {task: layers(shared) for task, layers in model.initial_task_prediction_heads.layers.items()}
+    predictions = {}
+    for name in model.problem.names:
+        map_ = distilled(model.multi_modal_distillation, features, key_of(name))
+        predictions[name] = resized(model.heads[key_of(name)](map_), model.problem.input_size)
+    return predictions
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and how it is run straightforwardly."""
+
+    method: str
+    backbone: str
+    problem: Problem
+    plain: Callable[..., dict[str, Tensor]]
+
+
+CASES = {
+    "multi-task-nyud-hrnet-micro": Case("multi-task", "hrnet-micro", Problem(NYUD, (112, 144)), shared_hrnet),
+    "multi-task-nyud-hrnet": Case("multi-task", "hrnet18-small", Problem(NYUD, (448, 576)), shared_hrnet),
+    "mti-net-nyud-micro": Case("mti-net", "hrnet-micro", Problem(NYUD, (112, 144)), mti_net),
+    "mti-net-nyud": Case("mti-net", "hrnet18-small", Problem(NYUD, (448, 576)), mti_net),
+    "pad-net-nyud-micro": Case("pad-net", "hrnet-micro", Problem(NYUD, (112, 144)), pad_net),
+    "pad-net-pascal": Case("pad-net", "hrnet18-small", Problem(PASCAL, (512, 512)), pad_net),
+}
+QUICK = ("multi-task-nyud-hrnet-micro", "mti-net-nyud-micro", "pad-net-nyud-micro")
+
+
+def subjects(case: Case, batch: int, device: torch.device, training: bool) -> list[Subject]:
+    """Return our forward pass and the straightforward one, which must agree; in training, with the backward pass."""
+    [method] = configure([case.method], case.backbone, {})
+    model: MultiTaskModel = method.build(case.problem).to(device).eval()
+    images = torch.randn(batch, 3, *case.problem.input_size, device=device)
+
+    def call(forward: Callable[[], dict[str, Tensor]]) -> Callable[[], object]:
+        def run() -> None:
+            if training:
+                sum(map_.mean() for map_ in forward().values()).backward()
+                return
+            with torch.inference_mode():
+                forward()
+
+        return run
+
+    def ours() -> dict[str, Tensor]:
+        return model(images)
+
+    def plain() -> dict[str, Tensor]:
+        return case.plain(model, images)
+
+    with torch.inference_mode():
+        expected = plain()
+        for task, map_ in ours().items():
+            torch.testing.assert_close(map_, expected[task], rtol=1e-3, atol=1e-4)
+    return [Subject("plain", call(plain)), Subject("ours", call(ours))]
+
+
+def main() -> None:
+    """Print both times of every case, and their ratio, which must not exceed 1.05."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CASES)} (default: the small ones)")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch (default: as it would use)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=15.0, help="longest time per subject (default 15)")
+    parser.add_argument("--train", action="store_true", help="with the backward pass")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
+    rules = replace(LatencyRules.for_device(device), max_seconds=arguments.seconds)
+    for name in arguments.names or QUICK:
+        pair = subjects(CASES[name], arguments.batch, device, arguments.train)
+        plain, ours = measure_latency(pair, device, rules)
+        paired = paired_ratio(ours, plain, "plain")
+        medians = [float(np.median(timing.samples_ms)) for timing in (plain, ours)]
+        print(f"{name}: plain {medians[0]:.2f} ms, ours {medians[1]:.2f} ms", end=", ")
+        print(f"ratio {paired.ratio:.3f} [{paired.low:.3f}, {paired.high:.3f}]")
+
+
+if __name__ == "__main__":
+    main()
