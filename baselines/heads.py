@@ -4,8 +4,10 @@ from torch import nn
 
 from harness.backbones import Encoder
 from harness.backbones.hrnet import HRNetEncoder
+from harness.backbones.resnet import ResNetEncoder
 from harness.baselines.reference import channels_of
 from harness.heads.convnext import task_head
+from harness.heads.deeplab import DeepLabHead
 from harness.heads.high_resolution import HighResolutionHead
 from harness.problem import TaskSpec
 
@@ -25,5 +27,7 @@ def head_for(task: TaskSpec, encoder: Encoder, output_size: tuple[int, int]) -> 
     match encoder:
         case HRNetEncoder():
             return HighResolutionHead(encoder.channels, channels_of(task), output_size)
+        case ResNetEncoder():
+            return DeepLabHead(encoder.channels, channels_of(task), output_size)
         case _:
             return task_head(task, encoder.channels, output_size, encoder.cells)

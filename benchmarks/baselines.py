@@ -15,11 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.baselines.cross_stitch import CrossStitchNets
 from harness.baselines.distillation import Distillation
+from harness.baselines.mtan import AttentionNet
 from harness.baselines.mti_net.model import MultiScaleNet
 from harness.baselines.mti_net.propagation import FeaturePropagation
 from harness.baselines.multi_task import SharedEncoder
+from harness.baselines.nddr_cnn import NDDRNets
 from harness.baselines.pad_net.model import DistillationNet
+from harness.baselines.parallel_nets import ParallelNets
 from harness.baselines.reference import key_of
 from harness.configured import configure
 from harness.method import MultiTaskModel
@@ -101,6 +105,54 @@ def pad_net(model: DistillationNet, images: Tensor) -> dict[str, Tensor]:
     return predictions
 
 
+def advanced(model: ParallelNets, maps: Maps, level: int) -> Maps:
+    """Run the stem or a stage of every task's encoder."""
+    return {key: model.backbone[key].sections[level](map_) for key, map_ in maps.items()}
+
+
+def decoded(model: ParallelNets, maps: Maps) -> dict[str, Tensor]:
+    """Run every task's head."""
+    return {name: model.heads[key_of(name)](maps[key_of(name)]) for name in model.problem.names}
+
+
+def cross_stitch(model: CrossStitchNets, images: Tensor) -> dict[str, Tensor]:
+    """Predict all tasks as the paper of cross-stitch networks describes it, one product for each pair of tasks."""
+    maps = advanced(model, dict.fromkeys(model.backbone, images), 0)
+    for level, unit in enumerate(model.cross_stitch.values(), 1):
+        own = advanced(model, maps, level)
+        maps = {
+            key: torch.stack([row[other].param[:, None, None] * map_ for other, map_ in own.items()]).sum(0)
+            for key, row in unit.cross_stitch_unit.items()
+        }
+    return decoded(model, maps)
+
+
+def nddr_cnn(model: NDDRNets, images: Tensor) -> dict[str, Tensor]:
+    """Predict all tasks as the paper of NDDR-CNN describes it, every task with a concatenation of its own."""
+    maps = dict.fromkeys(model.backbone, images)
+    for level, unit in enumerate(model.nddr.values()):
+        own = advanced(model, maps, level)
+        maps = {key: layer(torch.cat(list(own.values()), dim=1)) for key, layer in unit.layer.items()}
+    return decoded(model, maps)
+
+
+def mtan(model: AttentionNet, images: Tensor) -> dict[str, Tensor]:
+    """Predict all tasks as the paper of MTAN describes it, all tasks stage by stage."""
+    shared, attended = model.backbone.stem(images), dict[str, Tensor]()
+    for number, stage in enumerate(model.backbone.stages, 1):
+        before = stage[:-1](shared)
+        shared = stage[-1](before)
+        masks = getattr(model, f"attention_{number}")
+        inputs = {key: torch.cat([before, *([attended[key]] if attended else [])], dim=1) for key in masks}
+        attended = {key: mask(inputs[key]) * shared for key, mask in masks.items()}
+        if number < 4:
+            refine = getattr(model, f"refine_{number}")
+            attended = {key: refine(map_) for key, map_ in attended.items()}
+        if number == 1:
+            attended = {key: F.max_pool2d(map_, 2) for key, map_ in attended.items()}
+    return {name: model.heads[key_of(name)](attended[key_of(name)]) for name in model.problem.names}
+
+
 @dataclass(frozen=True)
 class Case:
     """A network and how it is run straightforwardly."""
@@ -118,8 +170,14 @@ CASES = {
     "mti-net-nyud": Case("mti-net", "hrnet18-small", Problem(NYUD, (448, 576)), mti_net),
     "pad-net-nyud-micro": Case("pad-net", "hrnet-micro", Problem(NYUD, (112, 144)), pad_net),
     "pad-net-pascal": Case("pad-net", "hrnet18-small", Problem(PASCAL, (512, 512)), pad_net),
+    "cross-stitch-nyud-micro": Case("cross-stitch", "resnet-micro", Problem(NYUD, (112, 144)), cross_stitch),
+    "cross-stitch-pascal": Case("cross-stitch", "resnet18", Problem(PASCAL, (512, 512)), cross_stitch),
+    "nddr-cnn-nyud-micro": Case("nddr-cnn", "resnet-micro", Problem(NYUD, (112, 144)), nddr_cnn),
+    "nddr-cnn-pascal": Case("nddr-cnn", "resnet18", Problem(PASCAL, (512, 512)), nddr_cnn),
+    "mtan-nyud-micro": Case("mtan", "resnet-micro", Problem(NYUD, (112, 144)), mtan),
+    "mtan-pascal": Case("mtan", "resnet18", Problem(PASCAL, (512, 512)), mtan),
 }
-QUICK = ("multi-task-nyud-hrnet-micro", "mti-net-nyud-micro", "pad-net-nyud-micro")
+QUICK = tuple(name for name in CASES if name.endswith("-micro"))
 
 
 def subjects(case: Case, batch: int, device: torch.device, training: bool) -> list[Subject]:

@@ -156,7 +156,7 @@ def test_torchvisions_resnets_load(name: str, file: str, tmp_path: Path) -> None
         state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     WRITERS[file](state, tmp_path / file)
     loaded = load(name, tmp_path / file)
-    for key, value in loaded.resnet.state_dict().items():
+    for key, value in loaded.state_dict().items():
         assert torch.equal(value, state.get(key, torch.tensor(0))), key
     assert loaded.notes == (f"weights {file}: ignored, as no part of the encoder: fc",)
 
@@ -327,7 +327,7 @@ def test_published_weights_are_asked_for_by_name_and_loaded(
     encoder = build_backbone(name, SIZE, "pretrained")
     [source] = published
     for key, value in encoder.state_dict().items():
-        key = key.removeprefix("vit.").removeprefix("resnet.")
+        key = key.removeprefix("vit.")
         if key != "pos_embed":
             assert torch.equal(value, source.state_dict()[key]), key
     assert encoder.notes == ()

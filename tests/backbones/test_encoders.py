@@ -15,7 +15,7 @@ from harness.problem import TaskSpec
 
 from checkpoint_styles import scrambled  # isort: skip
 
-CONVOLUTIONAL = ("resnet18", "resnet50", "hrnet-micro", "hrnet18-small")
+CONVOLUTIONAL = ("resnet-micro", "resnet18", "resnet50", "hrnet-micro", "hrnet18-small")
 TRAINING_SIZES = [(448, 576), (480, 640), (512, 512)]
 
 
@@ -100,14 +100,14 @@ def test_convolutional_encoders_take_any_size(name: str, size: tuple[int, int]) 
 def test_resnet50_is_torchvisions_with_two_dilated_stages() -> None:
     theirs = scrambled(torchvision.models.resnet50(replace_stride_with_dilation=[False, True, True]))
     ours = ResNetEncoder("resnet50").eval()
-    ours.resnet.load_state_dict({key: value for key, value in theirs.state_dict().items() if key[:3] != "fc."})
+    ours.load_state_dict({key: value for key, value in theirs.state_dict().items() if key[:3] != "fc."})
     trunk = nn.Sequential(*list(theirs.children())[:-2])
     images = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         torch.testing.assert_close(ours(images), trunk(images))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet-micro", "resnet18", "resnet50"])
 def test_stages_make_up_a_resnet(name: str) -> None:
     encoder = ResNetEncoder(name).eval()
     images = torch.randn(1, 3, 64, 96)
@@ -156,7 +156,15 @@ def test_hrnets_batch_norms_have_the_momentum_of_the_reference() -> None:
 
 @pytest.mark.parametrize(
     ("name", "cells"),
-    [("vit-micro", 4), ("vit-b16", 4), ("resnet18", 2), ("resnet50", 2), ("hrnet-micro", 1), ("hrnet18-small", 1)],
+    [
+        ("vit-micro", 4),
+        ("vit-b16", 4),
+        ("resnet-micro", 2),
+        ("resnet18", 2),
+        ("resnet50", 2),
+        ("hrnet-micro", 1),
+        ("hrnet18-small", 1),
+    ],
 )
 def test_heads_work_at_a_quarter_of_the_input_or_finer(name: str, cells: int) -> None:
     encoder = on_meta(name, (64, 96))

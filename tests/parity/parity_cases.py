@@ -45,6 +45,10 @@ CASES = {
     "mti_net_nyud4": Case("mti-net", "hrnet18-small", AUXILIARY, intermediate=SCALES),
     "pad_net_nyud": Case("pad-net", "hrnet18-small", intermediate=("outputs/initial_",)),
     "pad_net_nyud4": Case("pad-net", "hrnet18-small", AUXILIARY, intermediate=("outputs/initial_",), slow=True),
+    "r_baseline_nyud": Case("multi-task", "resnet50", slow=True),
+    "cross_stitch_nyud": Case("cross-stitch", "resnet50", slow=True),
+    "nddr_cnn_nyud": Case("nddr-cnn", "resnet50", slow=True),
+    "mtan_nyud": Case("mtan", "resnet50", slow=True),
 }
 
 
