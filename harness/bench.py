@@ -25,10 +25,12 @@ from harness.probes.environment import environment, software, system_id
 from harness.probes.rules import LatencyRules
 from harness.problem import Problem
 from harness.progress import RunProgress
+from harness.published import artifact_or_published, load_published
 from harness.records import DatasetInfo, Record
 from harness.registry import load_dataset, load_plugin
 from harness.run import Outcome
 from harness.training.loop import seed_everything
+from harness.weights import WeightFile
 
 SEED = 0
 """Weights and images are drawn from it, so that every command measures the same."""
@@ -54,6 +56,8 @@ class _Context:
     command: list[str]
     device: torch.device
     probes: tuple[str, ...]
+    artifact: Path | None
+    published: WeightFile | None
 
 
 def bench(config: BenchConfig, command: list[str]) -> Outcome:
@@ -73,12 +77,13 @@ def bench(config: BenchConfig, command: list[str]) -> Outcome:
     """
     for plugin in config.plugin:
         load_plugin(plugin)
-    context = _Context(config, command, pick_device(config.device), select(config.probe))
+    device, probes = pick_device(config.device), select(config.probe)
+    context = _Context(config, command, device, probes, *artifact_or_published(config.checkpoint))
     for precision in config.precision:
         set_precision(context.device, precision)  # those the device cannot do are refused before anything is measured
     if config.cuda_graph and context.device.type != "cuda":
         raise UsageError("--cuda-graph needs a GPU")
-    cells = list(_cells(config))
+    cells = list(_cells(context))
     findings, outcome = Findings(), Outcome(config.output)
     for name in config.dataset:
         group = [cell for cell in cells if cell.dataset.name == name]
@@ -88,15 +93,15 @@ def bench(config: BenchConfig, command: list[str]) -> Outcome:
     return outcome
 
 
-def _cells(config: BenchConfig) -> Iterator[_Cell]:
-    manifest = read_manifest(config.checkpoint) if config.checkpoint else None
+def _cells(context: _Context) -> Iterator[_Cell]:
+    config = context.config
+    manifest = read_manifest(context.artifact) if context.artifact else None
     stored = manifest.options if manifest else None
     for name in config.dataset:
         dataset = load_dataset(name)
         problem = _problem(dataset, config, manifest)
-        own = manifest.backbone if manifest else None
-        for backbone in config.backbone or [own]:
-            for method in configure(config.method, backbone, config.set, stored=stored):
+        for backbone in config.backbone or [manifest.backbone if manifest else ""]:
+            for method in configure(config.method, backbone or None, config.set, stored=stored):
                 if manifest is not None:
                     check_artifact(manifest, method, problem, name, f"--checkpoint {config.checkpoint}")
                 for options in method.variants(_given(config, method.name)):
@@ -146,11 +151,13 @@ def _candidates(
     """Yield the cells with their artifacts, which are made where they are not there yet."""
     for index, cell in enumerate(cells):
         record = _record(cell, precision, context)
-        artifact = context.config.checkpoint or scratch / str(index)
+        artifact = context.artifact or scratch / str(index)
         folder = context.config.output / record.run_id
         candidate = Candidate(cell.method, artifact, cell.problem.names, record, folder, context.probes)
         try:
-            _ship(cell, artifact)
+            record.warnings += _ship(cell, artifact, context.published)
+        except UsageError:  # of the checkpoint that was given
+            raise
         except Exception as error:  # whatever a method raises is its failure, and leaves the others alone
             findings.fail(candidate, error)
             candidate.write()
@@ -158,16 +165,21 @@ def _candidates(
             yield candidate
 
 
-def _ship(cell: _Cell, artifact: Path) -> None:
-    """Save the model of a cell as a run does, so that what is measured is what is shipped."""
+def _ship(cell: _Cell, artifact: Path, published: WeightFile | None) -> tuple[str, ...]:
+    """Save the model of a cell as a run does, so that what is measured is what is shipped; return notes on it."""
     if artifact.is_dir():
-        return
+        return ()
     seed_everything(SEED)
-    model = cell.method.stand_in(cell.problem)
+    notes: tuple[str, ...] = ()
+    if published is None:
+        model = cell.method.stand_in(cell.problem)
+    else:
+        model, notes = load_published(cell.method, cell.problem, published)
     unfinished = artifact.with_name(f"{artifact.name}.unfinished")
     unfinished.mkdir(exist_ok=True)
     cell.method.save(model, unfinished)
     unfinished.replace(artifact)
+    return notes
 
 
 def _take_over(source: Record, target: Record) -> None:
@@ -198,12 +210,12 @@ def _setting(precision: Precision, context: _Context) -> Setting:
 def _record(cell: _Cell, precision: Precision, context: _Context) -> Record:
     config, method, now = context.config, cell.method, datetime.now(UTC)
     system = environment()  # with the switches that the precision has set
-    artifact = digest_artifact(config.checkpoint) if config.checkpoint else None
+    loaded = _loaded(context)
     identity = {
         "method": method.name,
         "options": method.options.model_dump(mode="json"),
         "backbone": method.backbone,
-        "artifact": artifact,
+        "artifact": loaded,
         "dataset": cell.dataset.name,
         "tasks": cell.problem.names,
         "input_size": cell.problem.input_size,
@@ -213,7 +225,6 @@ def _record(cell: _Cell, precision: Precision, context: _Context) -> Record:
         **config.model_dump(include={"batch_size", "compile", "cuda_graph", "channels_last"}),
     }
     name = f"{method.name}.{method.backbone}.bench.{precision}.{digest(identity)[:8]}"
-    source = f"{config.checkpoint.name} sha256:{artifact}" if config.checkpoint else None
     return Record(
         run_id=f"{cell.dataset.name}/{name}",
         source="measured",
@@ -224,7 +235,7 @@ def _record(cell: _Cell, precision: Precision, context: _Context) -> Record:
         command=context.command,
         config=config.model_dump(mode="json"),
         config_hash=digest(identity),
-        method=method_info(method, "checkpoint" if config.checkpoint else "random", source),
+        method=method_info(method, "checkpoint" if loaded else "random", loaded),
         dataset=_no_data(cell.dataset),
         protocol_name="none",
         protocol={},
@@ -237,6 +248,14 @@ def _record(cell: _Cell, precision: Precision, context: _Context) -> Record:
         environment=system,
         warnings=[_NOISE] if method.data_dependent else [],
     )
+
+
+def _loaded(context: _Context) -> str | None:
+    """Return name and sha256 of the checkpoint that is measured."""
+    if context.artifact is not None:
+        return f"{context.artifact.name} sha256:{digest_artifact(context.artifact)}"
+    file = context.published
+    return f"{file.path.name} sha256:{file.sha256}" if file is not None else None
 
 
 def _no_data(dataset: Dataset) -> DatasetInfo:

@@ -98,7 +98,9 @@ class RunConfig(DataConfig):
     )
     budget: Budget = "quick"
     iterations: int | None = Field(default=None, ge=1, description="Steps of every stage, instead of the budget's.")
-    checkpoint: Path | None = Field(default=None, description="Artifact to load instead of training.")
+    checkpoint: Path | None = Field(
+        default=None, description="Artifact, or file of a published checkpoint, to load instead of training."
+    )
     extend: Path | None = Field(default=None, description="Artifact to add the missing tasks to, training only those.")
     device: str | None = Field(default=None, description="Null: a GPU when there is one.")
     precision: Precision = "fp32"
@@ -143,7 +145,9 @@ class BenchConfig(Config):
     dataset: list[str] = Field(default=["nyud"], min_length=1, description="Data sets that pose the tasks.")
     task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
     backbone: list[str] = Field(default=[], description="Encoders; empty for each method's own, or the artifact's.")
-    checkpoint: Path | None = Field(default=None, description="Artifact to measure instead of random weights.")
+    checkpoint: Path | None = Field(
+        default=None, description="Artifact, or file of a published checkpoint, to measure instead of random weights."
+    )
     device: str | None = Field(default=None, description="Null: a GPU when there is one.")
     precision: list[Precision] = Field(default=["fp32"], min_length=1)
     batch_size: list[Annotated[int, Field(ge=1)]] = Field(default=[1], min_length=1, description="Images per pass.")
@@ -158,7 +162,8 @@ class BenchConfig(Config):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if self.checkpoint is not None and (self.task or self.input_size):
+        artifact = self.checkpoint is not None and not self.checkpoint.is_file()
+        if artifact and (self.task or self.input_size):
             raise ValueError("an artifact brings its own tasks and input size; leave out task and input_size")
         if self.checkpoint is not None and len(self.method) * len(self.dataset) > 1:
             raise ValueError("checkpoint belongs to one method on one data set")

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,6 +29,7 @@ from harness.predictions.writer import PredictionWriter
 from harness.probes.environment import environment, software, system_id
 from harness.probes.parameters import count_parameters
 from harness.progress import RunProgress
+from harness.published import load_published
 from harness.records import (
     RECORD_NAME,
     Init,
@@ -61,7 +62,8 @@ class Job:
         config: The matrix this is a cell of.
         command: Command line to store with the record.
         device: Where to compute.
-        artifact: Artifact to evaluate instead of training; None to train.
+        artifact: Artifact to evaluate instead of training; None to make one.
+        published: Published checkpoint to make it from; None to train.
         extend: Artifact to add the missing tasks to; None to train all of them.
         predictions: Folder to save the predictions in; None to save none.
     """
@@ -73,6 +75,7 @@ class Job:
     command: list[str]
     device: torch.device
     artifact: Path | None
+    published: WeightFile | None = None
     extend: Path | None = None
     predictions: Path | None = None
 
@@ -86,6 +89,7 @@ class Job:
             "backbone": self.method.backbone,
             "weights": weights.sha256 if isinstance(weights, WeightFile) else weights,
             "artifact": digest_artifact(self.artifact) if self.artifact else None,
+            "published": self.published.sha256 if self.published else None,
             "extend": digest_artifact(self.extend) if self.extend else None,
             "dataset": data.dataset.name,
             "val": data.val.fingerprint,
@@ -94,11 +98,16 @@ class Job:
             "input_size": list(data.problem.input_size),
             "protocol": data.protocol.model_dump(mode="json"),
             "budget": config.budget,
-            "stages": [_recipe(stage) for stage in _stages(self)] if self.artifact is None else None,
+            "stages": [_recipe(stage) for stage in _stages(self)] if self.trains else None,
             "precision": config.precision,
             "device": self.device.type,
             "seed": self.seed,
         }
+
+    @property
+    def trains(self) -> bool:
+        """Whether the model is trained here."""
+        return self.artifact is None and self.published is None
 
     @property
     def folder(self) -> Path:
@@ -155,8 +164,14 @@ def execute(job: Job, progress: RunProgress) -> Record:
 def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
     artifact = job.artifact or job.folder / ARTIFACT
     if not artifact.is_dir():
-        with _phase(record, "train", resumed=(job.folder / CHECKPOINT).is_file()):
-            _train(job, record, progress)
+        if job.published is not None:
+            with _phase(record, "convert"):
+                model, notes = load_published(job.method, job.data.problem, job.published)
+                _warn(record, notes)
+                _ship(job, model)
+        else:
+            with _phase(record, "train", resumed=(job.folder / CHECKPOINT).is_file()):
+                _train(job, record, progress)
         write_record(record, job.folder)
     with _phase(record, "load"):
         # What is measured is what is shipped: the model as it comes out of its artifact.
@@ -200,7 +215,7 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     seed_everything(job.seed)
     build = job.method.build(data.problem) if job.extend is None else job.method.extend(job.extend, data.problem)
     model = build.to(job.device)
-    record.warnings = list(dict.fromkeys([*record.warnings, *_notes(model)]))  # a resumed run has them already
+    _warn(record, _notes(model))
     write_record(record, job.folder)
 
     def transform(stage: Stage) -> TrainTransform:
@@ -221,6 +236,11 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     logs = train(model, _stages(job), setup)
     record.training = [StageInfo(**asdict(log)) for log in logs]
     job.method.calibrate(model, partial(_score, job))
+    _ship(job, model)
+
+
+def _ship(job: Job, model: MultiTaskModel) -> None:
+    """Save the artifact of a model; it is there as a whole or not at all."""
     unfinished = job.folder / f"{ARTIFACT}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
@@ -228,6 +248,10 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     if job.extend is not None:  # what exists stays as it is, byte for byte
         shutil.copytree(job.extend, unfinished, dirs_exist_ok=True)
     unfinished.replace(job.folder / ARTIFACT)
+
+
+def _warn(record: Record, notes: Iterable[str]) -> None:
+    record.warnings = list(dict.fromkeys([*record.warnings, *notes]))  # a resumed run has them already
 
 
 def _notes(model: MultiTaskModel) -> list[str]:
@@ -346,6 +370,8 @@ def _origin(job: Job) -> tuple[Init, str | None]:
     weights = job.method.weights
     if job.artifact is not None:
         return "checkpoint", f"{job.artifact.name} sha256:{digest_artifact(job.artifact)}"
+    if job.published is not None:
+        return "checkpoint", f"{job.published.path.name} sha256:{job.published.sha256}"
     if isinstance(weights, WeightFile):
         return "file", f"{weights.path.name} sha256:{weights.sha256}"
     return weights or "random", None

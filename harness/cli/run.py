@@ -27,7 +27,7 @@ from harness.run import run as run_matrix
 @click.option("--init", shell_complete=complete_init, metavar="random|pretrained|FILE", help="Start of the encoders.")
 @click.option("--budget", type=click.Choice(get_args(Budget)), help="Training recipe.  [default: quick]")
 @click.option("--iterations", type=int, help="Steps of every stage, instead of the budget's.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Artifact folder to load instead of training.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Artifact folder, or published file.")
 @click.option("--extend", type=click.Path(path_type=Path), help="Artifact folder to add the missing tasks to.")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies.")
 @click.option("--device", help="cpu, cuda, cuda:1 ...  [default: a GPU when there is one]")
