@@ -21,6 +21,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "single-task": "harness.baselines.single_task:SingleTask",
         "multi-task": "harness.baselines.multi_task:MultiTask",
         "share": "harness.methods.share:Share",
+        "mtformer": "harness.baselines.mtformer:MTFormer",
     },
     "datasets": {
         "nyud": "harness.datasets.nyud:NYUD",
