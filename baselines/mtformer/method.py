@@ -39,8 +39,8 @@ class MTFormer(Method):
     name: ClassVar[str] = "mtformer"
     summary: ClassVar[str] = "Swin; blocks shared by all and private to each task, then attention across tasks"
     paper: ClassVar[str | None] = (
-        "X. Xu, H. Zhao, V. Vineet, S.-N. Lim, A. Torralba. MTFormer: Multi-Task Learning via Transformer and Cross-Task "
-        "Reasoning. ECCV 2022"
+        "X. Xu, H. Zhao, V. Vineet, S.-N. Lim, A. Torralba. MTFormer: Multi-Task Learning via Transformer and "
+        "Cross-Task Reasoning. ECCV 2022"
     )
     default_backbone: ClassVar[Mapping[Budget, str]] = {"quick": "swin-micro", "full": "swin-s"}
     families: ClassVar[tuple[str, ...]] = ("swin",)

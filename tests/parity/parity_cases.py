@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 from expectation import Expectation
 
+from harness.backbones.swin import SWINS, SwinConfig
 from harness.baselines.reference import key_of
 from harness.method import Method, MultiTaskModel
 from harness.problem import Problem, TaskSpec
@@ -12,6 +14,11 @@ from harness.registry import load_method
 
 CLASSIFIED = ("semseg", "parts")
 TASKS = (*CLASSIFIED, "saliency", "normals", "depth", "boundary")
+
+
+MTFORMER_LEFT = ("contrast", "log_var_list")
+SMALL_SWINS = {"swin-24": SwinConfig(24, (2, 2, 2, 2), (1, 2, 4, 8), None)}
+"""Encoders of cases alone."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Case:
 CASES = {
     "invpt_nyud_tiny": Case("invpt", "vit-t16", intermediate=("inter/",)),
     "invpt_nyud_vitB": Case("invpt", "vit-b16", intermediate=("inter/",), slow=True),
+    "mtformer_nyud_tiny": Case("mtformer", "swin-24", left=MTFORMER_LEFT),
+    "mtformer_nyud_swinS": Case("mtformer", "swin-s", left=MTFORMER_LEFT, slow=True),
 }
 
 
@@ -58,4 +67,5 @@ def method_of(case: Case) -> Method:
 
 def build(case: Case, expectation: Expectation) -> MultiTaskModel:
     """Return the model of a case in evaluation mode."""
-    return method_of(case).build(problem_of(expectation)).eval()
+    with mock.patch.dict(SWINS, SMALL_SWINS):
+        return method_of(case).build(problem_of(expectation)).eval()
