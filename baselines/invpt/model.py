@@ -13,6 +13,7 @@ from harness.baselines.invpt.decoder import Decoder, stage_widths
 from harness.baselines.invpt.designs import ViTDesign
 from harness.baselines.invpt.pyramid import stage_sizes
 from harness.baselines.reference import in_order, key_of
+from harness.counting import attributed_to
 from harness.method import MultiTaskModel, Predictions, TrainingOutput
 from harness.problem import Problem
 
@@ -150,5 +151,6 @@ class InvPTOnViT(InvPTModel):
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read the encoder after two of its blocks and at its end."""
-        fine, middle, last = tapped(self.backbone, images, self.taps)
+        with attributed_to("encoder"):  # it is not called as a module
+            fine, middle, last = tapped(self.backbone, images, self.taps)
         return fine, middle, F.interpolate(last, size=self.size, mode="bilinear", align_corners=False)
