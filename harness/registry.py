@@ -20,6 +20,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     "methods": {
         "single-task": "harness.baselines.single_task:SingleTask",
         "multi-task": "harness.baselines.multi_task:MultiTask",
+        "invpt": "harness.baselines.invpt:InvPT",
         "share": "harness.methods.share:Share",
         "mtformer": "harness.baselines.mtformer:MTFormer",
     },
