@@ -259,7 +259,8 @@ def _warn(record: Record, notes: Iterable[str]) -> None:
 
 def _notes(model: MultiTaskModel) -> list[str]:
     """Return what is to be known of the weights that the encoders of a model started from."""
-    return [note for module in model.modules() if isinstance(module, Encoder) for note in module.notes]
+    encoders = [note for module in model.modules() if isinstance(module, Encoder) for note in module.notes]
+    return [*model.notes, *encoders]
 
 
 def _tasks(job: Job) -> dict[str, Task]:

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import mean
 from typing import Any, NamedTuple
 
 from harness.leaderboard.columns import Column, columns
 from harness.leaderboard.entries import Entry
 from harness.records import Record, conditions
-from harness.report.cells import DASH, spread
-from harness.report.machine import latency_notes
+from harness.report.cells import DASH, pooled
+from harness.report.machine import latency_reasons
+from harness.report.notes import Notes
 
 
 class Cell(NamedTuple):
@@ -87,8 +87,13 @@ class Board:
             line if len(names) == len(self.rows) else f"{line} ({', '.join(names)})" for line, names in gaps.items()
         ]
         records = [entry.record for row in self.rows for entry in row.entries]
-        told = [line for record in records for line in [*record.warnings, *latency_notes(record)]]
-        return list(dict.fromkeys([*told, *missing]))
+        doubts = Notes([self.label(row) for row in self.rows])
+        for row in self.rows:
+            for entry in row.entries:
+                for subject, reason in latency_reasons(entry.record):
+                    doubts.add(subject, reason, self.label(row))
+        warnings = dict.fromkeys(line for record in records for line in record.warnings)
+        return list(dict.fromkeys([*warnings, *doubts.lines(), *missing]))
 
     def label(self, row: Row) -> str:
         """Return what tells a row from the others, in one line."""
@@ -188,8 +193,11 @@ def _cell(column: Column, row: Row) -> Cell:
     reason = "; ".join(reason for reason in reasons if reason) or None
     if values and reason:
         reason = f"{len(values)} of {len(figures)} seeds; {reason}"
-    text = spread(values, lambda value: format(value, column.form))
-    return Cell(text if values else DASH, mean(values) if values else None, reason)
+    figure = pooled(values)
+    if figure is None:
+        return Cell(DASH, None, reason)
+    deviation = f" ± {format(figure.std, column.form).lstrip('+')}" if figure.std else ""
+    return Cell(format(figure.value, column.form) + deviation, figure.value, reason)
 
 
 def _mark_best(board: Board) -> None:

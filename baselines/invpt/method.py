@@ -1,0 +1,37 @@
+"""InvPT as a method."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from harness.backbones import build_backbone
+from harness.backbones.vit import ViTEncoder
+from harness.baselines.invpt.designs import VITS
+from harness.baselines.invpt.model import InvPTModel, InvPTOnViT
+from harness.baselines.recipe import supervised_stage
+from harness.method import Budget, Method, Stage
+from harness.problem import Problem
+
+
+class InvPT(Method):
+    """Tasks and positions attend to each other at resolutions that grow.
+
+    On ViTs the network is the one of the authors' code, under the same keys.
+    """
+
+    name: ClassVar[str] = "invpt"
+    summary: ClassVar[str] = "a transformer decoder in which all tasks attend to each other at growing resolutions"
+    paper: ClassVar[str | None] = (
+        "Ye and Xu, Inverted Pyramid Multi-task Transformer for Dense Scene Understanding, ECCV 2022"
+    )
+    default_backbone: ClassVar[Mapping[Budget, str]] = {"quick": "vit-micro", "full": "vit-l16"}
+    families: ClassVar[tuple[str, ...]] = ("vit",)
+
+    def build(self, problem: Problem) -> InvPTModel:
+        """Return the model, untrained."""
+        encoder = build_backbone(self.backbone, problem.input_size, self.weights)
+        assert isinstance(encoder, ViTEncoder)
+        return InvPTOnViT(problem, encoder, VITS[self.backbone])
+
+    def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
+        """Return one joint stage over all tasks; intermediate predictions have the same losses and weights."""
+        return [supervised_stage("joint", problem.names, budget)]
