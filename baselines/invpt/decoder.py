@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from harness.baselines.invpt.designs import Design
 from harness.baselines.invpt.pyramid import InvertedPyramid, Size
 
 
@@ -15,8 +16,7 @@ class Decoder(nn.Module):
     Args:
         outputs: Channels of the predictions by key, in the order of the reference.
         encoder_channels: Channels of the encoder's last map.
-        channels: Width of the features before the pyramid, ``EMBED_DIM``.
-        prediction_channels: What the pyramid is wider than them, ``PRED_OUT_NUM_CONSTANT``.
+        design: The widths.
         scale_embed: Bring the encoder's features to the width and the size of the third and the second stage; a third,
             as published checkpoints have, is kept and not run.
         sizes: Heights and widths of the stages.
@@ -26,13 +26,12 @@ class Decoder(nn.Module):
         self,
         outputs: dict[str, int],
         encoder_channels: int,
-        channels: int,
-        prediction_channels: int,
+        design: Design,
         scale_embed: Sequence[nn.Module],
         sizes: Sequence[Size],
     ) -> None:
         super().__init__()
-        widths = stage_widths(channels, prediction_channels)
+        channels, widths = design.channels, stage_widths(design)
         self.scale_embed = nn.ModuleList(scale_embed)
         self.preliminary_decoder = nn.ModuleDict({key: _preliminary(encoder_channels, channels) for key in outputs})
         self.intermediate_head = nn.ModuleDict({key: nn.Conv2d(channels, n, 1) for key, n in outputs.items()})
@@ -62,9 +61,9 @@ class Decoder(nn.Module):
         return self.invpt(mixed, skips, wanted), predictions
 
 
-def stage_widths(channels: int, prediction_channels: int) -> tuple[int, int, int]:
-    """Return the widths of the three stages: the sum of the two, a half and a quarter of it."""
-    wide = channels + prediction_channels
+def stage_widths(design: Design) -> tuple[int, int, int]:
+    """Return the widths of the three stages: that of features and predictions together, a half and a quarter of it."""
+    wide = design.channels + design.prediction_channels
     return wide, wide // 2, wide // 4
 
 

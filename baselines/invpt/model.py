@@ -4,16 +4,13 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.backbones.vit import ViTEncoder, set_drop_path, tapped
 from harness.baselines.invpt.decoder import Decoder, stage_widths
-from harness.baselines.invpt.designs import ViTDesign
-from harness.baselines.invpt.pyramid import stage_sizes
+from harness.baselines.invpt.designs import Design
+from harness.baselines.invpt.pyramid import Size
 from harness.baselines.reference import in_order, key_of
-from harness.counting import attributed_to
 from harness.method import MultiTaskModel, Predictions, TrainingOutput
 from harness.problem import Problem
 
@@ -31,8 +28,10 @@ class InvPTModel(MultiTaskModel):
     Args:
         problem: The tasks and the input size.
         backbone: The encoder's network.
-        decoder: The decoder, for the tasks of the problem.
-        channels: Width of the decoder's features.
+        encoder_channels: Channels of its last map.
+        design: The widths of the decoder.
+        scale_embed: See `Decoder`.
+        sizes: Heights and widths of the decoder's stages.
     """
 
     unused: ClassVar[tuple[str, ...]] = (
@@ -42,13 +41,21 @@ class InvPTModel(MultiTaskModel):
         "multi_task_decoder.scale_embed.2.",
     )
 
-    def __init__(self, problem: Problem, backbone: nn.Module, decoder: Decoder, channels: int) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        backbone: nn.Module,
+        encoder_channels: int,
+        design: Design,
+        scale_embed: Sequence[nn.Module],
+        sizes: Sequence[Size],
+    ) -> None:
         super().__init__(problem)
+        outputs = {key_of(task.name): task.channels for task in in_order(problem, ORDER)}
+        wide = stage_widths(design)[0]
         self.backbone = backbone
-        self.multi_task_decoder = decoder
-        self.heads = nn.ModuleDict(
-            {key_of(task.name): LinearHead(channels, task.channels) for task in in_order(problem, ORDER)}
-        )
+        self.multi_task_decoder = Decoder(outputs, encoder_channels, design, scale_embed, sizes)
+        self.heads = nn.ModuleDict({key: LinearHead(wide, channels) for key, channels in outputs.items()})
 
     @abstractmethod
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,42 +122,3 @@ class LinearHead(nn.Module):
         """Map [B, channels, h, w] to [B, outputs, h, w]."""
         y: Tensor = self.linear_pred(x)
         return y
-
-
-class InvPTOnViT(InvPTModel):
-    """The published network: a ViT, read after three blocks and at its end.
-
-    Features after the third of the blocks have a convolution in published checkpoints, which serves nothing; they are
-    not read. The last map is halved, rounded up; the second stage has the size of the encoder's map.
-
-    Args:
-        problem: The tasks and the input size.
-        encoder: The encoder.
-        design: Where it is read, and the widths of the decoder.
-    """
-
-    backbone: VisionTransformer
-
-    def __init__(self, problem: Problem, encoder: ViTEncoder, design: ViTDesign) -> None:
-        rows, columns = encoder.grid
-        sizes = stage_sizes((2 * rows, 2 * columns))
-        c = encoder.channels
-        widths = stage_widths(design.channels, design.prediction_channels)
-        scale_embed = (
-            nn.ConvTranspose2d(c, widths[2], 3, stride=2, padding=1, output_padding=1),
-            nn.Conv2d(c, widths[1], 3, padding=1),
-            nn.Conv2d(c, widths[0], 3, padding=1),
-        )
-        outputs = {key_of(task.name): task.channels for task in in_order(problem, ORDER)}
-        decoder = Decoder(outputs, c, design.channels, design.prediction_channels, scale_embed, sizes)
-        super().__init__(problem, encoder.vit, decoder, widths[0])
-        self.notes = encoder.notes
-        self.taps = design.taps
-        self.size = sizes[0]
-        set_drop_path(encoder.vit, design.drop_path)
-
-    def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Read the encoder after two of its blocks and at its end."""
-        with attributed_to("encoder"):  # it is not called as a module
-            fine, middle, last = tapped(self.backbone, images, self.taps)
-        return fine, middle, F.interpolate(last, size=self.size, mode="bilinear", align_corners=False)

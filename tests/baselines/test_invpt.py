@@ -92,6 +92,21 @@ def test_parameters_keys_and_macs_are_the_references(
         assert count.per_part[f"preliminary/{task}"] == kernels * (height // 32) * (width // 32)
 
 
+@pytest.mark.parametrize("problem", [NYUD, PASCAL], ids=["nyud", "pascal"])
+def test_on_swin_all_but_encoder_and_skips_is_what_it_is_on_vit(problem: Problem) -> None:
+    """Swin-B's last map has 1024 channels, as ViT-L's."""
+    with torch.device("meta"):
+        swin, vit = (
+            {key: value.shape for key, value in build(problem, backbone).state_dict().items()}
+            for backbone in ("swin-b", "vit-l16")
+        )
+    own = ("backbone.", "multi_task_decoder.scale_embed.")
+    assert {key for key in swin.keys() ^ vit.keys() if not key.startswith(own)} == set()
+    assert all(shape == vit[key] for key, shape in swin.items() if not key.startswith(own))
+    embedded = {key: tuple(shape) for key, shape in swin.items() if key.startswith(own[1]) and key.endswith("weight")}
+    assert embedded == {f"{own[1]}0.weight": (144, 256, 3, 3), f"{own[1]}1.weight": (288, 512, 3, 3)}
+
+
 @pytest.mark.slow
 def test_fvcore_counts_what_it_counts_on_the_reference() -> None:
     model = build(NYUD, "vit-b16").eval()
@@ -158,8 +173,9 @@ def test_evaluation_gives_the_final_predictions_of_training() -> None:
     assert intermediate["depth"].shape == output.predictions["depth"].shape
 
 
-def test_unused_weights_change_nothing_and_learn_nothing() -> None:
-    model = distinct(build())
+@pytest.mark.parametrize("backbone", ["vit-micro", "swin-micro"])
+def test_unused_weights_change_nothing_and_learn_nothing(backbone: str) -> None:
+    model = distinct(build(SMALL, backbone))
     images = torch.randn(1, 3, *SMALL.input_size)
     with torch.inference_mode():
         before = model(images)
@@ -193,9 +209,12 @@ def test_unused_weights_are_as_many_as_in_published_checkpoints(problem: Problem
         ("vit-micro", (40, 56)),
         ("vit-t16", (112, 144)),
         ("vit-t16", (64, 80)),
+        ("swin-micro", (112, 144)),
+        ("swin-micro", (128, 128)),
+        ("swin-micro", (75, 101)),
     ],
 )
-def test_any_grid_of_patches_will_do(backbone: str, size: tuple[int, int]) -> None:
+def test_any_grid_will_do(backbone: str, size: tuple[int, int]) -> None:
     problem = Problem(SMALL.tasks, size)
     model = build(problem, backbone).eval()
     with torch.inference_mode():
@@ -212,11 +231,13 @@ def test_stages_are_halved_and_halved_rounding_up() -> None:
     assert stage_sizes((1, 3)) == [(1, 1), (1, 2), (1, 3)]
 
 
-def test_blocks_are_left_out_in_training_alone() -> None:
+@pytest.mark.parametrize("backbone", ["vit-t16", "swin-t"])
+def test_blocks_are_left_out_in_training_alone(backbone: str) -> None:
     problem = Problem(SMALL.tasks, (64, 64))
-    model = build(problem, "vit-t16")
-    rates = [block.drop_path1.drop_prob for block in model.get_submodule("backbone.blocks").children()]  # type: ignore[union-attr]
-    assert rates == pytest.approx(torch.linspace(0, 0.15, 12).tolist())
+    model = build(problem, backbone)
+    layers = [layer for name, layer in model.backbone.named_modules() if name.endswith("drop_path1")]
+    if backbone == "vit-t16":
+        assert [layer.drop_prob for layer in layers] == pytest.approx(torch.linspace(0, 0.15, 12).tolist())
     images = torch.randn(8, 3, 64, 64)
     with torch.inference_mode():
         last = [model.eval().features(images)[2] for _ in range(2)]
