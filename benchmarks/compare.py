@@ -88,7 +88,7 @@ def main() -> None:
         with background(arguments.load):
             repeats = list(sessions(arguments.pairs + 1, folder))
         pairs = list(itertools.pairwise(repeats))
-        fired = incomparable = found = 0
+        fired = judged = found = 0
         for number, (base, head) in enumerate(pairs):
             figures = latencies(base, head)
             for label, figure in figures.items():
@@ -96,11 +96,11 @@ def main() -> None:
                 text = f"{told.ratio:.3f} [{told.low:.3f}, {told.high:.3f}]" if told else figure.reason
                 print(f"  {number:2d} {label}: {figure.verdict} {text}")
             fired += any(figure.verdict == "regressed" for figure in figures.values())
-            incomparable += any(figure.slowdown is None for figure in figures.values())
+            judged += all(figure.slowdown is not None for figure in figures.values())
             planted = latencies(base, slowed(head, 1 + arguments.slowdown))
             found += any(f.verdict == "regressed" for label, f in planted.items() if label.startswith(SLOWED))
-    print(f"failed on {fired} of {len(pairs)} pairs of repeats (must be none); {incomparable} could not be compared")
-    print(f"found {arguments.slowdown:.0%} in {found} of {len(pairs)} pairs")
+    print(f"failed on {fired} of {len(pairs)} pairs of repeats (must be none); {judged} could be judged")
+    print(f"found {arguments.slowdown:.0%} in {found} of the {judged}")
     for method in METHODS[1:]:
         print(f"deviation of {method} between repeats, beyond that of rounds: {excess(repeats, method):.1%}")
 
