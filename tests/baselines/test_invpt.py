@@ -235,9 +235,9 @@ def test_stages_are_halved_and_halved_rounding_up() -> None:
 def test_blocks_are_left_out_in_training_alone(backbone: str) -> None:
     problem = Problem(SMALL.tasks, (64, 64))
     model = build(problem, backbone)
-    layers = [layer for name, layer in model.backbone.named_modules() if name.endswith("drop_path1")]
-    if backbone == "vit-t16":
-        assert [layer.drop_prob for layer in layers] == pytest.approx(torch.linspace(0, 0.15, 12).tolist())
+    wanted = "drop_path1" if backbone == "vit-t16" else "drop_path"
+    layers = [layer for name, layer in model.backbone.named_modules() if name.rpartition(".")[2] == wanted]
+    assert [layer.drop_prob for layer in layers] == pytest.approx(torch.linspace(0, 0.15, 12).tolist())
     images = torch.randn(8, 3, 64, 64)
     with torch.inference_mode():
         last = [model.eval().features(images)[2] for _ in range(2)]
