@@ -33,6 +33,11 @@ def _gain(record: Record, others: Sequence[Record]) -> Gain:
             f"data; run -m single-task too"
         )
         return Gain(value=None, reference=None, reason=missing)
+    return gain_over(record, reference)
+
+
+def gain_over(record: Record, reference: Record) -> Gain:
+    """Return the gain of a record over another, which must have been made under the same conditions."""
     gain = delta_m(headlines(record), headlines(reference))
     return Gain(value=gain.value, reference=reference.run_id, reason=gain.reason)
 

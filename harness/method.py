@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.artifact import Manifest, read_manifest, tensor_bytes
+from harness.costs import Sparsity
 from harness.counting import MacReport, count_macs
 from harness.errors import UsageError
 from harness.metric import Metric
@@ -137,6 +138,15 @@ class Method(ABC):
 
     def statistics(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, pd.DataFrame]:
         """Return figures per layer (rows) and task (columns) by title; they are drawn next to the record.
+
+        Args:
+            model: In evaluation mode.
+            images: Some images of the split that was scored, [B, 3, H, W].
+        """
+        return {}
+
+    def sparsity(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, Sparsity]:
+        """Return what each task has of its own, where weights and computation are shared sparsely; else nothing.
 
         Args:
             model: In evaluation mode.

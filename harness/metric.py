@@ -19,7 +19,10 @@ class Metric(BaseModel):
     value: float | None = Field(description="The figure in `unit`; null when it could not be had.")
     unit: Unit
     higher_is_better: bool
-    n: int = Field(ge=0, description="Pixels the figure was pooled over; images where `protocol` says so.")
+    n: int | None = Field(
+        ge=0,
+        description="Pixels the figure was pooled over; images where `protocol` says so; null where unknown.",
+    )
     protocol: str = Field(description="Id of the metric's convention, for example `depth.rmse@pixel`.")
     reason: str | None = Field(default=None, description="Why `value` is null.")
 

@@ -32,11 +32,16 @@ class MultiTaskModel(nn.Module, ABC):
 
     Args:
         problem: The tasks and the input size.
+
+    Attributes:
+        notes: What a reader of the figures should know of the weights it started from, where it holds the network of
+            an encoder instead of the encoder, which has notes of its own.
     """
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.problem = problem
+        self.notes: tuple[str, ...] = ()
 
     unused: ClassVar[tuple[str, ...]] = ()
     """Prefixes of weights that published checkpoints hold and no prediction depends on; they are kept and not run."""

@@ -1,9 +1,18 @@
 """Published checkpoints of whole methods, as their authors' code wrote them."""
 
+from pathlib import Path
+
 from harness.method import Method, MultiTaskModel
 from harness.problem import Problem
 from harness.state import read_state
 from harness.weights import WeightFile, load_exactly
+
+
+def artifact_or_published(path: Path | None) -> tuple[Path | None, WeightFile | None]:
+    """Return what ``--checkpoint`` names, the folder of an artifact or the file of a published checkpoint."""
+    if path is not None and path.is_file():
+        return None, WeightFile(path)
+    return path, None
 
 
 def load_published(method: Method, problem: Problem, file: WeightFile) -> tuple[MultiTaskModel, tuple[str, ...]]:

@@ -4,16 +4,16 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from harness.costs import Ceilings, Energy, Latency, Macs, Memory, Parameters, Storage
+from harness.costs import Ceilings, Energy, Latency, Macs, Memory, Parameters, Sparsity, Storage
 from harness.errors import UsageError
 from harness.metric import Metric
 
 RECORD_NAME = "record.json"
-Init = Literal["random", "pretrained", "file", "checkpoint", "predictions"]
+Init = Literal["random", "pretrained", "file", "checkpoint", "predictions", "reported"]
 
 
 class _Part(BaseModel):
@@ -38,7 +38,8 @@ class MethodInfo(_Part):
     backbone: str | None = Field(description="Null where only predictions are at hand.")
     init: Init = Field(
         description="Where the model comes from; `file`: its encoders started from a file of weights; `checkpoint`: "
-        "all of it was loaded; `predictions`: it was run elsewhere, its predictions were scored here."
+        "all of it was loaded; `predictions`: it was run elsewhere, its predictions were scored here; `reported`: all "
+        "that is known is what a source prints."
     )
     checkpoint: str | None = Field(description="Name and sha256 of the weights or predictions that were loaded.")
     options: dict[str, Any]
@@ -53,10 +54,28 @@ class DatasetInfo(_Part):
     build: str | None = Field(description="Null where no data was read.")
     split: str | None = Field(description="Null where no data was read.")
     fingerprint: str | None = Field(description="sha256 over the split's ids and files; null where no data was read.")
-    n_expected: int
-    n_evaluated: int
+    n_expected: int | None = Field(description="Null where a source does not say.")
+    n_evaluated: int | None = Field(description="Null where a source does not say.")
     train_fingerprint: str | None
     n_train: int | None
+
+
+class Reported(_Part):
+    """Where the figures of a reported record come from, and what its source prints beside the accuracy.
+
+    Sources count differently (MACs or FLOPs, one task or all of them, named or unnamed tools), so these figures are
+    kept as they are printed, apart from what the harness measures.
+    """
+
+    source: str = Field(description="Document that prints the figures.")
+    locator: str = Field(description="Place in it.")
+    tier: Literal["own", "quoted"] = Field(description="Whether the method's authors print them, or others.")
+    note: str | None
+    differs: str | None = Field(description="Why the figures are known not to compare with those of other sources.")
+    delta_m_percent: float | None = Field(description="As printed, against the source's own reference.")
+    gflops: float | None
+    parameters_m: float | None
+    latency_ms: float | None
 
 
 class Gain(_Part):
@@ -86,10 +105,11 @@ class StageInfo(_Part):
 class Record(_Part):
     """One run of one method on one data set with one seed. Values are unrounded.
 
-    Records of schema version 1 know no costs but parameters and storage; they are read as they are.
+    Records of schema version 1 know no costs but parameters and storage, those before version 3 no sparsity and no
+    reported figures; they are read as they are.
     """
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     run_id: str
     source: Literal["measured", "reported"]
     status: Literal["partial", "complete", "failed"]
@@ -105,7 +125,7 @@ class Record(_Part):
     protocol_name: str
     protocol: dict[str, Any]
     budget: Literal["quick", "full"] | None = Field(description="Null for predictions made elsewhere and costs alone.")
-    input_size: tuple[int, int]
+    input_size: tuple[int, int] | None = Field(description="Height and width; null where a source does not say.")
     precision: str | None = Field(description="Null where only predictions are at hand.")
     device: str | None = Field(default=None, description="`cpu` or `cuda`; null where only predictions are at hand.")
     seed: int | None = Field(description="Null where only predictions are at hand.")
@@ -114,6 +134,9 @@ class Record(_Part):
     delta_m: Gain | None = None
     parameters: Parameters | None = None
     storage: Storage | None = None
+    sparsity: dict[str, Sparsity] = Field(
+        default_factory=dict, description="Task to what it has of its own; empty where nothing is shared sparsely."
+    )
     macs: Macs | None = None
     latency: list[Latency] = Field(default_factory=list, description="One entry per batch size.")
     memory: Memory | None = None
@@ -126,24 +149,34 @@ class Record(_Part):
     system_id: str = Field(description="Where the costs were measured, or where the run began if none were.")
     environment: dict[str, Any]
     warnings: list[str] = Field(default_factory=list)
+    reported: Reported | None = Field(default=None, description="Of records whose source is `reported`, these alone.")
+
+    @model_validator(mode="after")
+    def _reported_has_its_source(self) -> Self:
+        if (self.source == "reported") != (self.reported is not None):
+            raise ValueError("a reported record names the document it is from, and no other record does")
+        return self
 
     @property
     def costs_only(self) -> bool:
         """Whether nothing was scored: the costs of a method on random images, as ``harness bench`` measures them."""
-        return self.dataset.fingerprint is None
+        return self.source == "measured" and self.dataset.fingerprint is None
 
 
 def conditions(record: Record) -> tuple[object, ...]:
     """Return what two records must share for their figures to be compared.
 
-    Costs alone are compared on one machine only, and never with records that were scored.
+    Costs alone are compared on one machine only, and never with records that were scored. Papers compare models of
+    several input sizes and seldom print them, so the input size is no condition among reported records; those that are
+    known to differ from others are kept apart.
     """
+    reported = record.reported
     return (
         record.source,
         record.dataset.name,
         record.dataset.fingerprint,
         tuple(sorted(record.protocol.items())),
-        record.input_size,
+        reported.differs if reported else record.input_size,
         record.budget,
         record.precision,
         (record.system_id, record.device) if record.costs_only else None,
@@ -163,12 +196,12 @@ def write_record(record: Record, folder: Path) -> Path:
     return path
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file under a temporary name and rename it into place."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, under a temporary name and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -11,6 +11,11 @@ from harness._torchvision import ensure_importable
 ensure_importable()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the flag that writes the expected tables anew; look at the difference before you commit it."""
+    parser.addoption("--update-golden", action="store_true", help="Write tests/report/golden from what is rendered.")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Share the cores fairly when several workers run."""
     if os.environ.get("PYTEST_XDIST_WORKER"):

@@ -17,6 +17,7 @@ from harness.config import BenchConfig, CompileMode
 from harness.precision import PRECISIONS
 from harness.report.cost_rows import as_csv, cost_rows
 from harness.report.costs import cost_tables
+from harness.report.formats import markdown
 from harness.run import Outcome
 
 FORMATS = ("table", "md", "csv", "json")
@@ -65,7 +66,7 @@ def _show(outcome: Outcome, form: str) -> None:
     elif form == "csv":
         click.echo(as_csv(rows), nl=False)
     elif form == "md":
-        click.echo("\n".join(table.to_markdown() for table in cost_tables(outcome.records)))
+        click.echo(markdown.render(cost_tables(outcome.records)), nl=False)
     else:
         console = Console(width=None if sys.stdout.isatty() else 300)
         for table in cost_tables(outcome.records):

@@ -53,6 +53,15 @@ class LazyGroup(click.Group):
         "run": ("harness.cli.run", "run", "Train or load methods, score them, print the papers' table."),
         "bench": ("harness.cli.bench", "bench", "Measure what methods cost; needs no data and no weights."),
         "score": ("harness.cli.score", "score", "Score predictions that any code base saved."),
+        "table": ("harness.cli.table", "table", "Print results as tables: Markdown, LaTeX, CSV, HTML or JSON."),
+        "leaderboard": ("harness.cli.leaderboard", "leaderboard", "Build static pages of tables, fronts and records."),
+        "plot": ("harness.cli.plot", "plot", "Draw two figures of records against each other, with the Pareto front."),
+        "predict": ("harness.cli.predict", "predict", "Draw what a trained model predicts, and where it errs."),
+        "compare": (
+            "harness.cli.compare",
+            "compare",
+            "Tell what changed between two sets of records; fail if it got worse.",
+        ),
         "ls": ("harness.cli.ls", "ls", "List methods, datasets, tasks, backbones, probes or results."),
         "show": (
             "harness.cli.show",

@@ -15,6 +15,7 @@ from harness.config import Overwrite, RunConfig, parse_assignments
 from harness.precision import PRECISIONS
 from harness.recipe import Budget
 from harness.records import Record, conditions, write_atomically
+from harness.report.formats import markdown
 from harness.report.table import build_table
 from harness.run import run as run_matrix
 
@@ -27,7 +28,7 @@ from harness.run import run as run_matrix
 @click.option("--init", shell_complete=complete_init, metavar="random|pretrained|FILE", help="Start of the encoders.")
 @click.option("--budget", type=click.Choice(get_args(Budget)), help="Training recipe.  [default: quick]")
 @click.option("--iterations", type=int, help="Steps of every stage, instead of the budget's.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Artifact folder to load instead of training.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Artifact folder, or published file.")
 @click.option("--extend", type=click.Path(path_type=Path), help="Artifact folder to add the missing tasks to.")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies.")
 @click.option("--device", help="cpu, cuda, cuda:1 ...  [default: a GPU when there is one]")
@@ -64,7 +65,7 @@ def run(config: Path | None, **options: Any) -> int:
         table.print(console)
         first = group[0]
         folder = outcome.output / first.dataset.name
-        write_atomically(folder / f"table.{first.budget}.{first.protocol_name}.md", table.to_markdown())
+        write_atomically(folder / f"table.{first.budget}.{first.protocol_name}.md", markdown.render([table]))
     return tell(outcome)
 
 

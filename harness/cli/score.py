@@ -12,6 +12,7 @@ from harness.cli.run import parse_options
 from harness.config import ScoreConfig
 from harness.errors import DataError
 from harness.records import write_atomically
+from harness.report.formats import markdown
 from harness.report.table import build_table
 from harness.score import score as score_predictions
 
@@ -39,7 +40,7 @@ def score(**options: Any) -> int:
     table = build_table([scored.record])
     table.print(Console(width=None if sys.stdout.isatty() else 200))
     folder = config.output / scored.record.run_id
-    write_atomically(folder / "table.md", table.to_markdown())
+    write_atomically(folder / "table.md", markdown.render([table]))
     for kind in ("missing", "broken", "surplus"):
         for name in getattr(scored, kind):
             click.echo(f"harness: {kind}: {name}", err=True)

@@ -9,6 +9,7 @@ from harness.costs.latency import EndToEnd, Energy, Floor, Latency, PairedRatio,
 from harness.costs.macs import CounterFigure, Macs
 from harness.costs.memory import Memory, Peak, Resident
 from harness.costs.size import Parameters, Storage
+from harness.costs.sparsity import Sparsity
 
 __all__ = [
     "Ceilings",
@@ -25,6 +26,7 @@ __all__ = [
     "Peak",
     "Resident",
     "Sampling",
+    "Sparsity",
     "Spread",
     "Storage",
 ]

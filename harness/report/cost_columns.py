@@ -1,18 +1,60 @@
 """The columns of costs in the papers' table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from harness.costs import Latency
 from harness.records import Record
-from harness.report.cells import DASH, spread
-from harness.report.machine import latency_notes, machine, one_machine
+from harness.report.cells import Cell, Column, pooled
+from harness.report.machine import latency_reasons, machine, one_machine
+from harness.report.notes import Notes
+from harness.report.rows import Group
 
-MACS, LATENCY, RATIO = "MACs G ↓", "Latency ms ↓", "Latency × ↓"
-OPTIONAL = (MACS, LATENCY, RATIO)
-"""Columns that a table has only where a method has the figure."""
+MACS = Column("macs", "MACs G", "lower", "MACs", "giga", 1e-9, ranked=True)
+PARAMETERS = Column("parameters", "Params M", "lower", "parameters", "millions", 1e-6, ranked=True)
+ARTIFACT = Column("artifact", "Artifact MB", "lower", "bytes", "mb", 1e-6, ranked=True)
+LATENCY = Column("latency_p50", "Latency ms", "lower", "ms", "ms", ranked=True)
+RATIO = Column("latency_ratio", "Latency ×", "lower", "ratio")
+DENSE = Column("macs_dense", "Dense MACs G", "lower", "MACs", "giga", 1e-9)
+IDEAL = Column("macs_ideal", "Ideal MACs G", "lower", "MACs", "giga", 1e-9)
+ZIPPED = Column("zipped", "Zipped MB", "lower", "bytes", "mb", 1e-6, ranked=True)
+LATENCY_P95 = Column("latency_p95", "Latency p95 ms", "lower", "ms", "ms", ranked=True)
+FLOORS = Column("floor_multiple", "Floors", "lower", "ratio", decimals=1)
+IMAGES = Column("images_per_second", "Images/s", "higher", "images/s", decimals=1, ranked=True)
+GPU_MEMORY = Column("gpu_peak", "GPU memory MB", "lower", "bytes", "mb", 1e-6, decimals=0)
+RESIDENT = Column("resident_peak", "Resident MB", "lower", "bytes", "mb", 1e-6, decimals=0)
+ENERGY = Column("joules_per_image", "J/image", "lower", "J", decimals=2)
 
-_PROBES = {MACS: "macs", LATENCY: "latency", "Artifact MB ↓": "storage"}
+PAPER = (MACS, PARAMETERS, ARTIFACT, LATENCY, RATIO)
+WIDE = (
+    *(MACS, DENSE, IDEAL, PARAMETERS, ARTIFACT, ZIPPED, LATENCY, LATENCY_P95, RATIO, FLOORS, IMAGES),
+    *(GPU_MEMORY, RESIDENT, ENERGY),
+)
+ALWAYS = (PARAMETERS, ARTIFACT)
+"""Columns that a table of measured records always has; the others it has where a method has the figure."""
+
+_PROBES = {MACS: "macs", LATENCY: "latency", ARTIFACT: "storage"}
 """Column to the probe that fills it."""
+
+_OF_RECORD: Mapping[Column, Callable[[Record], float | None]] = {
+    MACS: lambda r: r.macs.executed.mean if r.macs else None,
+    DENSE: lambda r: r.macs.dense.mean if r.macs else None,
+    IDEAL: lambda r: r.macs.ideal.mean if r.macs and r.macs.ideal else None,
+    PARAMETERS: lambda r: r.parameters.total if r.parameters else None,
+    ARTIFACT: lambda r: r.storage.artifact_bytes if r.storage else None,
+    ZIPPED: lambda r: r.storage.zipped_bytes if r.storage else None,
+    GPU_MEMORY: lambda r: r.memory.inference.allocated_bytes if r.memory and r.memory.inference else None,
+    RESIDENT: lambda r: r.memory.resident.peak_bytes if r.memory and r.memory.resident else None,
+    ENERGY: lambda r: r.energy.joules_per_image if r.energy else None,
+}
+
+_OF_LATENCY: Mapping[Column, Callable[[Latency], float | None]] = {
+    LATENCY: lambda latency: latency.p50_ms,
+    LATENCY_P95: lambda latency: latency.p95_ms,
+    IMAGES: lambda latency: latency.images_per_second,
+    RATIO: lambda latency: latency.paired.ratio if latency.paired else None,
+    FLOORS: lambda latency: latency.floor.multiple if latency.floor else None,
+}
 
 
 class CostColumns:
@@ -22,55 +64,62 @@ class CostColumns:
 
     Args:
         records: All records of the table.
+        columns: `PAPER` or `WIDE`.
     """
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record], columns: Sequence[Column]) -> None:
         self.records = records
+        self.columns = columns
         self.comparable = one_machine(records)
         self.batch_size = min((one.batch_size for record in records for one in record.latency), default=None)
 
-    def cells(self, group: Sequence[Record]) -> dict[str, str]:
-        """Return the cells of one row by column.
-
-        Args:
-            group: The records of one method, one per seed.
-        """
-        latencies = [latency for record in group for latency in self._shown(record)]
-        return {
-            MACS: spread([record.macs.executed.mean / 1e9 for record in group if record.macs], _plain),
-            "Params M ↓": spread([r.parameters.total / 1e6 for r in group if r.parameters], _plain),
-            "Artifact MB ↓": spread([r.storage.artifact_bytes / 1e6 for r in group if r.storage], _plain),
-            LATENCY: spread([latency.p50_ms for latency in latencies], _plain),
-            RATIO: spread([latency.paired.ratio for latency in latencies if latency.paired], _plain),
-        }
+    def cells(self, group: Group) -> dict[str, Cell]:
+        """Return the cells of a row."""
+        cells: dict[str, Cell] = {}
+        for column in self.columns:
+            if column in _OF_RECORD:
+                cells[column.key] = pooled(map(_OF_RECORD[column], group.records))
+            else:
+                latencies = [latency for record in group.records for latency in self._shown(record)]
+                cells[column.key] = pooled(map(_OF_LATENCY[column], latencies))
+        return cells
 
     def caption(self) -> str | None:
         """Return what the latencies are of; None where none is shown."""
-        timed = [record for record in self.records if self._shown(record)]
-        return f"latency at batch size {self.batch_size} on {machine(timed[0])}" if timed else None
+        timed = next(self._timed(), None)
+        return f"latency at batch size {self.batch_size} on {machine(timed)}" if timed else None
 
-    def notes(self, group: Sequence[Record], columns: Sequence[str]) -> list[str]:
-        """Return why figures of one row are missing, or not to be trusted.
+    def facts(self) -> dict[str, Any]:
+        """Return the same for programs."""
+        timed = next(self._timed(), None)
+        return {
+            "latency_batch_size": self.batch_size if timed else None,
+            "latency_machine": machine(timed) if timed else None,
+        }
+
+    def note(self, group: Group, shown: Sequence[Column], notes: Notes) -> None:
+        """Say why figures of a row are missing, or not to be trusted.
 
         Args:
-            group: The records of the row.
-            columns: Columns of the table.
+            group: The row.
+            shown: Columns of the table.
+            notes: Where to say it.
         """
-        name, cells = group[0].method.name, self.cells(group)
-        notes = []
+        cells = self.cells(group)
         for column, probe in _PROBES.items():
-            reason = next((record.unmeasured[probe] for record in group if probe in record.unmeasured), None)
-            if column in columns and cells[column] == DASH and (reason or column in OPTIONAL):
-                notes.append(f"{column[:-2]} of {name}: {reason or 'not measured'}")
+            reason = next((record.unmeasured[probe] for record in group.records if probe in record.unmeasured), None)
+            if column in shown and cells[column.key] is None and (reason or column not in ALWAYS):
+                notes.add(column.title, reason or "not measured", group.name)
         if not self.comparable:
-            notes.append("latencies were measured on several machines and are left out")
-        elif LATENCY in columns:
-            notes += [note for record in group for note in latency_notes(record)]
-        return notes
+            for one in notes.labels:
+                notes.add("", "latencies were measured on several machines and are left out", one)
+        elif LATENCY in shown:
+            for record in group.records:
+                for subject, reason in latency_reasons(record):
+                    notes.add(subject, reason, group.name)
+
+    def _timed(self) -> Iterator[Record]:
+        return (record for record in self.records if self._shown(record))
 
     def _shown(self, record: Record) -> list[Latency]:
         return [one for one in record.latency if self.comparable and one.batch_size == self.batch_size]
-
-
-def _plain(value: float) -> str:
-    return f"{value:.2f}"

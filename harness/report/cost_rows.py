@@ -7,6 +7,7 @@ import pandas as pd
 
 from harness.costs import Latency
 from harness.records import RECORD_NAME, Record
+from harness.report.cells import size
 
 Row = dict[str, Any]
 
@@ -35,13 +36,12 @@ def as_csv(rows: list[Row]) -> str:
 
 
 def _row(record: Record, batch_size: int, latency: Latency | None, output: Path) -> Row:
-    height, width = record.input_size
     return {
         "method": record.method.name,
         "options": record.method.options,
         "backbone": record.method.backbone,
         "dataset": record.dataset.name,
-        "input_size": f"{height}x{width}",
+        "input_size": size(record),
         "precision": record.precision,
         "batch_size": batch_size,
         **_sizes(record),

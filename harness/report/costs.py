@@ -1,31 +1,35 @@
 """Tables of costs, for people: one row per method, backbone, precision and batch size."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from harness.records import Record
-from harness.report.cells import DASH
-from harness.report.cost_rows import Row, cost_rows
-from harness.report.machine import latency_notes, machine
-from harness.report.table import Table
+from harness.report import cost_columns as costs
+from harness.report.caption import facts
+from harness.report.cells import Cell, Column, Figure, size
+from harness.report.cost_rows import Row as Costs
+from harness.report.cost_rows import cost_rows
+from harness.report.grid import BACKBONE, METHOD, Row, Table, filled
+from harness.report.machine import machine
+from harness.report.notes import Notes
+from harness.report.rows import groups_of
 
-_COLUMNS: dict[str, tuple[str, float, str]] = {
-    "macs": ("MACs G ↓", 1e-9, ".2f"),
-    "parameters": ("Params M ↓", 1e-6, ".2f"),
-    "artifact_bytes": ("Artifact MB ↓", 1e-6, ".2f"),
-    "zipped_bytes": ("Zipped MB ↓", 1e-6, ".2f"),
-    "gpu_peak_bytes": ("GPU memory MB ↓", 1e-6, ".0f"),
-    "resident_peak_bytes": ("Resident MB ↓", 1e-6, ".0f"),
-    "latency_p50_ms": ("Latency ms ↓", 1.0, ".2f"),
-    "ratio_to_reference": ("Latency × ↓", 1.0, ".2f"),
-    "floor_multiple": ("Floors ↓", 1.0, ".1f"),
-    "images_per_second": ("Images/s ↑", 1.0, ".1f"),
-    "joules_per_image": ("J/image ↓", 1.0, ".2f"),
+_PRECISION, _BATCH = Column("precision", "Precision"), Column("batch_size", "Batch", unit="images", decimals=0)
+
+_COLUMNS: Mapping[Column, str] = {
+    costs.MACS: "macs",
+    costs.PARAMETERS: "parameters",
+    costs.ARTIFACT: "artifact_bytes",
+    costs.ZIPPED: "zipped_bytes",
+    costs.GPU_MEMORY: "gpu_peak_bytes",
+    costs.RESIDENT: "resident_peak_bytes",
+    costs.LATENCY: "latency_p50_ms",
+    costs.RATIO: "ratio_to_reference",
+    costs.FLOORS: "floor_multiple",
+    costs.IMAGES: "images_per_second",
+    costs.ENERGY: "joules_per_image",
 }
-"""Key of a row to the title of its column, the factor and the format."""
+"""Column to the key of a row of costs. None is ranked: the rows differ in precision and batch size."""
 
 
 def cost_tables(records: Sequence[Record]) -> list[Table]:
@@ -42,41 +46,30 @@ def cost_tables(records: Sequence[Record]) -> list[Table]:
 
 
 def _table(records: Sequence[Record]) -> Table:
-    rows = [row for record in records for row in cost_rows(record, Path())]
-    shown = [key for key in _COLUMNS if any(row[key] is not None for row in rows)]
-    varied = _varied(rows)
-    frame = pd.DataFrame([_cells(row, shown, varied) for row in rows])
-    return Table(frame, _caption(records), _notes(records, rows))
-
-
-def _varied(rows: Sequence[Row]) -> list[str]:
-    """Return the options in which rows of one method differ."""
-    by_method: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for row in rows:
-        for key, value in row["options"].items():
-            by_method[row["method"]][key].add(str(value))
-    return [key for seen in by_method.values() for key, values in seen.items() if len(values) > 1]
-
-
-def _cells(row: Row, shown: Sequence[str], varied: Sequence[str]) -> dict[str, str]:
-    options = [f"{key}={row['options'][key]}" for key in varied if key in row["options"]]
-    cells = {
-        "Method": " ".join([row["method"], *options]),
-        "Backbone": row["backbone"],
-        "Precision": row["precision"],
-        "Batch": str(row["batch_size"]),
-    }
-    for key in shown:
-        title, factor, form = _COLUMNS[key]
-        cells[title] = DASH if row[key] is None else format(row[key] * factor, form)
-    return cells
-
-
-def _caption(records: Sequence[Record]) -> str:
+    labels = {record.run_id: group.label for group in groups_of(records) for record in group.records}
+    held = [(record, row) for record in records for row in cost_rows(record, Path())]
+    rows = [_row(labels[record.run_id], row, record) for record, row in held]
+    columns = (METHOD, BACKBONE, _PRECISION, _BATCH, *filled(tuple(_COLUMNS), rows))
     first = next((record for record in records if record.latency), records[0])
-    height, width = first.input_size
+    conditions = facts(records) | {"precision": None, "latency_machine": machine(first)}
+    return Table(columns, tuple(rows), _caption(first), _notes(held, labels), conditions)
+
+
+def _row(label: str, costs_of: Costs, record: Record) -> Row:
+    cells: dict[str, Cell] = {
+        METHOD.key: label,
+        BACKBONE.key: record.method.backbone,
+        _PRECISION.key: record.precision,
+        _BATCH.key: Figure(costs_of["batch_size"]),
+    }
+    for column, key in _COLUMNS.items():
+        cells[column.key] = None if costs_of[key] is None else Figure(costs_of[key])
+    return Row(cells, facts={"run_ids": [record.run_id]})
+
+
+def _caption(first: Record) -> str:
     weights = "random weights" if first.method.init == "random" else f"weights of {first.method.checkpoint}"
-    how = [f"tasks of {first.dataset.name}", f"random images of {height}x{width}", weights, machine(first)]
+    how = [f"tasks of {first.dataset.name}", f"random images of {size(first)}", weights, machine(first)]
     if first.latency:
         latency = first.latency[0]
         how += [f"compiled in mode {latency.compiled}"] if latency.compiled else []
@@ -85,12 +78,20 @@ def _caption(records: Sequence[Record]) -> str:
     return ", ".join([*how, first.source])
 
 
-def _notes(records: Sequence[Record], rows: Sequence[Row]) -> list[str]:
-    missing: dict[str, list[str]] = {}
-    for row in rows:
+def _notes(held: Sequence[tuple[Record, Costs]], labels: Mapping[str, str]) -> tuple[str, ...]:
+    def name(record: Record, batch_size: int) -> str:
+        method = record.method
+        return f"{labels[record.run_id]} ({method.backbone}, {record.precision}, batch {batch_size})"
+
+    notes = Notes([name(record, row["batch_size"]) for record, row in held])
+    for record, row in held:
         for probe, reason in row["unmeasured"].items():
-            name = f"{row['method']} ({row['backbone']}, {row['precision']}, batch {row['batch_size']})"
-            missing.setdefault(f"{probe}: {reason}", []).append(name)
-    notes = [line if len(names) == len(rows) else f"{line}: {', '.join(names)}" for line, names in missing.items()]
-    told = [line for record in records for line in [*record.warnings, *latency_notes(record)]]
-    return [*notes, *dict.fromkeys(told)]
+            notes.add(probe, reason, name(record, row["batch_size"]))
+        for warning in record.warnings:
+            notes.add("", warning, name(record, row["batch_size"]))
+    for record, row in held:
+        for latency in record.latency:
+            if latency.batch_size == row["batch_size"]:
+                for reason in latency.disturbed:
+                    notes.add("latency", reason, name(record, row["batch_size"]))
+    return tuple(notes.lines())

@@ -1,6 +1,6 @@
 """What tables say of the machine that latencies are of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from harness.records import Record
 
@@ -18,10 +18,8 @@ def one_machine(records: Sequence[Record]) -> bool:
     return len({(record.system_id, machine(record)) for record in records if record.latency}) <= 1
 
 
-def latency_notes(record: Record) -> list[str]:
-    """Return why a record's latencies are not to be trusted."""
-    return [
-        f"latency of {record.method.name} ({record.method.backbone}) at batch size {latency.batch_size}: {reason}"
-        for latency in record.latency
-        for reason in latency.disturbed
-    ]
+def latency_reasons(record: Record) -> Iterator[tuple[str, str]]:
+    """Yield why a record's latencies are not to be trusted: which of them, and the reason."""
+    for latency in record.latency:
+        for reason in latency.disturbed:
+            yield f"latency at batch size {latency.batch_size}", reason

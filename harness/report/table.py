@@ -1,123 +1,124 @@
 """The papers' table: one row per method, one column per task, costs beside them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any, Literal
 
-import pandas as pd
-from rich import box
-from rich.console import Console
-from rich.table import Table as RichTable
+from harness.records import Record, conditions
+from harness.report.accuracy import DELTA_M, AccuracyColumns
+from harness.report.caption import caption, facts
+from harness.report.cells import Cell, Column, pooled
+from harness.report.cost_columns import ALWAYS, PAPER, WIDE, CostColumns
+from harness.report.costs import cost_tables
+from harness.report.grid import BACKBONE, METHOD, Row, Table
+from harness.report.marks import mark
+from harness.report.notes import Notes
+from harness.report.reported import INPUT, PRINTED, Sources, origin, printed_cells
+from harness.report.rows import Group, groups_of
+from harness.report.sharing import sharing_table
 
-from harness.metric import Metric
-from harness.records import Record, conditions, headlines
-from harness.report.cells import DASH, spread
-from harness.report.cost_columns import OPTIONAL, CostColumns
-from harness.tasks import TASKS
+Style = Literal["paper", "share", "wide"]
 
-_SCALE = {"fraction": (100.0, 2), "m": (1.0, 4), "deg": (1.0, 2)}
-"""Unit to (factor, decimals) of the papers: percent, metres, degrees."""
+SEEDS = Column("n", "n", unit="seeds", decimals=0)
 
 
-@dataclass(frozen=True)
-class Table:
-    """A rendered table.
+def build_tables(records: Sequence[Record], style: Style = "paper") -> list[Table]:
+    """Return the tables of any records: one for each set of conditions, measured records first.
 
-    Attributes:
-        frame: One row per method; all cells are text.
-        caption: What the figures were measured on and how.
-        notes: Why cells are empty, and warnings.
+    Costs alone get the tables of ``harness bench``. In the style ``share`` a table of what each task has of its own
+    follows where records tell it.
     """
-
-    frame: pd.DataFrame
-    caption: str
-    notes: list[str]
-
-    def to_markdown(self) -> str:
-        """Return the table as Markdown with its caption and notes."""
-        body = self.frame.to_markdown(index=False, disable_numparse=True, colalign=self._alignment())
-        notes = "".join(f"- {note}\n" for note in self.notes)
-        return f"{self.caption}\n\n{body}\n" + (f"\n{notes}" if notes else "")
-
-    def print(self, console: Console) -> None:
-        """Print the table to a terminal, or as plain text to a file or pipe."""
-        table = RichTable(title=self.caption, caption="\n".join(self.notes) or None, box=box.SIMPLE_HEAD)
-        table.title_justify = table.caption_justify = "left"
-        for column, side in zip(self.frame.columns, self._alignment(), strict=True):
-            table.add_column(column, justify="right" if side == "right" else "left", no_wrap=True)
-        for row in self.frame.itertuples(index=False):
-            table.add_row(*row)
-        console.print(table)
-
-    def _alignment(self) -> list[str]:
-        return ["left" if column in ("Method", "Backbone") else "right" for column in self.frame.columns]
+    alike: dict[tuple[object, ...], list[Record]] = {}
+    for record in _ordered(records):
+        alike.setdefault(conditions(record), []).append(record)
+    tables: list[Table] = []
+    for group in alike.values():
+        if group[0].costs_only:
+            continue
+        tables.append(table := build_table(group, style, known=records))
+        if style == "share" and (shares := sharing_table(groups_of(group), table.caption, dict(table.facts))):
+            tables.append(shares)
+    return tables + cost_tables([record for record in _ordered(records) if record.costs_only])
 
 
-def build_table(records: Sequence[Record]) -> Table:
+def _ordered(records: Sequence[Record]) -> list[Record]:
+    """Return records in the order of rows: references first, then by name and settings; reported ones by backbone."""
+    backbones = list(dict.fromkeys(record.method.backbone for record in records))
+
+    def place(record: Record) -> tuple[Any, ...]:
+        method = record.method
+        if record.reported:
+            return True, method.backbone is None, backbones.index(method.backbone)
+        precision, seed = str(record.precision), record.seed or 0
+        return False, not method.is_reference, method.name, str(method.backbone), str(method.options), precision, seed
+
+    return sorted(records, key=place)
+
+
+def build_table(records: Sequence[Record], style: Style = "paper", known: Sequence[Record] = ()) -> Table:
     """Return the table of records that are made under the same conditions; seeds of one method become mean ± std.
+
+    Args:
+        records: In the order of the rows.
+        style: ``wide`` has all metrics and all costs.
+        known: Further records that gains may have been taken against, to name them.
 
     Raises:
         ValueError: the conditions differ, or there are no records.
     """
     if len({conditions(record) for record in records}) != 1:
         raise ValueError("the records of one table must share data, protocol, input size, budget and precision")
-    groups: dict[tuple[str | None, ...], list[Record]] = {}
-    for record in records:
-        key = (record.method.name, record.method.backbone, record.method.init, str(record.method.options))
-        groups.setdefault(key, []).append(record)
-    costs = CostColumns(records)
-    frame = pd.DataFrame([_row(group, costs) for group in groups.values()]).fillna(DASH)
-    frame = frame.drop(columns=[title for title in OPTIONAL if (frame[title] == DASH).all()])
-    notes = [note for group in groups.values() for note in costs.notes(group, list(frame.columns))]
-    return Table(frame, _caption(records, costs), [*_notes(records), *dict.fromkeys(notes)])
+    groups = groups_of(records)
+    accuracy = AccuracyColumns(records, every=style == "wide")
+    costs = CostColumns(records, WIDE if style == "wide" else PAPER)
+    sources = Sources(records)
+    rows = [_row(group, accuracy, costs, sources) for group in groups]
+    columns = _columns(rows, accuracy, costs, reported=records[0].reported is not None)
+    return Table(
+        columns=columns,
+        rows=mark(_ranked(columns, records), rows),
+        caption=caption(records, costs.caption(), [*records, *known]),
+        notes=tuple(sources.notes() + _notes(groups, columns, accuracy, costs)),
+        facts=facts(records) | costs.facts(),
+    )
 
 
-def _row(group: Sequence[Record], costs: CostColumns) -> dict[str, str]:
-    first = group[0]
-    row = {"Method": first.method.name, "Backbone": first.method.backbone or DASH}
-    for task in first.metrics:
-        row[_title(task)] = _cell([headlines(record)[task] for record in group])
-    gains = [record.delta_m.value for record in group if record.delta_m and record.delta_m.value is not None]
-    row["Δm % ↑"] = spread(gains, lambda value: f"{value:+.2f}")
-    return row | costs.cells(group) | {"n": str(len(group))}
+def _row(group: Group, accuracy: AccuracyColumns, costs: CostColumns, sources: Sources) -> Row:
+    first = group.first
+    cells: dict[str, Cell] = {METHOD.key: group.label, BACKBONE.key: first.method.backbone}
+    cells |= accuracy.cells(group) | costs.cells(group) | printed_cells(first)
+    told: dict[str, Any] = {"run_ids": [record.run_id for record in group.records]}
+    if first.reported is None:
+        cells[SEEDS.key] = pooled([len(group.records)])
+        told["seeds"] = [record.seed for record in group.records]
+    return Row(cells, sources.signs(first), told | origin(first))
 
 
-def _title(task: str) -> str:
-    cls = TASKS[task]
-    return f"{cls.title} {cls.headline_title} {'↑' if cls.higher_is_better else '↓'}"
+def _columns(rows: Sequence[Row], accuracy: AccuracyColumns, costs: CostColumns, reported: bool) -> tuple[Column, ...]:
+    wanted = {METHOD, BACKBONE, DELTA_M, *accuracy.columns}
+    wanted |= set() if reported else {*ALWAYS, SEEDS}
+    order = (METHOD, BACKBONE, INPUT, *accuracy.columns, DELTA_M, *costs.columns, *PRINTED, SEEDS)
+    return tuple(
+        column for column in order if column in wanted or any(row.cells.get(column.key) is not None for row in rows)
+    )
 
 
-def _cell(metrics: Sequence[Metric]) -> str:
-    factor, decimals = _SCALE[metrics[0].unit]
-    values = [metric.value * factor for metric in metrics if metric.value is not None]
-    return spread(values, lambda value: f"{value:.{decimals}f}")
+def _ranked(columns: Sequence[Column], records: Sequence[Record]) -> list[Column]:
+    """Return the columns with the gain ranked where all rows are measured against the same backbone."""
+    one_backbone = len({record.method.backbone for record in records}) == 1
+    return [replace(column, ranked=one_backbone) if column == DELTA_M else column for column in columns]
 
 
-def _caption(records: Sequence[Record], costs: CostColumns) -> str:
-    first = records[0]
-    height, width = first.input_size
-    kind = "synthetic, rendered scenes" if first.dataset.synthetic else "real images"
-    if first.costs_only:
-        facts = [f"{first.dataset.name} (costs alone, on random images of {height}x{width})", str(first.precision)]
-    else:
-        facts = [
-            f"{first.dataset.name} ({kind}; build {first.dataset.build})",
-            f"{first.dataset.n_evaluated} of {first.dataset.n_expected} {first.dataset.split} images",
-            f"input {height}x{width}",
-            f"protocol {first.protocol_name}",
-            f"budget {first.budget}, {first.precision}" if first.budget else "predictions made elsewhere",
-        ]
-    timed = costs.caption()
-    return ", ".join([*facts, *([timed] if timed else []), first.source])
-
-
-def _notes(records: Sequence[Record]) -> list[str]:
-    notes: dict[str, None] = {}
-    for record in records:
-        for task, figure in headlines(record).items():
-            if reason := figure.reason:
-                notes[f"{_title(task)[:-2]}: {reason}"] = None
-        if record.delta_m is not None and record.delta_m.reason:
-            notes[f"Δm of {record.method.name}: {record.delta_m.reason}"] = None
-        for warning in record.warnings:
-            notes[warning] = None
-    return list(notes)
+def _notes(
+    groups: Sequence[Group], columns: Sequence[Column], accuracy: AccuracyColumns, costs: CostColumns
+) -> list[str]:
+    notes = Notes([group.name for group in groups])
+    for group in groups:
+        accuracy.note(group, notes)
+        for record in group.records:
+            for warning in record.warnings:
+                notes.add("", warning, group.name)
+    for group in groups:
+        if group.first.reported is None:
+            costs.note(group, columns, notes)
+    return notes.lines()

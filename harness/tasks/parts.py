@@ -14,7 +14,7 @@ class Parts(LabelTask):
     """
 
     name: ClassVar[str] = "parts"
-    title: ClassVar[str] = "Parts"
+    title: ClassVar[str] = "Parsing"
     weight: ClassVar[float] = 2.0
 
     def meter(self, protocol: Protocol) -> ConfusionMeter:

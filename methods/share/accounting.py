@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from harness.costs import Sparsity
 from harness.counting import MacReport, count_macs
 from harness.methods.share.delta import SparseTensor
 from harness.methods.share.encoder import EMBEDDING, FROZEN, layer_of
@@ -151,6 +152,27 @@ def layer_statistics(model: SharedNets, images: Tensor) -> dict[str, pd.DataFram
         "active rows": pd.DataFrame(rows),
         "non-zero input changes": pd.DataFrame(changes),
     }
+
+
+def sparsity(model: SharedNets, images: Tensor) -> dict[str, Sparsity]:
+    """Return, per task, the share of the encoder's weights that are kept for it and of the rows computed for it.
+
+    Args:
+        model: In evaluation mode.
+        images: [B, 3, H, W].
+    """
+    found = {}
+    for task in model.problem.names:
+        if task not in model.deltas:
+            found[task] = Sparsity(weight_density=1, active_rows=1)
+            continue
+        nonzero = sum(sparse.index.numel() for sparse in model.delta(task).sparse().values())
+        rows = 1.0
+        if model.options.mode == "gated":
+            log = watch_gates(model, task, model.run_base(images, (task,), "all"), images)
+            rows = float(np.mean(list(_by_block(model, log.rows).values())))
+        found[task] = Sparsity(weight_density=nonzero / model.countable, active_rows=rows)
+    return found
 
 
 def density_by_layer(sparse: Mapping[str, SparseTensor], model: SharedNets) -> dict[str, float]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from harness.artifact import read_manifest
 from harness.backbones import build_backbone
 from harness.backbones.vit import VITS, ViTEncoder
+from harness.costs import Sparsity
 from harness.counting import MacReport
 from harness.errors import UsageError
 from harness.method import Budget, Method, MultiTaskModel, Score, Stage
@@ -34,6 +35,7 @@ class Share(Method):
         "S. Shoouri, M. Yang, Z. Fan, H.-S. Kim. Efficient Computation Sharing for Multi-Task Visual Scene "
         "Understanding. ICCV 2023"
     )
+    families: ClassVar[tuple[str, ...]] = ("vit",)
     data_dependent: ClassVar[bool] = True
     Options: ClassVar[type[ShareOptions]] = ShareOptions
     options: ShareOptions
@@ -100,6 +102,11 @@ class Share(Method):
         assert isinstance(model, SharedNets)
         return accounting.layer_statistics(model, images) if len(model.deltas) else {}
 
+    def sparsity(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, Sparsity]:
+        """Return the density of each sub-task's difference and the rows it computes; the base has all of both."""
+        assert isinstance(model, SharedNets)
+        return accounting.sparsity(model, images)
+
     def storage_parts(self, model: MultiTaskModel, folder: Path) -> Mapping[str, int]:
         """Return bytes by part: the base's file, and each task's files split into difference and head."""
         return storage.bytes_by_part(folder, model.problem.names)
@@ -132,8 +139,6 @@ class Share(Method):
         return LearnedDelta({name: weights[name] for name in names}, self.options.granularity, self.options.values)
 
     def _check(self, problem: Problem) -> None:
-        if self.backbone not in VITS:
-            raise UsageError(f"share needs a vision transformer, not {self.backbone}; choose from {', '.join(VITS)}")
         if self.options.base_task not in problem.names:
             raise UsageError(
                 f"--set base_task={self.options.base_task}: is none of the tasks {', '.join(problem.names)}; "

@@ -15,7 +15,7 @@ from harness.problem import TaskSpec
 
 from checkpoint_styles import scrambled  # isort: skip
 
-CONVOLUTIONAL = ("resnet-micro", "resnet18", "resnet50", "hrnet-micro", "hrnet18-small")
+ANY_SIZE = ("resnet-micro", "resnet18", "resnet50", "hrnet-micro", "hrnet18-small", "swin-micro", "swin-t")
 TRAINING_SIZES = [(448, 576), (480, 640), (512, 512)]
 
 
@@ -41,6 +41,10 @@ def encoder_macs(name: str, size: tuple[int, int]) -> int:
         ("hrnet18-small", 3_860_720),
         ("vit-b16", 86_422_272),
         ("vit-l16", 304_133_120),
+        ("swin-t", 27_520_698),
+        ("swin-s", 48_838_602),
+        ("swin-b", 86_745_016),
+        ("swin-l", 194_998_164),
     ],
 )
 def test_parameters_are_the_references(name: str, parameters: int) -> None:
@@ -87,8 +91,8 @@ def test_maps_have_the_stated_shape_at_the_sizes_of_the_field(name: str, size: t
 
 
 @pytest.mark.parametrize("size", [(33, 47), (64, 96), (70, 65)])
-@pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_convolutional_encoders_take_any_size(name: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("name", ANY_SIZE)
+def test_encoders_other_than_vits_take_any_size(name: str, size: tuple[int, int]) -> None:
     encoder = build_backbone(name, size).eval()
     with torch.inference_mode():
         features = encoder(torch.randn(1, 3, *size))
@@ -164,6 +168,8 @@ def test_hrnets_batch_norms_have_the_momentum_of_the_reference() -> None:
         ("resnet50", 2),
         ("hrnet-micro", 1),
         ("hrnet18-small", 1),
+        ("swin-micro", 2),
+        ("swin-s", 2),
     ],
 )
 def test_heads_work_at_a_quarter_of_the_input_or_finer(name: str, cells: int) -> None:

@@ -53,7 +53,7 @@ def test_pascal_context_runs_through_on_its_three_images(harness, golden: Path) 
     data = ("-d", "pascal-context", "--data-root", root)
     result = harness("run", "-m", "multi-task", *data, "--iterations", 2, "--probe", "none", "-o", "o")
     assert result.code == 0, result.err
-    for column in ("SemSeg", "Parts", "Saliency", "Normals", "Boundary"):
+    for column in ("SemSeg", "Parsing", "Saliency", "Normals", "Boundary"):
         assert column in result.out
 
 

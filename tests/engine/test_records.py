@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from records import metric, record
+from records import metric, origin, record
 
 from harness.errors import UsageError
 from harness.metric import Metric
-from harness.records import find_records, read_record, write_record
+from harness.records import Record, find_records, read_record, write_record
 
 
 def test_a_record_survives_the_round_trip_unrounded(tmp_path: Path) -> None:
@@ -62,3 +62,26 @@ def test_a_missing_figure_needs_its_reason() -> None:
         metric(None, "m", False)
     with pytest.raises(ValidationError):
         metric(1.0, "m", False, reason="because")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_records_of_earlier_schemas_are_read_as_they_are(version: int, tmp_path: Path) -> None:
+    path = write_record(record(values=(0.5,)), tmp_path)
+    content = json.loads(path.read_text()) | {"schema_version": version}
+    for added in ("reported", "sparsity"):
+        del content[added]
+    path.write_text(json.dumps(content))
+    held = read_record(path)
+    assert (held.schema_version, held.reported, held.sparsity) == (version, None, {})
+
+
+@pytest.mark.parametrize("change", [{"source": "reported", "reported": None}, {"reported": origin()}])
+def test_a_reported_record_names_its_source_and_a_measured_one_has_none(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="names the document"):
+        record(**change)
+
+
+def test_the_schema_in_the_docs_is_the_records() -> None:
+    """Renew it with ``harness show record-schema > docs/record.schema.json``."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "record.schema.json"
+    assert json.loads(page.read_text(encoding="utf-8")) == Record.model_json_schema()

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
-from records import record
+from records import origin, record
 
 from harness.gain import fill_gains
 from harness.records import Gain, read_record, write_record
+from harness.report.formats import markdown
 from harness.report.table import build_table
 
 SINGLE = (0.40, 0.60, 20.0, 0.76)
@@ -59,16 +60,16 @@ def test_an_empty_cell_is_a_dash_and_its_reason_a_note() -> None:
 
 
 def test_the_caption_names_synthetic_data_and_the_conditions() -> None:
-    markdown = build_table([record("m", SINGLE)]).to_markdown()
+    text = markdown.render([build_table([record("m", SINGLE)])])
     for words in ("nyud-synth", "synthetic", "png-106x140", "32 of 32", "112x144", "invpt", "quick", "measured"):
-        assert words in markdown
+        assert words in text
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"protocol": {"depth_pool": "image"}},
-        {"source": "reported"},
+        {"source": "reported", "reported": origin()},
         {"budget": "full"},
         {"input_size": (448, 576)},
         {"precision": "bf16"},

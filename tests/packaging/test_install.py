@@ -19,7 +19,7 @@ def run(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
-SOURCES = ("harness", "methods", "baselines", "datasets", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("harness", "methods", "baselines", "datasets", "results/published", "pyproject.toml", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,9 @@ def test_the_wheel_holds_one_import_package_with_every_module(wheel: Path) -> No
         assert source.relative_to(ROOT).as_posix() in names
     for card in (ROOT / "datasets" / "cards").iterdir():
         assert f"harness/datasets/cards/{card.name}" in names
+    assert "harness/results/published/results.csv" in names
+    for template in (ROOT / "harness" / "leaderboard" / "templates").iterdir():
+        assert f"harness/leaderboard/templates/{template.name}" in names
     assert "harness/py.typed" in names
     assert "harness/datasets/__init__.py" not in names
 
@@ -75,6 +78,8 @@ def test_module_and_console_script_run_and_hugging_face_stays_itself(
     cwd = ROOT if place == "checkout" else tmp_path
     assert "multi-task" in run(installed, "-m", "harness", "ls", "methods", cwd=cwd)
     assert "nyud-synth" in run(installed, installed.parent / "harness", "ls", "datasets", cwd=cwd)
+    reported = "from harness.report.published import published_records as found; print(len(found()))"
+    assert run(installed, "-c", reported, cwd=cwd).strip() == "160"
     script = "import datasets, harness.datasets.nyud, harness; print(datasets.Dataset, harness.__file__)"
     out = run(installed, "-c", script, cwd=cwd)
     assert "arrow_dataset.Dataset" in out

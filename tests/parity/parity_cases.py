@@ -2,18 +2,23 @@
 
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 from expectation import Expectation
 
+from harness.backbones.swin import SWINS, SwinConfig
 from harness.baselines.reference import key_of
 from harness.method import Method, MultiTaskModel
 from harness.problem import Problem, TaskSpec
 from harness.registry import load_method
 
 CLASSIFIED = ("semseg", "parts")
+TASKS = (*CLASSIFIED, "saliency", "normals", "depth", "boundary")
 SCALES = tuple(f"outputs/scale_{scale}/" for scale in range(4))
 AUXILIARY = {"auxiliary": ("normals", "boundary")}
-TASKS = (*CLASSIFIED, "saliency", "normals", "depth", "boundary")
+MTFORMER_LEFT = ("contrast", "log_var_list")
+SMALL_SWINS = {"swin-24": SwinConfig(24, (2, 2, 2, 2), (1, 2, 4, 8), None)}
+"""Encoders of cases alone."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ CASES = {
     "cross_stitch_nyud": Case("cross-stitch", "resnet50", slow=True),
     "nddr_cnn_nyud": Case("nddr-cnn", "resnet50", slow=True),
     "mtan_nyud": Case("mtan", "resnet50", slow=True),
+    "invpt_nyud_tiny": Case("invpt", "vit-t16", intermediate=("inter/",)),
+    "invpt_nyud_vitB": Case("invpt", "vit-b16", intermediate=("inter/",), slow=True),
+    "mtformer_nyud_tiny": Case("mtformer", "swin-24", left=MTFORMER_LEFT),
+    "mtformer_nyud_swinS": Case("mtformer", "swin-s", left=MTFORMER_LEFT, slow=True),
 }
 
 
@@ -67,4 +76,5 @@ def method_of(case: Case) -> Method:
 
 def build(case: Case, expectation: Expectation) -> MultiTaskModel:
     """Return the model of a case in evaluation mode."""
-    return method_of(case).build(problem_of(expectation)).eval()
+    with mock.patch.dict(SWINS, SMALL_SWINS):
+        return method_of(case).build(problem_of(expectation)).eval()

@@ -7,7 +7,7 @@ import torch
 from shared_nets import DEPTH, TOKENS, WIDTH, differing, images, method
 
 from harness.counting import count_macs
-from harness.methods.share.accounting import layer_statistics, report
+from harness.methods.share.accounting import layer_statistics, report, sparsity
 from harness.methods.share.calibration import SHARES, calibrate
 from harness.metric import Metric
 from harness.problem import Problem, TaskSpec
@@ -133,3 +133,19 @@ def test_calibration_narrows_single_blocks_and_gives_up_nothing_it_cannot_measur
     careful = differing()
     calibrate(careful, unknown, budget=1.0)  # type: ignore[arg-type]
     assert {gate.share for gate in careful.gates["depth"].values()} == {1.0}
+
+
+def test_a_sub_task_has_its_changed_weights_and_active_rows_and_the_base_all_of_both() -> None:
+    model = differing()
+    model.gates = {task: model.uniform_gates(0.4) for task in model.deltas}
+    with torch.inference_mode():
+        found = sparsity(model, images(2))
+        with model.executed_as(mode="dense"):
+            dense = sparsity(model, images(2))
+    for task in model.deltas:
+        changed = sum(held.index.numel() for held in model.delta(task).sparse().values())
+        assert found[task].weight_density == changed / model.countable
+        assert found[task].active_rows == math.ceil(0.4 * TOKENS) / TOKENS
+        assert dense[task].active_rows == 1
+    [base] = set(model.problem.names) - set(model.deltas)
+    assert (found[base].weight_density, found[base].active_rows) == (1, 1)

@@ -123,7 +123,7 @@ def test_weights_and_titles_are_the_fields() -> None:
     }
     assert [f"{task.title} {task.headline_title}" for task in TASKS.values()] == [
         "SemSeg mIoU",
-        "Parts mIoU",
+        "Parsing mIoU",
         "Saliency maxF",
         "Normals mErr",
         "Depth RMSE",

@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.costs import Parameters, Storage
 from harness.metric import Metric, Unit
-from harness.records import DatasetInfo, MethodInfo, Record, Software
+from harness.records import DatasetInfo, MethodInfo, Record, Reported, Software
 
 NYUD = {
     "semseg": ("fraction", True),
@@ -17,6 +17,22 @@ NYUD = {
 
 def metric(value: float | None, unit: Unit, higher: bool, reason: str | None = None) -> Metric:
     return Metric(value=value, unit=unit, higher_is_better=higher, n=10, protocol="p", reason=reason)
+
+
+def origin(**changes: Any) -> Reported:
+    """Return what a reported record says of its source."""
+    content: dict[str, Any] = {
+        "source": "a paper",
+        "locator": "Table 1",
+        "tier": "own",
+        "note": None,
+        "differs": None,
+        "delta_m_percent": None,
+        "gflops": None,
+        "parameters_m": None,
+        "latency_ms": None,
+    }
+    return Reported(**(content | changes))
 
 
 def record(method: str = "multi-task", values: tuple[float | None, ...] = (), **changes: Any) -> Record:
@@ -70,5 +86,6 @@ def record(method: str = "multi-task", values: tuple[float | None, ...] = (), **
         "storage": Storage(artifact_bytes=6_000_000, per_file={}),
         "system_id": "s",
         "environment": {},
+        "reported": origin() if changes.get("source") == "reported" else None,
     }
     return Record(**(content | changes))

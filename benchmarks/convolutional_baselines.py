@@ -3,15 +3,13 @@
 The straightforward side shares the weights: task after task, maps with channels first, as the papers describe it. Both
 must give the same predictions, and take turns, so that what disturbs the machine disturbs both.
 
-    python benchmarks/baselines.py [--threads 1] [--device cpu] [--batch 1] [--seconds 15] [--train] [NAME...]
+    python benchmarks/convolutional_baselines.py [--threads 1] [--device cpu] [--batch 1] [--train] [NAME...]
 """
 
-import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
-import numpy as np
 import torch
+from beside_plain import NYUD, PASCAL, Case, main, resized
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,24 +23,10 @@ from harness.baselines.nddr_cnn import NDDRNets
 from harness.baselines.pad_net.model import DistillationNet
 from harness.baselines.parallel_nets import ParallelNets
 from harness.baselines.reference import key_of
-from harness.configured import configure
-from harness.method import MultiTaskModel
-from harness.probes.latency import measure_latency
-from harness.probes.pairing import paired_ratio
-from harness.probes.rules import LatencyRules
-from harness.probes.timing import Subject
-from harness.problem import Problem, TaskSpec
-
-NYUD = (TaskSpec("semseg", 40), TaskSpec("depth"), TaskSpec("normals"), TaskSpec("boundary"))
-PASCAL = (TaskSpec("semseg", 21), TaskSpec("parts", 7), TaskSpec("saliency"), TaskSpec("normals"), TaskSpec("boundary"))
+from harness.problem import Problem
 
 Maps = dict[str, Tensor]
 """Maps by task, under the reference's names."""
-
-
-def resized(map_: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize bilinearly."""
-    return F.interpolate(map_, size=size, mode="bilinear", align_corners=False)
 
 
 def concatenated(maps: Sequence[Tensor]) -> Tensor:
@@ -153,16 +137,6 @@ def mtan(model: AttentionNet, images: Tensor) -> dict[str, Tensor]:
     return {name: model.heads[key_of(name)](attended[key_of(name)]) for name in model.problem.names}
 
 
-@dataclass(frozen=True)
-class Case:
-    """A network and how it is run straightforwardly."""
-
-    method: str
-    backbone: str
-    problem: Problem
-    plain: Callable[..., dict[str, Tensor]]
-
-
 CASES = {
     "multi-task-nyud-hrnet-micro": Case("multi-task", "hrnet-micro", Problem(NYUD, (112, 144)), shared_hrnet),
     "multi-task-nyud-hrnet": Case("multi-task", "hrnet18-small", Problem(NYUD, (448, 576)), shared_hrnet),
@@ -180,57 +154,5 @@ CASES = {
 QUICK = tuple(name for name in CASES if name.endswith("-micro"))
 
 
-def subjects(case: Case, batch: int, device: torch.device, training: bool) -> list[Subject]:
-    """Return our forward pass and the straightforward one, which must agree; in training, with the backward pass."""
-    [method] = configure([case.method], case.backbone, {})
-    model: MultiTaskModel = method.build(case.problem).to(device).eval()
-    images = torch.randn(batch, 3, *case.problem.input_size, device=device)
-
-    def call(forward: Callable[[], dict[str, Tensor]]) -> Callable[[], object]:
-        def run() -> None:
-            if training:
-                sum(map_.mean() for map_ in forward().values()).backward()
-                return
-            with torch.inference_mode():
-                forward()
-
-        return run
-
-    def ours() -> dict[str, Tensor]:
-        return model(images)
-
-    def plain() -> dict[str, Tensor]:
-        return case.plain(model, images)
-
-    with torch.inference_mode():
-        expected = plain()
-        for task, map_ in ours().items():
-            torch.testing.assert_close(map_, expected[task], rtol=1e-3, atol=1e-4)
-    return [Subject("plain", call(plain)), Subject("ours", call(ours))]
-
-
-def main() -> None:
-    """Print both times of every case, and their ratio, which must not exceed 1.05."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(CASES)} (default: the small ones)")
-    parser.add_argument("--threads", type=int, help="threads of PyTorch (default: as it would use)")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=15.0, help="longest time per subject (default 15)")
-    parser.add_argument("--train", action="store_true", help="with the backward pass")
-    arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    device = torch.device(arguments.device)
-    rules = replace(LatencyRules.for_device(device), max_seconds=arguments.seconds)
-    for name in arguments.names or QUICK:
-        pair = subjects(CASES[name], arguments.batch, device, arguments.train)
-        plain, ours = measure_latency(pair, device, rules)
-        paired = paired_ratio(ours, plain, "plain")
-        medians = [float(np.median(timing.samples_ms)) for timing in (plain, ours)]
-        print(f"{name}: plain {medians[0]:.2f} ms, ours {medians[1]:.2f} ms", end=", ")
-        print(f"ratio {paired.ratio:.3f} [{paired.low:.3f}, {paired.high:.3f}]")
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, CASES, QUICK)

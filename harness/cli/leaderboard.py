@@ -1,0 +1,48 @@
+"""``harness leaderboard``."""
+
+from pathlib import Path
+
+import click
+
+from harness.errors import UsageError
+from harness.leaderboard.entries import Entry, read_entries
+from harness.leaderboard.pages import render_site
+from harness.leaderboard.site import check_output, write_site
+from harness.report.published import published_records
+from harness.tasks import TASKS
+
+
+@click.command()
+@click.argument(
+    "results",
+    nargs=-1,
+    type=click.Path(path_type=Path),
+    metavar="[RESULTS]...",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("site"),
+    show_default=True,
+    help="Folder of the site: new, empty, or an older site.",
+)
+@click.option("--published", is_flag=True, help="Add the figures that papers report, in tables of their own.")
+@click.option("--title", default="Multi-task leaderboard", show_default=True, help="Heading of the site.")
+@click.option(
+    "-y",
+    "--accuracy",
+    type=click.Choice(["delta_m", *TASKS]),
+    default="delta_m",
+    show_default=True,
+    help="What the pictures draw against costs: the gain, or a task's figure.",
+)
+def leaderboard(results: tuple[Path, ...], output: Path, published: bool, title: str, accuracy: str) -> None:
+    """Build static pages of the records in the folders RESULTS: tables, Pareto fronts, a page per record."""
+    check_output(output)
+    if not results and not published:
+        raise UsageError("nothing to show; give folders of results, or --published")
+    entries = read_entries(results) if results else []
+    entries += [Entry(record) for record in published_records()] if published else []
+    write_site(render_site(entries, title=title, accuracy=accuracy), output)
+    click.echo(output / "index.html")

@@ -1,0 +1,218 @@
+"""The tables of the site: one per data set and protocol, of measured or of reported figures, never of both."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from harness.leaderboard.columns import Column, columns
+from harness.leaderboard.entries import Entry
+from harness.records import Record, conditions
+from harness.report.cells import DASH, pooled
+from harness.report.machine import latency_reasons
+from harness.report.notes import Notes
+
+
+class Cell(NamedTuple):
+    """A figure as shown, as sorted by, and why it is missing."""
+
+    text: str
+    value: float | None
+    reason: str | None = None
+    best: bool = False
+
+
+@dataclass(eq=False)
+class Row:
+    """One configuration of a method: its seeds are averaged.
+
+    Attributes:
+        entries: The records, one per seed.
+        variant: The options in which it differs from the method's other rows, as ``key=value``.
+        cells: One per column of the board.
+    """
+
+    entries: list[Entry]
+    variant: list[str] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+
+    @property
+    def record(self) -> Record:
+        """The first of its records."""
+        return self.entries[0].record
+
+    @property
+    def seeds(self) -> list[int]:
+        """Its seeds."""
+        return [entry.record.seed for entry in self.entries if entry.record.seed is not None]
+
+
+@dataclass(eq=False)
+class Board:
+    """A table of records that were made under the same conditions.
+
+    Attributes:
+        rows: Its rows, the best gain first.
+        columns: Its columns of figures.
+    """
+
+    rows: list[Row]
+    columns: list[Column]
+
+    @property
+    def record(self) -> Record:
+        """One of its records; what it says of the conditions holds for all."""
+        return self.rows[0].record
+
+    @property
+    def images(self) -> str:
+        """What kind of images the figures are of: ``real``, ``synthetic`` or ``random``."""
+        return images(self.record)
+
+    @property
+    def ranked_by(self) -> str | None:
+        """Key of the column the rows are sorted by; None where they are sorted by name."""
+        ranked = [index for index, column in enumerate(self.columns) if column.key == "delta_m"]
+        return "delta_m" if ranked and any(row.cells[ranked[0]].value is not None for row in self.rows) else None
+
+    @property
+    def notes(self) -> list[str]:
+        """Why cells are empty, and what the records warn of."""
+        gaps: dict[str, list[str]] = {}
+        for index, column in enumerate(self.columns):
+            for row in self.rows:
+                if reason := row.cells[index].reason:
+                    gaps.setdefault(f"{column.title}: {reason}", []).append(self.label(row))
+        missing = [
+            line if len(names) == len(self.rows) else f"{line} ({', '.join(names)})" for line, names in gaps.items()
+        ]
+        records = [entry.record for row in self.rows for entry in row.entries]
+        doubts = Notes([self.label(row) for row in self.rows])
+        for row in self.rows:
+            for entry in row.entries:
+                for subject, reason in latency_reasons(entry.record):
+                    doubts.add(subject, reason, self.label(row))
+        warnings = dict.fromkeys(line for record in records for line in record.warnings)
+        return list(dict.fromkeys([*warnings, *doubts.lines(), *missing]))
+
+    def label(self, row: Row) -> str:
+        """Return what tells a row from the others, in one line."""
+        method = row.record.method
+        several = len({other.record.method.backbone for other in self.rows}) > 1
+        return " ".join(part for part in (method.name, method.backbone if several else None, *row.variant) if part)
+
+    def values(self, column: Column) -> list[float | None]:
+        """Return the figure of every row in one column."""
+        index = self.columns.index(column)
+        return [row.cells[index].value for row in self.rows]
+
+
+def images(record: Record) -> str:
+    """Return what kind of images a record's figures are of: ``real``, ``synthetic`` or ``random``."""
+    if record.costs_only:
+        return "random"
+    return "synthetic" if record.dataset.synthetic else "real"
+
+
+def build_boards(entries: Sequence[Entry]) -> list[Board]:
+    """Return the boards of complete records: scored on real images, on rendered ones, costs alone, reported figures."""
+    groups: dict[tuple[object, ...], list[Entry]] = {}
+    for entry in entries:
+        if entry.record.status == "complete":
+            groups.setdefault(conditions(entry.record), []).append(entry)
+    boards = [_board(group) for group in groups.values()]
+    return sorted(boards, key=lambda board: (*_section(board.record), -len(board.rows)))
+
+
+def _section(record: Record) -> tuple[object, ...]:
+    return record.source == "reported", record.costs_only, record.dataset.synthetic, record.dataset.name
+
+
+def _board(entries: Sequence[Entry]) -> Board:
+    records = [entry.record for entry in entries]
+    board = Board(list(_rows(entries)), columns(records))
+    for row in board.rows:
+        row.cells = [_cell(column, row) for column in board.columns]
+    _mark_best(board)
+    board.rows.sort(key=lambda row: _rank(board, row))
+    return board
+
+
+def _rows(entries: Sequence[Entry]) -> Iterator[Row]:
+    """Yield the rows of a board; a seed that was run twice is a row of its own and not averaged as a further seed."""
+    groups: dict[tuple[Any, ...], list[Entry]] = {}
+    repeats: Counter[tuple[Any, ...]] = Counter()
+    for entry in entries:
+        configuration = _configuration(entry.record)
+        repeat = repeats[(*configuration, entry.record.seed)]
+        repeats[(*configuration, entry.record.seed)] += 1
+        groups.setdefault((*configuration, repeat), []).append(entry)
+    varied = _varied(entries)
+    for (*_, repeat), group in groups.items():
+        variant = _variant(group[0].record, varied)
+        variant += [f"repeat {repeat + 1}"] if repeat else []
+        yield Row(sorted(group, key=lambda entry: entry.record.seed or 0), variant)
+
+
+def _configuration(record: Record) -> tuple[object, ...]:
+    method = record.method
+    return method.name, method.plugin, method.backbone, str(sorted(_settings(record).items()))
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """Return what may differ between two rows of one method and backbone."""
+    method = record.method
+    return {
+        **method.options,
+        "weights": method.checkpoint or method.init,
+        "steps": sum(stage.iterations for stage in record.training),
+        "device": record.device,
+    }
+
+
+def _varied(entries: Sequence[Entry]) -> dict[str, set[str]]:
+    """Return, by method, the settings in which its records differ."""
+    seen: dict[str, dict[str, set[str]]] = {}
+    for entry in entries:
+        for key, value in _settings(entry.record).items():
+            seen.setdefault(entry.record.method.name, {}).setdefault(key, set()).add(str(value))
+    return {method: {key for key, values in kinds.items() if len(values) > 1} for method, kinds in seen.items()}
+
+
+def _variant(record: Record, varied: dict[str, set[str]]) -> list[str]:
+    if record.reported:
+        return [record.method.paper or record.reported.source, record.reported.tier]
+    keys = varied[record.method.name]
+    return [f"{key}={value}" for key, value in _settings(record).items() if key in keys]
+
+
+def _cell(column: Column, row: Row) -> Cell:
+    figures = [column.pick(entry.record) for entry in row.entries]
+    values = [figure.value for figure in figures if figure.value is not None]
+    reasons = dict.fromkeys(figure.reason for figure in figures if figure.value is None)
+    reason = "; ".join(reason for reason in reasons if reason) or None
+    if values and reason:
+        reason = f"{len(values)} of {len(figures)} seeds; {reason}"
+    figure = pooled(values)
+    if figure is None:
+        return Cell(DASH, None, reason)
+    deviation = f" ± {format(figure.std, column.form).lstrip('+')}" if figure.std else ""
+    return Cell(format(figure.value, column.form) + deviation, figure.value, reason)
+
+
+def _mark_best(board: Board) -> None:
+    """Mark the best figure of every column of several."""
+    for index, column in enumerate(board.columns):
+        known = [row.cells[index].value for row in board.rows]
+        values = [value for value in known if value is not None]
+        if len(values) < 2 or column.higher_is_better is None:
+            continue
+        best = max(values) if column.higher_is_better else min(values)
+        for row in board.rows:
+            row.cells[index] = row.cells[index]._replace(best=row.cells[index].value == best)
+
+
+def _rank(board: Board, row: Row) -> tuple[object, ...]:
+    gains = [cell.value for cell, column in zip(row.cells, board.columns, strict=True) if column.key == "delta_m"]
+    known = bool(gains) and gains[0] is not None
+    return not known, -(gains[0] or 0.0) if known else 0.0, row.record.method.name, board.label(row), row.seeds

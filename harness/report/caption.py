@@ -1,0 +1,74 @@
+"""What the rows of a table share, in words and for programs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.records import Record
+from harness.report.cells import size
+
+
+def caption(records: Sequence[Record], timed: str | None, known: Sequence[Record]) -> str:
+    """Return the conditions of a table in words.
+
+    Args:
+        records: All records of the table.
+        timed: What the latencies are of; None where there are none.
+        known: Records that a gain may have been taken against.
+    """
+    first = records[0]
+    if first.reported:
+        synthetic = " (synthetic, rendered scenes)" if first.dataset.synthetic else ""
+        facts = [f"{first.dataset.name}{synthetic}, as reported by papers and repositories, not measured here"]
+        facts += [f"known to differ from other reports ({first.reported.differs})"] if first.reported.differs else []
+    elif first.costs_only:
+        facts = [f"{first.dataset.name} (costs alone, on random images of {size(first)})", str(first.precision)]
+    else:
+        facts = _scored(first)
+    told = [*facts, *_against(records, known), *([timed] if timed else [])]
+    return ", ".join(told if first.reported else [*told, first.source])
+
+
+def _scored(record: Record) -> list[str]:
+    dataset = record.dataset
+    kind = "synthetic, rendered scenes" if dataset.synthetic else "real images"
+    return [
+        f"{dataset.name} ({kind}; build {dataset.build})",
+        f"{dataset.n_evaluated} of {dataset.n_expected} {dataset.split} images",
+        f"input {size(record)}",
+        f"protocol {record.protocol_name}",
+        f"budget {record.budget}, {record.precision}" if record.budget else "predictions made elsewhere",
+    ]
+
+
+def _against(records: Sequence[Record], known: Sequence[Record]) -> list[str]:
+    """Return against which rows the gains are, as at most one phrase."""
+    names = {record.run_id: f"{record.method.name} ({record.method.backbone})" for record in known}
+    against = list(dict.fromkeys(names.get(run_id, run_id) for run_id in references(records)))
+    return [f"Δm against {'; '.join(against)}"] if against else []
+
+
+def references(records: Sequence[Record]) -> list[str]:
+    """Return the run_ids that the gains of records are against."""
+    gains = [record.delta_m for record in records if record.delta_m]
+    return list(dict.fromkeys(gain.reference for gain in gains if gain.reference and gain.value is not None))
+
+
+def facts(records: Sequence[Record]) -> dict[str, Any]:
+    """Return the conditions of a table for programs; what does not apply is null."""
+    first = records[0]
+    dataset = first.dataset
+    return {
+        "source": first.source,
+        "dataset": dataset.name,
+        "synthetic": dataset.synthetic,
+        "build": dataset.build,
+        "split": dataset.split,
+        "fingerprint": dataset.fingerprint,
+        "n_evaluated": dataset.n_evaluated,
+        "protocol_name": first.protocol_name,
+        "protocol": first.protocol,
+        "input_size": None if first.reported or first.input_size is None else size(first),
+        "budget": first.budget,
+        "precision": first.precision,
+        "delta_m_references": references(records),
+    }

@@ -1,0 +1,97 @@
+"""LaTeX with booktabs; a table that is wider than the line is shrunk to it."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from harness.report.cells import Column, Figure
+from harness.report.grid import Row, Table
+
+PREAMBLE = "\\usepackage{booktabs}\n\\usepackage{graphicx}\n"
+"""What a document needs that includes the tables."""
+
+_CHARACTERS = {
+    **{character: f"\\{character}" for character in "%&#_{}$"},
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "[": "{[}",  # after a line break it would be an option
+    "]": "{]}",
+    "*": "{*}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    '"': "{''}",
+    "`": "\\textasciigrave{}",
+    "↑": "$\\uparrow$",
+    "↓": "$\\downarrow$",
+    "±": "$\\pm$",
+    "×": "$\\times$",
+    "Δ": "$\\Delta$",
+    "δ": "$\\delta$",
+    "†": "$^\\dagger$",
+    "‡": "$^\\ddagger$",
+    "–": "\\textendash{}",
+    "’": "'",
+}
+_ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u030a": "r", "\u030c": "v",
+            "\u0327": "c"}  # fmt: skip
+_MARKS = {"best": "\\textbf{{{}}}", "second": "\\underline{{{}}}", None: "{}"}
+
+
+def render(tables: Sequence[Table]) -> str:
+    """Return one table environment per table, to be included in a document."""
+    needs = "".join(f"% needs {line}\n" for line in PREAMBLE.splitlines())
+    return needs + "\n".join(map(_table, tables))
+
+
+def escape(text: str) -> str:
+    """Return a text that LaTeX shows as it is; a character that it has not is named by its code."""
+    shown = "".join(map(_character, " ".join(text.split())))
+    return re.sub("-(?=-)", "-{}", shown)  # two in a row would be a dash
+
+
+def _character(character: str) -> str:
+    if character in _CHARACTERS:
+        return _CHARACTERS[character]
+    if character.isascii():
+        return character if character.isprintable() else f"{{[}}U+{ord(character):04X}{{]}}"
+    base, *marks = list(unicodedata.normalize("NFD", character))
+    if base.isascii() and base.isalpha() and len(marks) == 1 and marks[0] in _ACCENTS:
+        return f"\\{_ACCENTS[marks[0]]}{{{base}}}"
+    return f"{{[}}U+{ord(character):04X}{{]}}"
+
+
+def _table(table: Table) -> str:
+    sides = "".join("l" if table.is_text(column) else "r" for column in table.columns)
+    body = "\n".join(" & ".join(_cell(row, column) for column in table.columns) + r" \\" for row in table.rows)
+    notes = "".join(f"\\par\\raggedright\\scriptsize {escape(note)}\n" for note in table.notes)
+    return f"""\\begin{{table}}
+\\centering
+\\caption{{{escape(table.caption)}}}
+\\smallskip
+\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%
+\\begin{{tabular}}{{{sides}}}
+\\toprule
+{_heading(table)}
+\\midrule
+{body}
+\\bottomrule
+\\end{{tabular}}}}
+{notes}\\end{{table}}
+"""
+
+
+def _heading(table: Table) -> str:
+    """Return two lines of titles, so that columns are as narrow as their figures."""
+    titles = [column.heading.partition(" ") for column in table.columns]
+    upper = " & ".join(escape(first) for first, _, _ in titles)
+    lower = " & ".join(escape(rest) for _, _, rest in titles)
+    return f"{upper} \\\\\n{lower} \\\\"
+
+
+def _cell(row: Row, column: Column) -> str:
+    cell = row.cells.get(column.key)
+    if isinstance(cell, Figure):
+        return _MARKS[cell.mark].format(cell.text(column, plus_minus=" $\\pm$ ").replace("-", "$-$"))
+    return escape(row.text(column))

@@ -1,0 +1,256 @@
+"""Pareto fronts: which methods no other beats on both axes, as numbers and as a picture."""
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+import matplotlib
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.ticker import FormatStrFormatter
+from matplotlib.transforms import Bbox
+
+_LOG_RANGE = 30
+"""Ratio of the largest to the smallest value from which an axis of positive values is logarithmic."""
+
+_LONGEST_LABEL = 34
+"""Characters of a label in the picture."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One method in the plane of two figures, both finite.
+
+    Attributes:
+        label: Written beside it.
+        x: Where it stands.
+        y: Where it stands.
+        x_spread: Half the length of its error bar; 0 for none.
+        y_spread: Half the length of its error bar; 0 for none.
+        reported: Copied, not measured: the marker is open, and the point is never on the front.
+    """
+
+    label: str
+    x: float
+    y: float
+    x_spread: float = 0
+    y_spread: float = 0
+    reported: bool = False
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What an axis shows: its title with the unit, and which direction is better."""
+
+    title: str
+    higher_is_better: bool
+
+    @property
+    def heading(self) -> str:
+        """The title with the arrow of the better direction."""
+        return f"{self.title} {'↑' if self.higher_is_better else '↓'}"
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of a picture, as ``#rrggbb``; mid tones that stand on white and on black."""
+
+    text: str = "#6b7280"
+    grid: str = "#9ca3af"
+    point: str = "#6b7280"
+    front: str = "#2f7fd6"
+
+
+def pareto_front(points: Sequence[Point], x: Axis, y: Axis) -> list[Point]:
+    """Return the points that no other beats on one axis without losing on the other, best ``x`` first.
+
+    Of points that agree in both figures all are returned.
+    """
+
+    def worth(point: Point) -> tuple[float, float]:
+        return point.x if x.higher_is_better else -point.x, point.y if y.higher_is_better else -point.y
+
+    front: list[Point] = []
+    for point in sorted(points, key=worth, reverse=True):
+        if not front or worth(point)[1] > worth(front[-1])[1] or worth(point) == worth(front[-1]):
+            front.append(point)
+    return front
+
+
+def draw_pareto(
+    points: Sequence[Point],
+    x: Axis,
+    y: Axis,
+    *,
+    title: str = "",
+    palette: Palette | None = None,
+    size: tuple[float, float] = (5.6, 3.8),
+) -> Figure:
+    """Draw points and the staircase of their front on a transparent ground.
+
+    The figure depends on nothing but the arguments: no style file and no global setting of matplotlib. Labels
+    stand where they cover no point and no other label, those of the front first; where no place is left a
+    label is left out. Point ``i`` is the element ``point-i`` of an SVG.
+
+    Args:
+        points: At least one.
+        x: The horizontal axis.
+        y: The vertical axis.
+        title: Written above the axes, in lines as they are.
+        palette: Colours.
+        size: Width and height in inches.
+    """
+    colours = palette or Palette()
+    with matplotlib.style.context("default", after_reset=True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # an SVG's text is drawn by its reader's fonts
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.patch.set_alpha(0)
+        axes = figure.add_subplot()
+        _frame(axes, points, x, y, colours)
+        axes.set_title(title, fontsize=8, loc="left", color=colours.text, parse_math=False)
+        front = pareto_front([point for point in points if not point.reported], x, y)
+        axes.step(
+            [point.x for point in front],
+            [point.y for point in front],
+            where="post",
+            color=colours.front,
+            linewidth=1.5,
+            gid="front",
+            zorder=2,
+        )
+        for index, point in enumerate(points):
+            best = point in front
+            colour = colours.front if best else colours.point
+            if point.x_spread or point.y_spread:
+                axes.errorbar(
+                    point.x,
+                    point.y,
+                    xerr=point.x_spread or None,
+                    yerr=point.y_spread or None,
+                    fmt="none",
+                    ecolor=colour,
+                    elinewidth=1,
+                    capsize=2.5,
+                    zorder=2.5,
+                )
+            axes.plot(
+                point.x,
+                point.y,
+                "o",
+                color=colour,
+                markerfacecolor="none" if point.reported else colour,
+                markersize=7 if best else 5.5,
+                alpha=1 if best else 0.75,
+                gid=f"point-{index}",
+                zorder=3,
+            )
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # labels lie inside the axes and move nothing
+        order = [*front, *(point for point in points if point not in front)]
+        taken = [*_steps(axes, front), *_error_bars(axes, points)]
+        _label(axes, order, [colours.front if point in front else colours.text for point in order], taken)
+    return figure
+
+
+def to_svg(figure: Figure, salt: str = "harness") -> str:
+    """Return a figure as the text of an ``svg`` element, the same for the same figure; its text stays text.
+
+    Args:
+        figure: What to write.
+        salt: Tells the ids inside apart from those of other pictures on one page.
+    """
+    buffer = io.StringIO()
+    with (
+        matplotlib.style.context(["default", {"svg.hashsalt": salt, "svg.fonttype": "none"}], after_reset=True),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _frame(axes: Axes, points: Sequence[Point], x: Axis, y: Axis, colours: Palette) -> None:
+    axes.patch.set_alpha(0)
+    axes.set_xlabel(x.heading, color=colours.text, fontsize=10, parse_math=False)
+    axes.set_ylabel(y.heading, color=colours.text, fontsize=10, parse_math=False)
+    axes.tick_params(which="both", colors=colours.text, labelsize=9, length=3)
+    axes.grid(color=colours.grid, alpha=0.35, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(colours.grid)
+    values = [point.x for point in points]
+    if min(values) > 0 and max(values) / min(values) >= _LOG_RANGE:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.margins(0.12, 0.14)
+
+
+def _steps(axes: Axes, front: Sequence[Point]) -> list[Bbox]:
+    """Return the boxes of the staircase's treads and risers, in pixels."""
+    corners = [(axes.transData.transform((a.x, a.y)), axes.transData.transform((b.x, b.y))) for a, b in pairwise(front)]
+    treads = [_box(ax, bx, ay, ay, 2) for (ax, ay), (bx, _) in corners]
+    return [*treads, *(_box(bx, bx, ay, by, 2) for (_, ay), (bx, by) in corners)]
+
+
+def _error_bars(axes: Axes, points: Sequence[Point]) -> list[Bbox]:
+    """Return the boxes of the error bars, in pixels."""
+    boxes = []
+    for point in points:
+        for dx, dy in ((point.x_spread, 0), (0, point.y_spread)):
+            ends = ((point.x - dx, point.y - dy), (point.x + dx, point.y + dy))
+            (x0, y0), (x1, y1) = axes.transData.transform(ends)
+            boxes.append(_box(x0, x1, y0, y1, 2))
+    return boxes
+
+
+def _label(axes: Axes, points: Sequence[Point], colours: Sequence[str], taken: list[Bbox]) -> None:
+    """Write the labels of ``points``, the first ones first, as long as there is room outside ``taken``."""
+    inside = axes.get_window_extent()
+    marks = [axes.transData.transform((point.x, point.y)) for point in points]
+    taken = [*taken, *(_box(px, px, py, py, 4) for px, py in marks)]
+    for point, colour in zip(points, colours, strict=True):
+        for note in _candidates(axes, point, colour):
+            box = note.get_window_extent()
+            if _within(box, inside) and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            note.remove()
+
+
+def _candidates(axes: Axes, point: Point, colour: str) -> Iterator[Annotation]:
+    """Yield the label of a point at each place it may stand, nearest first; one not removed stays."""
+    for away, (dx, dy) in product((6, 12), ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))):
+        yield axes.annotate(
+            _short(point.label),
+            (point.x, point.y),
+            xytext=(away * dx, away * dy),
+            textcoords="offset points",
+            ha={1: "left", 0: "center", -1: "right"}[dx],
+            va={1: "bottom", 0: "center", -1: "top"}[dy],
+            color=colour,
+            fontsize=9,
+            parse_math=False,
+            zorder=4,
+        )
+
+
+def _box(x0: float, x1: float, y0: float, y1: float, margin: float) -> Bbox:
+    return Bbox.from_extents(min(x0, x1) - margin, min(y0, y1) - margin, max(x0, x1) + margin, max(y0, y1) + margin)
+
+
+def _within(box: Bbox, outer: Bbox) -> bool:
+    return bool(box.x0 >= outer.x0 and box.x1 <= outer.x1 and box.y0 >= outer.y0 and box.y1 <= outer.y1)
+
+
+def _short(label: str) -> str:
+    """Return a label without what XML cannot hold, cut to what fits."""
+    text = "".join(c for c in label if c.isprintable())
+    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
