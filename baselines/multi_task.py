@@ -6,14 +6,18 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from harness.backbones import Encoder, build_backbone
-from harness.baselines.recipe import supervised_stage
-from harness.heads.convnext import task_head
+from harness.baselines.heads import head_for
+from harness.baselines.recipe import baseline_stage
+from harness.baselines.reference import key_of
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem
 
 
 class SharedEncoder(MultiTaskModel):
     """One encoder whose features every head reads.
+
+    On convolutional encoders it has the keys and the numbers of ``MultiTaskModel`` in Multi-Task-Learning-PyTorch
+    (Vandenhende et al., TPAMI 2021).
 
     Args:
         problem: The tasks and the input size.
@@ -22,19 +26,20 @@ class SharedEncoder(MultiTaskModel):
 
     def __init__(self, problem: Problem, encoder: Encoder) -> None:
         super().__init__(problem)
-        self.encoder = encoder
-        self.heads = nn.ModuleDict(
-            {task.name: task_head(task, encoder.channels, problem.input_size, encoder.cells) for task in problem}
+        self.backbone = encoder
+        self.decoders = nn.ModuleDict(
+            {key_of(task.name): head_for(task, encoder, problem.input_size) for task in problem}
         )
 
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
         """Encode once and decode every task asked for."""
-        features = self.encoder(images)
-        return {task: self.heads[task](features) for task in tasks or self.problem.names}
+        features = self.backbone(images)
+        return {task: self.decoders[key_of(task)](features) for task in tasks or self.problem.names}
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Return the encoder and one head per task."""
-        return {"encoder": self.encoder} | {f"head/{task}": head for task, head in self.heads.items()}
+        heads = {f"head/{task}": self.decoders[key_of(task)] for task in self.problem.names}
+        return {"encoder": self.backbone} | heads
 
 
 class MultiTask(Method):
@@ -49,4 +54,4 @@ class MultiTask(Method):
 
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
         """Return one joint stage over all tasks."""
-        return [supervised_stage("joint", problem.names, budget)]
+        return [baseline_stage(self.backbone, "joint", problem.names, budget)]

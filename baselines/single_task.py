@@ -5,11 +5,35 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.backbones import build_backbone
-from harness.baselines.recipe import supervised_stage
-from harness.heads.convnext import task_head
+from harness.backbones import Encoder, build_backbone
+from harness.baselines.heads import head_for
+from harness.baselines.recipe import baseline_stage
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
-from harness.problem import Problem
+from harness.problem import Problem, TaskSpec
+from harness.state import Adapted, State
+
+
+class SingleNet(nn.Module):
+    """An encoder and one head.
+
+    On convolutional encoders it has the keys and the numbers of ``SingleTaskModel`` in Multi-Task-Learning-PyTorch
+    (Vandenhende et al., TPAMI 2021).
+
+    Args:
+        task: What to predict.
+        encoder: What the head reads.
+        output_size: (height, width) of the prediction.
+    """
+
+    def __init__(self, task: TaskSpec, encoder: Encoder, output_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.backbone = encoder
+        self.decoder = head_for(task, encoder, output_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images [B, 3, H, W] to a raw map [B, C, H, W]."""
+        prediction: Tensor = self.decoder(self.backbone(images))
+        return prediction
 
 
 class SeparateNets(MultiTaskModel):
@@ -45,10 +69,18 @@ class SingleTask(Method):
         nets = {}
         for task in problem:
             encoder = build_backbone(self.backbone, problem.input_size, self.weights)
-            head = task_head(task, encoder.channels, problem.input_size, encoder.cells)
-            nets[task.name] = nn.Sequential(encoder, head)
+            nets[task.name] = SingleNet(task, encoder, problem.input_size)
         return SeparateNets(problem, nets)
+
+    def adapt(self, state: State, model: MultiTaskModel) -> Adapted:
+        """Take the checkpoint of one network as published, if the model has but one."""
+        if len(model.problem.tasks) == 1 and all(key.startswith(("backbone.", "decoder.")) for key in state):
+            [task] = model.problem.names
+            return Adapted({f"nets.{task}.{key}": value for key, value in state.items()})
+        return Adapted(state)
 
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
         """Return one stage per task, each training that task's network alone."""
-        return [supervised_stage(task, (task,), budget, trainable=(f"nets.{task}.",)) for task in problem.names]
+        return [
+            baseline_stage(self.backbone, task, (task,), budget, trainable=(f"nets.{task}.",)) for task in problem.names
+        ]

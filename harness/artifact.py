@@ -76,13 +76,14 @@ def tensor_bytes(path: Path, model: MultiTaskModel) -> dict[str, int]:
         path: File whose keys are names of the model's state.
         model: The model it is of.
     """
-    names = {id(module): name for name, module in model.named_modules()}
-    prefixes = {f"{names[id(part)]}.": title for title, part in model.parts().items()}
-    counts = dict.fromkeys(prefixes.values(), 0)
+    parts = model.parts()
+    owners = {id(value): title for title, part in parts.items() for value in part.state_dict(keep_vars=True).values()}
+    titles = {key: owners.get(id(value)) for key, value in model.state_dict(keep_vars=True).items()}
+    counts = dict.fromkeys(parts, 0)
     with safe_open(path, "pt") as file:
         for key in file.keys():  # noqa: SIM118 - not a dictionary
-            prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
-            if prefix is not None:
+            title = titles.get(key)
+            if title is not None:
                 tensor = file.get_tensor(key)
-                counts[prefixes[prefix]] += tensor.numel() * tensor.element_size()
+                counts[title] += tensor.numel() * tensor.element_size()
     return counts

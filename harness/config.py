@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from harness.data.dataset import Split
 from harness.errors import UsageError
 from harness.precision import Precision
 from harness.recipe import Budget
@@ -16,23 +17,16 @@ from harness.weights import WeightFile, Weights
 
 Overwrite = Literal["never", "always", "only-missing"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
-DEFAULT_BACKBONE: dict[Budget, str] = {"quick": "vit-micro", "full": "vit-b16"}
 
 
 class Config(BaseModel):
-    """What all commands that write records share."""
+    """What all commands share that run models or score their predictions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input_size: tuple[int, int] | None = Field(default=None, description="Height and width; null: the data set's.")
     plugin: list[str] = []
     output: Path = Path("results/measured")
     quiet: bool = False
-
-    @field_validator("input_size", mode="before")
-    @classmethod
-    def _height_x_width(cls, value: Any) -> Any:
-        return tuple(value.lower().split("x")) if isinstance(value, str) else value
 
     @classmethod
     def read(cls, path: Path | None, overrides: dict[str, Any]) -> Self:
@@ -59,7 +53,18 @@ class Config(BaseModel):
         return values
 
 
-class DataConfig(Config):
+class SizedConfig(Config):
+    """Whatever poses a problem, with the size of its inputs."""
+
+    input_size: tuple[int, int] | None = Field(default=None, description="Height and width; null: the data set's.")
+
+    @field_validator("input_size", mode="before")
+    @classmethod
+    def _height_x_width(cls, value: Any) -> Any:
+        return tuple(value.lower().split("x")) if isinstance(value, str) else value
+
+
+class DataConfig(SizedConfig):
     """Which images are scored, and by which rules: the same for runs and for saved predictions."""
 
     data_root: Path | None = None
@@ -93,13 +98,15 @@ class RunConfig(DataConfig):
     dataset: list[str] = Field(default=["nyud-synth"], min_length=1)
     seed: list[int] = Field(default=[0], min_length=1)
     task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
-    backbone: str | None = Field(default=None, description="Encoder; null for the budget's default.")
+    backbone: str | None = Field(default=None, description="Encoder; null for each method's own for the budget.")
     init: Literal["random", "pretrained"] | Path | None = Field(
         default=None, description="Start of the encoders, or a file of it; null: random for quick, pretrained for full."
     )
     budget: Budget = "quick"
     iterations: int | None = Field(default=None, ge=1, description="Steps of every stage, instead of the budget's.")
-    checkpoint: Path | None = Field(default=None, description="Artifact to load instead of training.")
+    checkpoint: Path | None = Field(
+        default=None, description="Artifact, or file of a published checkpoint, to load instead of training."
+    )
     extend: Path | None = Field(default=None, description="Artifact to add the missing tasks to, training only those.")
     device: str | None = Field(default=None, description="Null: a GPU when there is one.")
     precision: Precision = "fp32"
@@ -123,11 +130,6 @@ class RunConfig(DataConfig):
         return self
 
     @property
-    def backbone_name(self) -> str:
-        """The encoder, resolved."""
-        return self.backbone or DEFAULT_BACKBONE[self.budget]
-
-    @property
     def weights(self) -> Weights:
         """What encoders start from, resolved.
 
@@ -142,14 +144,16 @@ class RunConfig(DataConfig):
         return "pretrained" if start == "pretrained" else None
 
 
-class BenchConfig(Config):
+class BenchConfig(SizedConfig):
     """A matrix of costs: every method on every data set with every backbone, precision and batch size."""
 
     method: list[str] = Field(min_length=1)
     dataset: list[str] = Field(default=["nyud"], min_length=1, description="Data sets that pose the tasks.")
     task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
-    backbone: list[str] = Field(default=[], description="Encoders; empty for vit-b16, or the artifact's.")
-    checkpoint: Path | None = Field(default=None, description="Artifact to measure instead of random weights.")
+    backbone: list[str] = Field(default=[], description="Encoders; empty for each method's own, or the artifact's.")
+    checkpoint: Path | None = Field(
+        default=None, description="Artifact, or file of a published checkpoint, to measure instead of random weights."
+    )
     device: str | None = Field(default=None, description="Null: a GPU when there is one.")
     precision: list[Precision] = Field(default=["fp32"], min_length=1)
     batch_size: list[Annotated[int, Field(ge=1)]] = Field(default=[1], min_length=1, description="Images per pass.")
@@ -164,10 +168,35 @@ class BenchConfig(Config):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if self.checkpoint is not None and (self.task or self.input_size):
+        artifact = self.checkpoint is not None and not self.checkpoint.is_file()
+        if artifact and (self.task or self.input_size):
             raise ValueError("an artifact brings its own tasks and input size; leave out task and input_size")
         if self.checkpoint is not None and len(self.method) * len(self.dataset) > 1:
             raise ValueError("checkpoint belongs to one method on one data set")
+        return self
+
+
+class PredictConfig(Config):
+    """Images to predict and draw: files and folders, or the scenes of a data set."""
+
+    checkpoint: Path = Field(description="Artifact of the model; it says the tasks and the size of the input.")
+    method: str | None = Field(default=None, description="Null: the artifact's.")
+    image: list[Path] = Field(default=[], description="Files and folders; empty with a data set.")
+    dataset: str | None = Field(default=None, description="Draw its scenes with their labels.")
+    data_root: Path | None = None
+    split: Split = "val"
+    limit: int | None = Field(default=None, ge=1, description="Draw only the first images.")
+    task: list[str] = Field(default=[], description="Tasks to draw; empty for all of the artifact.")
+    output: Path = Path("pictures")
+    device: str | None = Field(default=None, description="Null: a GPU when there is one.")
+    precision: Precision = "fp32"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.image) == bool(self.dataset):
+            raise ValueError("give images, or a data set with -d; one of the two")
+        if self.dataset is None and self.data_root is not None:
+            raise ValueError("--data-root belongs to a data set; name it with -d")
         return self
 
 

@@ -6,10 +6,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.artifact import Manifest
+from harness.backbones import FAMILIES
 from harness.backbones import NAMES as BACKBONES
 from harness.errors import UsageError, unknown
 from harness.method import Method
 from harness.problem import Problem
+from harness.recipe import Budget
 from harness.records import first_fault
 from harness.registry import load_method
 from harness.weights import Weights
@@ -17,29 +19,34 @@ from harness.weights import Weights
 
 def configure(
     names: Sequence[str],
-    backbone: str,
+    backbone: str | None,
     given: Mapping[str, Any],
     weights: Weights = None,
+    budget: Budget = "full",
     stored: Mapping[str, Any] | None = None,
 ) -> list[Method]:
     """Return methods, set up.
 
     Args:
         names: The methods.
-        backbone: Their encoder.
+        backbone: Their encoder; None for each method's own.
         given: Options as the command line gives them: ``key`` goes to every method that has it, ``method.key`` to
             that one.
         weights: What encoders start from.
+        budget: Says which encoder is a method's own.
         stored: Options of an artifact, under those given.
 
     Raises:
         UsageError: a name, an option or its value is unknown.
     """
-    if backbone not in BACKBONES:
+    if backbone is not None and backbone not in BACKBONES:
         raise UsageError(unknown("backbone", backbone, BACKBONES))
     classes = {name: load_method(name) for name in names}
     values = {name: {**(stored or {}), **_options_of(name, classes, given)} for name in classes}
-    return [_configure(cls, values[name], backbone, weights) for name, cls in classes.items()]
+    return [
+        _configure(cls, values[name], backbone or cls.default_backbone[budget], weights)
+        for name, cls in classes.items()
+    ]
 
 
 def check_artifact(
@@ -92,6 +99,9 @@ def _options_of(name: str, classes: Mapping[str, type[Method]], given: Mapping[s
 
 
 def _configure(cls: type[Method], values: Mapping[str, Any], backbone: str, weights: Weights) -> Method:
+    own = [name for family in cls.families for name in FAMILIES[family]]
+    if own and backbone not in own:
+        raise UsageError(f"method {cls.name}: runs on {', '.join(own)}, not on {backbone}; leave out -b for its own")
     try:
         options = cls.Options.model_validate(values)
     except ValidationError as error:

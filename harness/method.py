@@ -20,6 +20,7 @@ from harness.metric import Metric
 from harness.model import MultiTaskModel, Predictions, TrainingOutput
 from harness.problem import Problem
 from harness.recipe import Budget, Optimizer, ParameterGroup, Schedule, Stage
+from harness.state import Adapted, State
 from harness.weights import Weights, load_exactly
 
 __all__ = [
@@ -62,6 +63,10 @@ class Method(ABC):
     """Citation of the paper the method comes from."""
     is_reference: ClassVar[bool] = False
     """Whether the method's row is what the multi-task gain is measured against."""
+    default_backbone: ClassVar[Mapping[Budget, str]] = {"quick": "vit-micro", "full": "vit-b16"}
+    """Encoder of a budget unless the user names one."""
+    families: ClassVar[tuple[str, ...]] = ()
+    """Families of encoders it runs on, keys of `harness.backbones.FAMILIES`; empty for all."""
     data_dependent: ClassVar[bool] = False
     """Whether what is computed depends on the image, so that costs are counted over a whole split."""
     Options: ClassVar[type[MethodOptions]] = MethodOptions
@@ -106,6 +111,18 @@ class Method(ABC):
             UsageError: this method must be trained for all tasks at once, or the artifact does not fit.
         """
         raise UsageError(f"{self.name} cannot add tasks to an artifact; train it for all tasks at once")
+
+    def adapt(self, state: State, model: MultiTaskModel) -> Adapted:
+        """Put a published checkpoint of the whole method under the keys of its model.
+
+        The default takes it as it is, which suits models that keep the keys of their reference. What is missing, left
+        over or of another shape afterwards is refused.
+
+        Args:
+            state: Weights by key, without wrappers and the prefix ``module.``.
+            model: What they will be loaded into.
+        """
+        return Adapted(state)
 
     def macs(self, model: MultiTaskModel, images: Tensor) -> MacReport:
         """Count the MACs of one forward pass of all tasks.

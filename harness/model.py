@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -31,11 +32,19 @@ class MultiTaskModel(nn.Module, ABC):
 
     Args:
         problem: The tasks and the input size.
+
+    Attributes:
+        notes: What a reader of the figures should know of the weights it started from, where it holds the network of
+            an encoder instead of the encoder, which has notes of its own.
     """
 
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         self.problem = problem
+        self.notes: tuple[str, ...] = ()
+
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of weights that published checkpoints hold and no prediction depends on; they are kept and not run."""
 
     @abstractmethod
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
@@ -46,8 +55,8 @@ class MultiTaskModel(nn.Module, ABC):
             tasks: Tasks to predict; None for all. Nothing is computed that they do not need.
 
         Returns:
-            Raw maps at input size: semseg and parts [B, classes, H, W], saliency [B, 2, H, W], normals
-            [B, 3, H, W], depth and boundary [B, 1, H, W].
+            Raw maps at input size: semseg and parts [B, classes, H, W], saliency [B, 2, H, W] for a softmax or
+            [B, 1, H, W] for a sigmoid, normals [B, 3, H, W], depth and boundary [B, 1, H, W].
         """
 
     def forward_train(self, images: Tensor, tasks: Sequence[str] | None = None) -> TrainingOutput:

@@ -1,7 +1,7 @@
 """A training recipe as data: stages with their optimiser, schedule and losses."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor
@@ -57,15 +57,21 @@ class Schedule:
         name: ``poly``: (1 - i/n)**power; ``cosine``: half a cosine to zero; ``constant``.
         power: Exponent of ``poly``.
         warmup: Iterations of linear warm-up from zero before it.
+        steps: Equal parts of the stage over which the rate stays as it is at their start, for recipes that set it
+            once per epoch; None to set it at every iteration.
     """
 
     name: Literal["poly", "cosine", "constant"] = "poly"
     power: float = 0.9
     warmup: int = 0
+    steps: int | None = None
 
 
 Objective = Callable[[MultiTaskModel, Batch, TrainingOutput], dict[str, Tensor]]
 """Further loss terms of a stage by name, each already weighted; they are added to the tasks' losses."""
+
+Weighing = Callable[[MultiTaskModel, Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""The terms of the sum that is minimised, from the model and the unweighted loss of every task."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +81,16 @@ class Stage:
     Attributes:
         name: Shown in progress bars and records; unique within a recipe, for the random draws follow from it.
         tasks: Tasks that are predicted and supervised.
-        iterations: Optimiser steps.
+        iterations: Optimiser steps; for recipes that count epochs, what `sized` makes of ``epochs``.
         batch_size: Images per step.
+        epochs: Passes over the training images, instead of ``iterations``.
         optimizer: Optimiser and peak learning rate.
         schedule: Learning rate over the stage.
         augmentation: Training-time transforms.
         trainable: Prefixes of the parameter names that train; all others are frozen.
         groups: Parameters with a pace of their own; the first that matches holds.
         clip_norm: Largest norm of the gradient; None for no clipping.
+        weigh: Weighs the losses of the tasks, intermediate predictions included; None for the field's fixed weights.
         terms: Further loss terms; None for the tasks' losses alone.
         prepare: Called once before the stage, to change the model (freeze a mask, copy weights).
     """
@@ -91,11 +99,19 @@ class Stage:
     tasks: tuple[str, ...]
     iterations: int
     batch_size: int
+    epochs: int | None = None
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     augmentation: Augmentation = field(default_factory=Augmentation)
     trainable: tuple[str, ...] = ("",)
     groups: tuple[ParameterGroup, ...] = ()
     clip_norm: float | None = None
+    weigh: Weighing | None = None
     terms: Objective | None = None
     prepare: Callable[[MultiTaskModel], None] | None = None
+
+    def sized(self, images: int) -> "Stage":
+        """Return the stage with its iterations, given the number of training images; partial batches are left out."""
+        if self.epochs is None:
+            return self
+        return replace(self, iterations=self.epochs * max(1, images // self.batch_size))

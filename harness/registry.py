@@ -21,6 +21,13 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "single-task": "harness.baselines.single_task:SingleTask",
         "multi-task": "harness.baselines.multi_task:MultiTask",
         "share": "harness.methods.share:Share",
+        "invpt": "harness.baselines.invpt:InvPT",
+        "mtformer": "harness.baselines.mtformer:MTFormer",
+        "mti-net": "harness.baselines.mti_net:MTINet",
+        "pad-net": "harness.baselines.pad_net:PADNet",
+        "cross-stitch": "harness.baselines.cross_stitch:CrossStitch",
+        "nddr-cnn": "harness.baselines.nddr_cnn:NDDRCNN",
+        "mtan": "harness.baselines.mtan:MTAN",
     },
     "datasets": {
         "nyud": "harness.datasets.nyud:NYUD",

@@ -18,6 +18,7 @@ from harness.precision import pick_device, set_precision
 from harness.probes.catalog import select
 from harness.progress import RunProgress
 from harness.protocol import Protocol
+from harness.published import artifact_or_published
 from harness.records import Record
 from harness.registry import load_dataset, load_plugin
 
@@ -90,7 +91,10 @@ def _jobs(config: RunConfig, command: list[str]) -> Iterator[Job]:
     device = pick_device(config.device)
     set_precision(device, config.precision)
     protocol = Protocol.profile(config.protocol, config.protocol_set)
-    given = config.checkpoint or config.extend
+    artifact, published = artifact_or_published(config.checkpoint)
+    if published is not None:
+        config = config.model_copy(update={"budget": "full"})  # it was trained by the recipe of its paper
+    given = artifact or config.extend
     manifest = None if given is None else read_manifest(given)
     methods = _methods(config, manifest)
     for name in config.dataset:
@@ -102,14 +106,15 @@ def _jobs(config: RunConfig, command: list[str]) -> Iterator[Job]:
             check_artifact(manifest, methods[0], data.problem, data.dataset.name, _source(config), extend)
         for method in methods:
             for seed in config.seed:
-                yield Job(method, data, seed, config, command, device, config.checkpoint, config.extend)
+                yield Job(method, data, seed, config, command, device, artifact, published, config.extend)
 
 
 def _methods(config: RunConfig, manifest: Manifest | None) -> list[Method]:
-    backbone = config.backbone or (manifest.backbone if manifest else config.backbone_name)
-    if manifest is not None and len(config.method) > 1:
+    if (config.checkpoint or config.extend) and len(config.method) > 1:
         raise UsageError(f"{_source(config)}: belongs to one method, {len(config.method)} are given")
-    return configure(config.method, backbone, config.set, config.weights, manifest.options if manifest else None)
+    backbone = config.backbone or (manifest.backbone if manifest else None)
+    stored = manifest.options if manifest else None
+    return configure(config.method, backbone, config.set, config.weights, config.budget, stored)
 
 
 def _source(config: RunConfig) -> str:

@@ -86,5 +86,6 @@ def record(method: str = "multi-task", values: tuple[float | None, ...] = (), **
         "storage": Storage(artifact_bytes=6_000_000, per_file={}),
         "system_id": "s",
         "environment": {},
+        "reported": origin() if changes.get("source") == "reported" else None,
     }
     return Record(**(content | changes))

@@ -7,7 +7,7 @@ from harness._torchvision import ensure_importable
 
 ensure_importable()
 
-from harness.backbones.build import NAMES, build_backbone, facts  # noqa: E402 - timm must find torchvision
+from harness.backbones.build import FAMILIES, NAMES, build_backbone, facts  # noqa: E402 - timm must find torchvision
 from harness.backbones.encoder import Encoder  # noqa: E402
 
-__all__ = ["NAMES", "Encoder", "build_backbone", "facts"]
+__all__ = ["FAMILIES", "NAMES", "Encoder", "build_backbone", "facts"]

@@ -3,14 +3,16 @@
 from harness.backbones.encoder import Encoder
 from harness.backbones.hrnet import HRNETS, HRNetConfig, HRNetEncoder
 from harness.backbones.resnet import RESNETS, ResNetConfig, ResNetEncoder
+from harness.backbones.swin import SWINS, SwinConfig, SwinEncoder
 from harness.backbones.vit import VITS, ViTConfig, ViTEncoder
 from harness.errors import UsageError, unknown
 from harness.weights import Weights
 
-FAMILIES: dict[str, dict[str, ViTConfig] | dict[str, ResNetConfig] | dict[str, HRNetConfig]] = {
+FAMILIES: dict[str, dict[str, ViTConfig] | dict[str, ResNetConfig] | dict[str, HRNetConfig] | dict[str, SwinConfig]] = {
     "vit": VITS,
     "resnet": RESNETS,
     "hrnet": HRNETS,
+    "swin": SWINS,
 }
 """The encoders' shapes by family and name."""
 
@@ -41,4 +43,6 @@ def build_backbone(name: str, input_size: tuple[int, int], weights: Weights = No
         return ResNetEncoder(name, weights)
     if name in HRNETS:
         return HRNetEncoder(name, weights)
+    if name in SWINS:
+        return SwinEncoder(name, weights)
     raise UsageError(unknown("backbone", name, NAMES))

@@ -4,39 +4,16 @@ Published files hold more than an encoder (classifiers, decoders, optimisers). W
 listed by that family and reported; anything else that is missing, left over or of another shape is refused.
 """
 
-import argparse
-import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 import timm
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from harness.errors import MethodError, UsageError
+from harness.state import Adapted, State, read_state
 from harness.weights import WeightFile, load_exactly
-
-State = dict[str, Tensor]
-
-_WRAPPERS = ("model", "state_dict")
-_PARALLEL = "module."
-
-
-@dataclass(frozen=True)
-class Adapted:
-    """Weights under the keys of an encoder.
-
-    Attributes:
-        state: The weights.
-        notes: What was left out or made up, one clause each.
-    """
-
-    state: State
-    notes: tuple[str, ...] = ()
 
 
 def load_weights(
@@ -71,36 +48,6 @@ def load_weights(
     return tuple(f"weights {weights.path.name}: {note}" for note in (*found.notes, *adapted.notes))
 
 
-def read_state(path: Path) -> Adapted:
-    """Return the weights in a file, as they are named in it.
-
-    Reads safetensors and torch checkpoints: plain, under ``model`` or ``state_dict``, with or without the prefix
-    ``module.``. Nothing but tensors, plain values and `argparse.Namespace` is unpickled; training scripts of the MAE
-    line store their arguments so, beside the weights.
-
-    Raises:
-        UsageError: the file is damaged, of another format, or holds pickled objects or no weights.
-    """
-    content = _read(path)
-    notes: tuple[str, ...] = ()
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            beside = sorted(str(key) for key in content if key != wrapper)
-            notes = (f"ignored beside {wrapper}: {', '.join(beside)}",) if beside else ()
-            content = content[wrapper]
-            break
-    if not isinstance(content, Mapping) or not content:
-        raise UsageError(f"weights {path}: no state dict, neither at the top nor under {' or '.join(_WRAPPERS)}")
-    for key, value in content.items():
-        if not isinstance(key, str):
-            raise UsageError(f"weights {path}: no state dict, {key!r} is no name of a weight")
-        if not isinstance(value, Tensor):
-            raise UsageError(f"weights {path}: no state dict, {key!r} is of type {type(value).__name__}")
-    if all(key.startswith(_PARALLEL) for key in content):
-        content = {key.removeprefix(_PARALLEL): value for key, value in content.items()}
-    return Adapted(dict(content), notes)
-
-
 def leave_out(state: State, prefixes: tuple[str, ...]) -> Adapted:
     """Split off the entries whose keys start with one of ``prefixes``, and say so."""
     ignored = [key for key in state if key.startswith(prefixes)]
@@ -129,21 +76,6 @@ def _group(key: str) -> str:
     """Return the module an ignored entry is of: two levels for adapters (``output_adapters.depth``), else one."""
     parts = key.split(".")
     return ".".join(parts[:2]) if parts[0].endswith("_adapters") else parts[0]
-
-
-def _read(path: Path) -> Any:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings(action="ignore"):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises errors of many kinds, most of them advising to unpickle all the same
-        pickled = re.search(r"GLOBAL (\S+)", str(error))
-        if pickled:
-            reason = f"it holds a pickled {pickled[1]}, and nothing but tensors is unpickled"
-        else:
-            reason = f"damaged, or neither safetensors nor a torch checkpoint ({type(error).__name__})"
-        raise UsageError(f"weights {path} cannot be read: {reason}") from error
 
 
 def _fetch(backbone: str, published: str | None) -> State:

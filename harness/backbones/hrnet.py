@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import timm
 import torch
-from timm.models.hrnet import HighResolutionModule
+from timm.models.hrnet import HighResolutionModule, HighResolutionNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,15 +22,21 @@ class HRNetConfig:
     """Shape of an HRNet and where its published weights come from.
 
     Attributes:
-        model: timm name of the network.
         scale_channels: Channels of the maps at strides 4, 8, 16 and 32.
-        pretrained: timm name of the published weights.
+        stem: Channels of the first convolution; the second has 64.
+        bottleneck: Channels between the narrow ends of the first stage's blocks, which give four times as many.
+        modules: Modules of the second, third and fourth stage.
+        blocks: Blocks of the first stage, and of every branch of a module.
+        pretrained: timm name of the published weights; None where there are none.
         stride: Pixels per cell of the feature map.
     """
 
-    model: str
     scale_channels: tuple[int, int, int, int]
-    pretrained: str
+    stem: int
+    bottleneck: int
+    modules: tuple[int, int, int]
+    blocks: int
+    pretrained: str | None
     stride: int = 4
 
     @property
@@ -41,12 +45,18 @@ class HRNetConfig:
         return sum(self.scale_channels)
 
 
-HRNETS = {"hrnet18-small": HRNetConfig("hrnet_w18_small_v2", (18, 36, 72, 144), "hrnet_w18_small_v2.ms_in1k")}
-"""The encoders by name. The field's "HRNet-18" (MTI-Net, PAD-Net, ATRC) is this small v2, not HRNet-W18."""
+HRNETS = {
+    "hrnet-micro": HRNetConfig((16, 32, 64, 128), 32, 16, (1, 1, 1), 1, None),
+    "hrnet18-small": HRNetConfig((18, 36, 72, 144), 64, 64, (1, 3, 2), 2, "hrnet_w18_small_v2.ms_in1k"),
+}
+"""The encoders by name. The field's "HRNet-18" (MTI-Net, PAD-Net, ATRC) is this small v2, not HRNet-W18.
+``hrnet-micro`` is ours, small enough to train on a CPU in a minute."""
 
 
 class HRNetEncoder(Encoder):
     """An HRNet whose four maps are brought to stride 4 and concatenated.
+
+    Its layers have the names of the published network.
 
     Args:
         name: Key of `HRNETS`.
@@ -64,10 +74,16 @@ class HRNetEncoder(Encoder):
         config = HRNETS[name]
         super().__init__(config.channels, config.stride, cells=config.stride // 4)
         self.scale_channels = config.scale_channels
-        self.hrnet = _network(config.model)
+        net = _network(config)
+        self.conv1, self.bn1 = net.conv1, net.bn1
+        self.conv2, self.bn2 = net.conv2, net.bn2
+        self.layer1 = net.layer1
+        self.transition1, self.stage2 = net.transition1, _fused(net.stage2)
+        self.transition2, self.stage3 = net.transition2, _fused(net.stage3)
+        self.transition3, self.stage4 = net.transition3, _fused(net.stage4)
         if weights is not None:
-            adapt = partial(adapt_convolutional, keys=tuple(self.hrnet.state_dict()), classifier=_CLASSIFIER)
-            self.notes = load_weights(self.hrnet, weights, adapt, name, config.pretrained)
+            adapt = partial(adapt_convolutional, keys=tuple(self.state_dict()), classifier=_CLASSIFIER)
+            self.notes = load_weights(self, weights, adapt, name, config.pretrained)
 
     def scales(self, images: Tensor) -> list[Tensor]:
         """Return the maps of all four resolutions.
@@ -78,7 +94,11 @@ class HRNetEncoder(Encoder):
         Returns:
             [B, scale_channels[i], H/s, W/s] for the strides s = 4, 8, 16, 32.
         """
-        maps: list[Tensor] = self.hrnet(images)
+        x = F.relu(self.bn1(self.conv1(images)))
+        x = self.layer1(F.relu(self.bn2(self.conv2(x))))
+        maps: list[Tensor] = self.stage2([branch(x) for branch in self.transition1])
+        maps = self.stage3([*maps, self.transition2[-1](maps[-1])])
+        maps = self.stage4([*maps, self.transition3[-1](maps[-1])])
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
@@ -90,8 +110,18 @@ class HRNetEncoder(Encoder):
         Returns:
             All maps at the finest resolution, finest first: [B, channels, H/4, W/4].
         """
-        maps = self.scales(images)
-        return torch.cat([_resize(map_, maps[0]) for map_ in maps], dim=1)
+        return at_finest(self.scales(images))
+
+
+def at_finest(maps: list[Tensor]) -> Tensor:
+    """Concatenate maps of several resolutions along the channels, each enlarged bilinearly to the size of the first."""
+    return torch.cat([resize(map_, maps[0]) for map_ in maps], dim=1)
+
+
+def resize(map_: Tensor, like: Tensor) -> Tensor:
+    """Bring a map bilinearly to the height and width of another; one that has them already is returned as it is."""
+    size = like.shape[-2:]
+    return map_ if map_.shape[-2:] == size else F.interpolate(map_, size=size, mode="bilinear", align_corners=False)
 
 
 class BilinearFusion(nn.Module):
@@ -118,27 +148,38 @@ class BilinearFusion(nn.Module):
         return [F.relu(self._received(layers, maps, own)) for layers, own in zip(self.fuse_layers, maps, strict=True)]
 
     def _received(self, layers: nn.ModuleList, maps: list[Tensor], own: Tensor) -> Tensor:
-        total, *others = (_resize(layer(map_), own) for layer, map_ in zip(layers, maps, strict=True))
+        total, *others = (resize(layer(map_), own) for layer, map_ in zip(layers, maps, strict=True))
         for other in others:
             total = total + other
         return total
 
 
-def _network(model: str) -> Any:
-    """Return timm's network with the fusion and the batch norms of the field's."""
-    net = timm.create_model(model, features_only=True, feature_location="", out_indices=(1, 2, 3, 4))
-    for stage in (net.stage2, net.stage3, net.stage4):
-        assert isinstance(stage, nn.Sequential)
-        for index, module in enumerate(stage):
-            assert isinstance(module, HighResolutionModule)
-            stage[index] = BilinearFusion(module)
+def _network(config: HRNetConfig) -> HighResolutionNet:
+    """Return timm's network without a head, with the batch norms of the field's."""
+    shapes: dict[str, object] = {"stem_width": config.stem, "stage1": _stage(1, 1, config.blocks, (config.bottleneck,))}
+    for branches, modules in enumerate(config.modules, start=2):
+        shapes[f"stage{branches}"] = _stage(branches, modules, config.blocks, config.scale_channels[:branches])
+    net = HighResolutionNet(shapes, num_classes=0, head="")
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = _MOMENTUM
     return net
 
 
-def _resize(map_: Tensor, like: Tensor) -> Tensor:
-    """Bring a map to the height and width of another; one that has them already is returned as it is."""
-    size = like.shape[-2:]
-    return map_ if map_.shape[-2:] == size else F.interpolate(map_, size=size, mode="bilinear", align_corners=False)
+def _stage(branches: int, modules: int, blocks: int, channels: tuple[int, ...]) -> dict[str, object]:
+    """Return the shape of a stage as timm describes it."""
+    return {
+        "num_modules": modules,
+        "num_branches": branches,
+        "block_type": "BOTTLENECK" if branches == 1 else "BASIC",
+        "num_blocks": (blocks,) * branches,
+        "num_channels": channels,
+        "fuse_method": "SUM",
+    }
+
+
+def _fused(stage: nn.Sequential) -> nn.Sequential:
+    """Return a stage with the fusion of the field's."""
+    modules = [module for module in stage if isinstance(module, HighResolutionModule)]
+    assert len(modules) == len(stage)
+    return nn.Sequential(*map(BilinearFusion, modules))

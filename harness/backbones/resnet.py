@@ -1,11 +1,13 @@
 """Residual networks (He et al., CVPR 2016), dilated to keep a stride of 8, built by timm."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import timm
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from harness.backbones.checkpoints import adapt_convolutional, load_weights
 from harness.backbones.encoder import Encoder
@@ -19,15 +21,17 @@ class ResNetConfig:
     """Shape of a ResNet and where its published weights come from.
 
     Attributes:
-        model: timm name of the network.
         stage_channels: Channels after each of the four stages.
-        pretrained: timm name of the published weights.
+        blocks: Blocks of each stage.
+        bottleneck: Whether the blocks are 1 x 1, 3 x 3 and 1 x 1 convolutions; else they are two of 3 x 3.
+        pretrained: timm name of the published weights; None where there are none.
         stride: Pixels per cell of the feature map.
     """
 
-    model: str
     stage_channels: tuple[int, int, int, int]
-    pretrained: str
+    blocks: tuple[int, int, int, int]
+    bottleneck: bool
+    pretrained: str | None
     stride: int = 8
 
     @property
@@ -37,20 +41,25 @@ class ResNetConfig:
 
 
 RESNETS = {
-    "resnet18": ResNetConfig("resnet18", (64, 128, 256, 512), "resnet18.tv_in1k"),
-    "resnet50": ResNetConfig("resnet50", (256, 512, 1024, 2048), "resnet50.tv_in1k"),
+    "resnet-micro": ResNetConfig((16, 32, 64, 96), (2, 2, 2, 2), False, None),
+    "resnet18": ResNetConfig((64, 128, 256, 512), (2, 2, 2, 2), False, "resnet18.tv_in1k"),
+    "resnet50": ResNetConfig((256, 512, 1024, 2048), (3, 4, 6, 3), True, "resnet50.tv_in1k"),
 }
-"""The encoders by name, with torchvision's first ImageNet weights, which the field's baselines start from."""
+"""The encoders by name, with torchvision's first ImageNet weights, which the field's baselines start from.
+``resnet-micro`` is ours, small enough to train on a CPU in a minute."""
 
 
 class ResNetEncoder(Encoder):
     """A ResNet whose last two stages are dilated instead of strided.
+
+    Its layers have the names of the published network.
 
     Args:
         name: Key of `RESNETS`.
         weights: What to start from.
 
     Attributes:
+        stem_channels: Channels after the stem.
         stage_channels: Channels after each stage.
 
     Raises:
@@ -62,23 +71,28 @@ class ResNetEncoder(Encoder):
         config = RESNETS[name]
         super().__init__(config.channels, config.stride, cells=config.stride // 4)
         self.stage_channels = config.stage_channels
-        # Any: timm's networks do not declare their layers
-        self.resnet: Any = timm.create_model(config.model, num_classes=0, global_pool="", output_stride=config.stride)
+        net = _network(config)
+        self.stem_channels: int = net.conv1.out_channels
+        self.conv1, self.bn1 = net.conv1, net.bn1
+        self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
         if weights is not None:
-            adapt = partial(adapt_convolutional, keys=tuple(self.resnet.state_dict()), classifier=_CLASSIFIER)
-            self.notes = load_weights(self.resnet, weights, adapt, name, config.pretrained)
+            adapt = partial(adapt_convolutional, keys=tuple(self.state_dict()), classifier=_CLASSIFIER)
+            self.notes = load_weights(self, weights, adapt, name, config.pretrained)
 
     @property
     def stages(self) -> tuple[nn.Sequential, ...]:
         """The four stages, each a sequence of blocks."""
-        net = self.resnet
-        return net.layer1, net.layer2, net.layer3, net.layer4
+        return self.layer1, self.layer2, self.layer3, self.layer4
+
+    @property
+    def sections(self) -> tuple[Callable[[Tensor], Tensor], ...]:
+        """The stem and the four stages: what makes up `forward`, one after another."""
+        return self.stem, *self.stages
 
     def stem(self, images: Tensor) -> Tensor:
         """Return what the first stage reads: [B, 3, H, W] to [B, 64, H/4, W/4]."""
-        net = self.resnet
-        features: Tensor = net.maxpool(net.act1(net.bn1(net.conv1(images))))
-        return features
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode.
@@ -89,7 +103,14 @@ class ResNetEncoder(Encoder):
         Returns:
             The last stage's map, [B, channels, H/8, W/8].
         """
-        features = self.stem(images)
-        for stage in self.stages:
-            features = stage(features)
+        features = images
+        for section in self.sections:
+            features = section(features)
         return features
+
+
+def _network(config: ResNetConfig) -> Any:
+    """Return timm's network, which does not declare its layers."""
+    block: Any = Bottleneck if config.bottleneck else BasicBlock  # timm takes the class and declares an instance
+    widths = tuple(channels // block.expansion for channels in config.stage_channels)
+    return ResNet(block, config.blocks, channels=widths, num_classes=0, global_pool="", output_stride=config.stride)

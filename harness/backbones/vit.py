@@ -1,9 +1,11 @@
 """Plain vision transformers (Dosovitskiy et al., ICLR 2021), built by timm."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
+from timm.layers.drop import DropPath
 from timm.layers.norm import LayerNorm2d
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -98,6 +100,32 @@ class ViTEncoder(Encoder):
         tokens: Tensor = self.vit.forward_features(images)[:, self.vit.num_prefix_tokens :]
         b, _, c = tokens.shape
         return tokens.transpose(1, 2).reshape(b, c, *self.grid)
+
+
+def tapped(vit: VisionTransformer, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
+    """Encode, and read the tokens on the way.
+
+    Args:
+        vit: The network.
+        images: Normalised RGB, [B, 3, H, W].
+        blocks: Numbers of blocks after which to read, from 1.
+
+    Returns:
+        The tokens after each of them, which are not normed, and the last after the final norm; all as maps without
+        the class token, [B, C, H/patch, W/patch].
+    """
+    tokens: Tensor
+    tokens, taps = vit.forward_intermediates(images, indices=[block - 1 for block in blocks])  # type: ignore[assignment]
+    b, _, c = tokens.shape
+    last = tokens[:, vit.num_prefix_tokens :].transpose(1, 2).reshape(b, c, *vit.patch_embed.grid_size)
+    return [*taps, last]
+
+
+def set_drop_path(vit: VisionTransformer, largest: float) -> None:
+    """Leave blocks out at random in training (stochastic depth), the first never, the last at this rate."""
+    for index, block in enumerate(vit.blocks):
+        rate = largest * index / max(1, len(vit.blocks) - 1)
+        block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
 
 
 def _vit(config: ViTConfig, input_size: tuple[int, int]) -> VisionTransformer:

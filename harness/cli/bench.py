@@ -29,7 +29,7 @@ FORMATS = ("table", "md", "csv", "json")
     "-d", "--dataset", multiple=True, shell_complete=complete("datasets"), help="Whose tasks.  [default: nyud]"
 )
 @click.option("-t", "--task", multiple=True, shell_complete=complete("tasks"), help="Task; default all; repeatable.")
-@click.option("-b", "--backbone", multiple=True, shell_complete=complete("backbones"), help="[default: vit-b16]")
+@click.option("-b", "--backbone", multiple=True, shell_complete=complete("backbones"), help="[default: the method's]")
 @click.option("--input-size", metavar="HxW", help="Size of the images.  [default: the published models']")
 @click.option("--precision", multiple=True, type=click.Choice(PRECISIONS), help="Arithmetic.  [default: fp32]")
 @click.option("--batch-size", multiple=True, type=int, help="Images per forward pass.  [default: 1]")

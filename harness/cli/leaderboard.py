@@ -16,7 +16,7 @@ from harness.tasks import TASKS
 @click.argument(
     "results",
     nargs=-1,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="[RESULTS]...",
 )
 @click.option(

@@ -8,11 +8,11 @@ import click
 
 from harness import registry
 from harness.artifact import read_manifest
-from harness.backbones import NAMES, facts
+from harness.backbones import FAMILIES, NAMES, facts
 from harness.cli.completion import names
 from harness.errors import UsageError, unknown
 from harness.probes.storage import file_bytes
-from harness.records import RECORD_NAME, read_record
+from harness.records import RECORD_NAME, Record, read_record
 from harness.tasks import TASKS
 
 
@@ -20,7 +20,10 @@ from harness.tasks import TASKS
 @click.argument("name")
 @click.option("--plugin", multiple=True, help="Python file or module that defines methods or data sets.")
 def show(name: str, plugin: tuple[str, ...]) -> None:
-    """Show a method, data set, task or backbone by NAME, or the artifact or record in a folder, as JSON."""
+    """Show a method, data set, task or backbone by NAME, or the artifact or record in a folder, as JSON.
+
+    `record-schema` shows the JSON Schema of records.
+    """
     for source in plugin:
         registry.load_plugin(source)
     click.echo(json.dumps(_describe(name), indent=1, ensure_ascii=False))
@@ -47,6 +50,8 @@ def _describe(name: str) -> dict[str, Any]:
         }
     if name in NAMES:
         return {"backbone": name, **facts(name)}
+    if name == "record-schema":
+        return Record.model_json_schema()
     known = [other for kind in ("methods", "datasets", "tasks", "backbones") for other in names(kind)]
     raise UsageError(unknown("name", name, known))
 
@@ -66,6 +71,8 @@ def _method(name: str) -> dict[str, Any]:
         "summary": cls.summary,
         "paper": cls.paper,
         "reference_of_delta_m": cls.is_reference,
+        "backbones": [other for family in cls.families or FAMILIES for other in FAMILIES[family]],
+        "default_backbone": dict(cls.default_backbone),
         "defined_in": cls.__module__,
         "options": cls.Options.model_json_schema().get("properties", {}),
     }

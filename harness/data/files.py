@@ -16,8 +16,8 @@ from PIL import Image
 from harness.data.sample import Array
 from harness.errors import DataError
 
-# What PIL's and NumPy's readers raise on damaged files.
-_DAMAGE = (OSError, EOFError, SyntaxError, ValueError, TypeError, IndexError, struct.error, zlib.error)
+# What the readers of PIL and NumPy raise on damaged files.
+DAMAGE = (OSError, EOFError, SyntaxError, ValueError, TypeError, IndexError, struct.error, zlib.error)
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def _reading(path: Path, kind: str) -> Iterator[None]:
         raise DataError(f"{path}: the file is missing; restore it from the data set's archive") from None
     except PermissionError:
         raise DataError(f"{path}: the file may not be read; check its permissions") from None
-    except (*_DAMAGE, Image.DecompressionBombError) as error:
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: broken {kind} file ({error}); restore it from the archive") from error
 
 

@@ -36,9 +36,12 @@ def read_entries(roots: Iterable[Path]) -> list[Entry]:
     """Return the records below folders.
 
     Raises:
-        UsageError: there is none, or one of them cannot be read.
+        UsageError: a folder does not exist, there is no record, or one cannot be read.
     """
     roots = list(roots)
+    for root in roots:
+        if not root.is_dir():
+            raise UsageError(f"results {root}: the folder does not exist; give the one that -o of a command named")
     paths = [path for root in roots for path in sorted(root.rglob(RECORD_NAME))]
     if not paths:
         raise UsageError(f"no {RECORD_NAME} below {', '.join(map(str, roots))}; `harness run` writes them")

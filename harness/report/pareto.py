@@ -24,11 +24,23 @@ _LONGEST_LABEL = 34
 
 @dataclass(frozen=True)
 class Point:
-    """One method in the plane of two figures, both finite."""
+    """One method in the plane of two figures, both finite.
+
+    Attributes:
+        label: Written beside it.
+        x: Where it stands.
+        y: Where it stands.
+        x_spread: Half the length of its error bar; 0 for none.
+        y_spread: Half the length of its error bar; 0 for none.
+        reported: Copied, not measured: the marker is open, and the point is never on the front.
+    """
 
     label: str
     x: float
     y: float
+    x_spread: float = 0
+    y_spread: float = 0
+    reported: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,7 @@ def draw_pareto(
     x: Axis,
     y: Axis,
     *,
+    title: str = "",
     palette: Palette | None = None,
     size: tuple[float, float] = (5.6, 3.8),
 ) -> Figure:
@@ -88,6 +101,7 @@ def draw_pareto(
         points: At least one.
         x: The horizontal axis.
         y: The vertical axis.
+        title: Written above the axes, in lines as they are.
         palette: Colours.
         size: Width and height in inches.
     """
@@ -99,7 +113,8 @@ def draw_pareto(
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()
         _frame(axes, points, x, y, colours)
-        front = pareto_front(points, x, y)
+        axes.set_title(title, fontsize=8, loc="left", color=colours.text, parse_math=False)
+        front = pareto_front([point for point in points if not point.reported], x, y)
         axes.step(
             [point.x for point in front],
             [point.y for point in front],
@@ -111,11 +126,25 @@ def draw_pareto(
         )
         for index, point in enumerate(points):
             best = point in front
+            colour = colours.front if best else colours.point
+            if point.x_spread or point.y_spread:
+                axes.errorbar(
+                    point.x,
+                    point.y,
+                    xerr=point.x_spread or None,
+                    yerr=point.y_spread or None,
+                    fmt="none",
+                    ecolor=colour,
+                    elinewidth=1,
+                    capsize=2.5,
+                    zorder=2.5,
+                )
             axes.plot(
                 point.x,
                 point.y,
                 "o",
-                color=colours.front if best else colours.point,
+                color=colour,
+                markerfacecolor="none" if point.reported else colour,
                 markersize=7 if best else 5.5,
                 alpha=1 if best else 0.75,
                 gid=f"point-{index}",
@@ -124,7 +153,8 @@ def draw_pareto(
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # labels lie inside the axes and move nothing
         order = [*front, *(point for point in points if point not in front)]
-        _label(axes, order, [colours.front if point in front else colours.text for point in order], _steps(axes, front))
+        taken = [*_steps(axes, front), *_error_bars(axes, points)]
+        _label(axes, order, [colours.front if point in front else colours.text for point in order], taken)
     return figure
 
 
@@ -168,6 +198,17 @@ def _steps(axes: Axes, front: Sequence[Point]) -> list[Bbox]:
     corners = [(axes.transData.transform((a.x, a.y)), axes.transData.transform((b.x, b.y))) for a, b in pairwise(front)]
     treads = [_box(ax, bx, ay, ay, 2) for (ax, ay), (bx, _) in corners]
     return [*treads, *(_box(bx, bx, ay, by, 2) for (_, ay), (bx, by) in corners)]
+
+
+def _error_bars(axes: Axes, points: Sequence[Point]) -> list[Bbox]:
+    """Return the boxes of the error bars, in pixels."""
+    boxes = []
+    for point in points:
+        for dx, dy in ((point.x_spread, 0), (0, point.y_spread)):
+            ends = ((point.x - dx, point.y - dy), (point.x + dx, point.y + dy))
+            (x0, y0), (x1, y1) = axes.transData.transform(ends)
+            boxes.append(_box(x0, x1, y0, y1, 2))
+    return boxes
 
 
 def _label(axes: Axes, points: Sequence[Point], colours: Sequence[str], taken: list[Bbox]) -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 from harness.metric import Metric
 from harness.problem import TaskSpec
 from harness.protocol import Protocol
+from harness.tasks.pictures import Swatch
+from harness.tasks.scale import Scale
 
 IGNORE = 255
 """Label value that no loss and no meter counts, in every task."""
@@ -109,6 +111,12 @@ class Task(ABC):
     higher_is_better: ClassVar[bool]
     weight: ClassVar[float]
     """Weight of the loss in a multi-task sum (the field's fixed weights)."""
+    key: ClassVar[Scale | str | None] = None
+    """What the colours of `picture` stand for, where `legend` does not say it."""
+    error_text: ClassVar[str]
+    """Format of the mean of an image's absolute `error`, with its unit."""
+    error_scale: ClassVar[Scale]
+    """Colours of `error`."""
 
     def __init__(self, spec: TaskSpec) -> None:
         self.spec = spec
@@ -149,3 +157,16 @@ class Task(ABC):
     @abstractmethod
     def target_picture(self, target: Tensor) -> NDArray[np.uint8]:
         """Return the RGB picture [H, W, 3] of one label [1 or 3, H, W]; ignored pixels are black."""
+
+    def legend(self, prediction: Tensor, target: Tensor | None = None) -> list[Swatch]:
+        """Return what the single colours in the pictures of one prediction and its label stand for."""
+        return []
+
+    @abstractmethod
+    def error(self, prediction: Tensor, target: Tensor) -> NDArray[np.float32]:
+        """Return the error of every pixel, [H, W]; NaN where the label is ignored.
+
+        Args:
+            prediction: Raw output for one image, [C, H, W].
+            target: Its label, [1 or 3, H, W].
+        """

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,6 +15,7 @@ from harness.protocol import Protocol
 from harness.tasks.base import IGNORE, Task
 from harness.tasks.boundary_meter import BoundaryMeter
 from harness.tasks.pictures import grey_picture
+from harness.tasks.scale import MISSED_OR_FALSE, PROBABILITY, Scale
 
 POSITIVE_WEIGHT = 0.95
 """Weight of a boundary pixel in the loss; the others weigh 1 minus this (Xie and Tu, ICCV 2015)."""
@@ -27,6 +29,9 @@ class Boundary(Task):
     headline_title: ClassVar[str] = "odsF"
     higher_is_better: ClassVar[bool] = True
     weight: ClassVar[float] = 50.0
+    key: ClassVar[Scale | str | None] = PROBABILITY
+    error_text: ClassVar[str] = "mean |error| {:.3f}"
+    error_scale: ClassVar[Scale] = MISSED_OR_FALSE
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the cross-entropy of the sigmoid, weighted, mean over valid pixels; 0 if there is none."""
@@ -76,3 +81,8 @@ class Boundary(Task):
         """Return one label [1, H, W] in grey; ignored pixels are black."""
         label = target[0].float().cpu().numpy()
         return grey_picture(label, label == IGNORE)
+
+    def error(self, prediction: Tensor, target: Tensor) -> NDArray[np.float32]:
+        """Return the probability less the label, from -1 to 1, [H, W]; NaN where the label is ignored."""
+        difference = self.decode(prediction[None])[0] - target
+        return torch.where(target != IGNORE, difference, torch.nan)[0].cpu().numpy()

@@ -10,7 +10,8 @@ from torch import Tensor
 from harness.protocol import Protocol
 from harness.tasks.base import IGNORE, Task
 from harness.tasks.depth_errors import DepthMeter
-from harness.tasks.pictures import depth_picture
+from harness.tasks.pictures import blacken
+from harness.tasks.scale import DEPTH, DEPTH_ERROR, Scale
 
 
 class Depth(Task):
@@ -21,6 +22,9 @@ class Depth(Task):
     headline_title: ClassVar[str] = "RMSE"
     higher_is_better: ClassVar[bool] = False
     weight: ClassVar[float] = 1.0
+    key: ClassVar[Scale | str | None] = DEPTH
+    error_text: ClassVar[str] = "mean error {:.2f} m"
+    error_scale: ClassVar[Scale] = DEPTH_ERROR
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the absolute error, mean over valid pixels; 0 if there is none."""
@@ -33,9 +37,14 @@ class Depth(Task):
 
     def picture(self, prediction: Tensor) -> NDArray[np.uint8]:
         """Return one prediction [1, H, W] in viridis over 0 to 10 m."""
-        return depth_picture(prediction[0].float().cpu().numpy())
+        return DEPTH.picture(prediction[0].float().cpu().numpy())
 
     def target_picture(self, target: Tensor) -> NDArray[np.uint8]:
         """Return one label [1, H, W] in viridis over 0 to 10 m; ignored pixels are black."""
         label = target[0].float().cpu().numpy()
-        return depth_picture(label, label == IGNORE)
+        return blacken(DEPTH.picture(label), label == IGNORE)
+
+    def error(self, prediction: Tensor, target: Tensor) -> NDArray[np.float32]:
+        """Return the absolute error in metres, [H, W]; NaN where the label is ignored."""
+        distance = (prediction.float() - target).abs()
+        return torch.where(target != IGNORE, distance, torch.nan)[0].cpu().numpy()

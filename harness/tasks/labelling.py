@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from harness.errors import UsageError
 from harness.problem import TaskSpec
 from harness.tasks.base import IGNORE, Task
-from harness.tasks.pictures import label_picture
+from harness.tasks.pictures import Swatch, label_picture
+from harness.tasks.scale import WRONG, Scale
 
 
 class LabelTask(Task):
@@ -19,6 +20,8 @@ class LabelTask(Task):
 
     headline_title: ClassVar[str] = "mIoU"
     higher_is_better: ClassVar[bool] = True
+    error_text: ClassVar[str] = "{:.1%} wrong"
+    error_scale: ClassVar[Scale] = WRONG
 
     def __init__(self, spec: TaskSpec) -> None:
         """Take the label space.
@@ -54,3 +57,23 @@ class LabelTask(Task):
         """Return one label [1, H, W] in VOC colours; ignored pixels are black."""
         label = target[0].to(torch.int64).cpu().numpy()
         return label_picture(label, self.has_background, label == IGNORE)
+
+    def legend(self, prediction: Tensor, target: Tensor | None = None) -> list[Swatch]:
+        """Return the classes in the pictures of one prediction and its label with their colours, largest area first."""
+        shown = [prediction.argmax(0).flatten()]
+        if target is not None:
+            label = target.flatten().long()
+            shown.append(label[label != IGNORE])
+        areas = torch.cat(shown).bincount().cpu()
+        present = [index for index in areas.argsort(descending=True, stable=True).tolist() if areas[index]]
+        colours = label_picture(np.array([present]), self.has_background)[0].tolist()
+        names = dict(enumerate(self.spec.class_names))
+        return [
+            (names.get(index, f"class {index}"), (red, green, blue))
+            for index, (red, green, blue) in zip(present, colours, strict=True)
+        ]
+
+    def error(self, prediction: Tensor, target: Tensor) -> NDArray[np.float32]:
+        """Return 1 where the most likely class is wrong and 0 where it is right, [H, W]; NaN where ignored."""
+        wrong = (prediction.argmax(0, keepdim=True) != target).float()
+        return torch.where(target != IGNORE, wrong, torch.nan)[0].cpu().numpy()

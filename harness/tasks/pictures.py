@@ -3,13 +3,11 @@
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
-
-DEPTH_RANGE = (0.0, 10.0)
-"""Metres at the two ends of the depth colours: the range of the Kinect of NYUD-v2."""
+Swatch = tuple[str, tuple[int, int, int]]
+"""A name and the RGB colour that stands for it."""
 
 
 def voc_colours() -> Picture:
@@ -38,25 +36,18 @@ def label_picture(labels: NDArray[Any], has_background: bool, ignored: NDArray[n
     """
     first = 0 if has_background else 1
     picture = voc_colours()[(labels.astype(np.int64) + first) % 256]
-    return _blacken(picture, ignored)
+    return blacken(picture, ignored)
 
 
 def grey_picture(values: NDArray[Any], ignored: NDArray[np.bool_] | None = None) -> Picture:
     """Return the grey picture [H, W, 3] of values in [0, 1], [H, W]."""
     grey = _to_bytes(values)
-    return _blacken(np.repeat(grey[:, :, None], 3, axis=2), ignored)
+    return blacken(np.repeat(grey[:, :, None], 3, axis=2), ignored)
 
 
 def normals_picture(normals: NDArray[Any], ignored: NDArray[np.bool_] | None = None) -> Picture:
     """Return the picture [H, W, 3] of unit vectors [3, H, W]: each component from [-1, 1] to a colour."""
-    return _blacken(_to_bytes((np.moveaxis(normals, 0, 2) + 1) / 2), ignored)
-
-
-def depth_picture(depth: NDArray[Any], ignored: NDArray[np.bool_] | None = None) -> Picture:
-    """Return the picture [H, W, 3] of metres [H, W], in viridis over `DEPTH_RANGE`."""
-    near, far = DEPTH_RANGE
-    colours = np.asarray(colormaps["viridis"]((depth - near) / (far - near)))
-    return _blacken(_to_bytes(colours[:, :, :3]), ignored)
+    return blacken(_to_bytes((np.moveaxis(normals, 0, 2) + 1) / 2), ignored)
 
 
 def _to_bytes(values: NDArray[Any]) -> Picture:
@@ -64,7 +55,8 @@ def _to_bytes(values: NDArray[Any]) -> Picture:
     return levels
 
 
-def _blacken(picture: Picture, ignored: NDArray[np.bool_] | None) -> Picture:
+def blacken(picture: Picture, ignored: NDArray[np.bool_] | None) -> Picture:
+    """Make the ignored pixels of a picture black in place and return it."""
     if ignored is not None:
         picture[ignored] = 0
     return picture

@@ -12,6 +12,7 @@ from harness.protocol import Protocol
 from harness.tasks.base import IGNORE, Task
 from harness.tasks.fmeasure import FMeasureMeter
 from harness.tasks.pictures import grey_picture
+from harness.tasks.scale import MISSED_OR_FALSE, PROBABILITY, Scale
 
 
 def log_odds(prediction: Tensor) -> Tensor:
@@ -32,6 +33,9 @@ class Saliency(Task):
     headline_title: ClassVar[str] = "maxF"
     higher_is_better: ClassVar[bool] = True
     weight: ClassVar[float] = 5.0
+    key: ClassVar[Scale | str | None] = PROBABILITY
+    error_text: ClassVar[str] = "mean |error| {:.3f}"
+    error_scale: ClassVar[Scale] = MISSED_OR_FALSE
 
     def probability(self, prediction: Tensor) -> Tensor:
         """Return P(salient), float32 [B, H, W], of a raw prediction with one or two channels."""
@@ -67,3 +71,8 @@ class Saliency(Task):
         """Return one label [1, H, W] in grey; ignored pixels are black."""
         label = target[0].to(torch.float32).cpu().numpy()
         return grey_picture(label, label == IGNORE)
+
+    def error(self, prediction: Tensor, target: Tensor) -> NDArray[np.float32]:
+        """Return the probability less the label, from -1 to 1, [H, W]; NaN where the label is ignored."""
+        difference = self.decode(prediction[None])[0] - target
+        return torch.where(target != IGNORE, difference, torch.nan)[0].cpu().numpy()

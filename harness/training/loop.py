@@ -143,9 +143,9 @@ class _StageRun:
         batch = batch.to(setup.device)
         with autocast(setup.device, setup.precision):
             output = self.model.forward_train(batch.images, stage.tasks)
-        losses = task_losses(output.predictions, batch, setup.tasks)
+        losses = self._weighed(task_losses(output.predictions, batch, setup.tasks))
         for number, predictions in enumerate(output.intermediate):
-            extra = task_losses(predictions, batch, setup.tasks)
+            extra = self._weighed(task_losses(predictions, batch, setup.tasks))
             losses |= {f"intermediate{number}/{name}": value for name, value in extra.items()}
         if stage.terms is not None:
             losses |= stage.terms(self.model, batch, output)
@@ -158,6 +158,11 @@ class _StageRun:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return total.detach()
+
+    def _weighed(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if self.stage.weigh is not None:
+            return dict(self.stage.weigh(self.model, losses))
+        return {name: self.setup.tasks[name].weight * loss for name, loss in losses.items()}
 
     def _look(self, loss: Tensor, iteration: int) -> float:
         value = float(loss)
@@ -184,11 +189,8 @@ class _StageRun:
 
 
 def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, Task]) -> dict[str, Tensor]:
-    """Return the weighted loss of every predicted task, in float32."""
-    return {
-        name: tasks[name].weight * tasks[name].loss(prediction.float(), batch.labels[name])
-        for name, prediction in predictions.items()
-    }
+    """Return the unweighted loss of every predicted task, in float32."""
+    return {name: tasks[name].loss(prediction.float(), batch.labels[name]) for name, prediction in predictions.items()}
 
 
 def seed_everything(*parts: int | str) -> None:

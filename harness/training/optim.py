@@ -61,7 +61,8 @@ def lr_factor(schedule: Schedule, iteration: int, iterations: int) -> float:
     """
     if iteration < schedule.warmup:
         return (iteration + 1) / schedule.warmup
-    done = (iteration - schedule.warmup) / max(iterations - schedule.warmup, 1)
+    past, length = iteration - schedule.warmup, max(iterations - schedule.warmup, 1)
+    done = past / length if schedule.steps is None else past * schedule.steps // length / schedule.steps
     match schedule.name:
         case "poly":
             return float((1 - done) ** schedule.power)

@@ -35,6 +35,7 @@ class Share(Method):
         "S. Shoouri, M. Yang, Z. Fan, H.-S. Kim. Efficient Computation Sharing for Multi-Task Visual Scene "
         "Understanding. ICCV 2023"
     )
+    families: ClassVar[tuple[str, ...]] = ("vit",)
     data_dependent: ClassVar[bool] = True
     Options: ClassVar[type[ShareOptions]] = ShareOptions
     options: ShareOptions
@@ -138,8 +139,6 @@ class Share(Method):
         return LearnedDelta({name: weights[name] for name in names}, self.options.granularity, self.options.values)
 
     def _check(self, problem: Problem) -> None:
-        if self.backbone not in VITS:
-            raise UsageError(f"share needs a vision transformer, not {self.backbone}; choose from {', '.join(VITS)}")
         if self.options.base_task not in problem.names:
             raise UsageError(
                 f"--set base_task={self.options.base_task}: is none of the tasks {', '.join(problem.names)}; "

@@ -1,12 +1,14 @@
 """Writes the weights of an encoder the way other projects publish them."""
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -49,6 +51,37 @@ def multimae(state: State, grid: tuple[int, int]) -> State:
     }
 
 
+def torchvision_swin(depth: int = 6) -> torch.nn.Module:
+    """Swin-T as torchvision has it, or one with another number of blocks in its third stage."""
+    return torchvision.models.SwinTransformer([4, 4], 96, [2, 2, depth, 2], [3, 6, 12, 24], [7, 7])
+
+
+def swin_of_torchvision(state: State) -> State:
+    """Swin as its authors publish it, from torchvision's weights: window offsets as a matrix, masks of the shift."""
+    names = {"features.0.0": "patch_embed.proj", "features.0.2": "patch_embed.norm"}
+    for stage in range(4):
+        names[f"features.{2 * stage + 1}"] = f"layers.{stage}.blocks"
+        names[f"features.{2 * stage + 2}"] = f"layers.{stage}.downsample"
+    result = {}
+    for key, value in state.items():
+        for theirs, ours in names.items():
+            if key.startswith(f"{theirs}."):
+                key = ours + key.removeprefix(theirs)
+                break
+        key = key.replace("mlp.0.", "mlp.fc1.").replace("mlp.3.", "mlp.fc2.")
+        result[key] = value.view(49, 49) if key.endswith("relative_position_index") else value
+    return result | {"layers.0.blocks.1.attn_mask": torch.zeros(64, 49, 49)}
+
+
+def swin_of_timm(state: State) -> State:
+    """Swin as timm saves it, from the authors' weights."""
+    result = {key: value for key, value in state.items() if not key.endswith(("relative_position_index", "attn_mask"))}
+    for stage in (2, 1, 0):
+        for key in [key for key in result if key.startswith(f"layers.{stage}.downsample.")]:
+            result[key.replace(str(stage), str(stage + 1), 1)] = result.pop(key)
+    return {re.sub("^head[.]", "head.fc.", key): value for key, value in result.items()}
+
+
 def plain(state: State, path: Path) -> None:
     torch.save(state, path)
 
@@ -87,6 +120,8 @@ def scrambled(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     for key, value in module.state_dict().items():
         if key.endswith("num_batches_tracked"):
             value.fill_(7)
+        elif not value.is_floating_point():  # made from sizes alone
+            continue
         elif key.endswith("running_var"):
             value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
         elif value.ndim > 1 and not key.endswith(("pos_embed", "cls_token")):

@@ -28,6 +28,9 @@ from checkpoint_styles import (  # isort: skip
     published_network,
     safetensors,
     scrambled,
+    swin_of_timm,
+    swin_of_torchvision,
+    torchvision_swin,
 )
 
 SIZE = (48, 64)
@@ -156,7 +159,7 @@ def test_torchvisions_resnets_load(name: str, file: str, tmp_path: Path) -> None
         state = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
     WRITERS[file](state, tmp_path / file)
     loaded = load(name, tmp_path / file)
-    for key, value in loaded.resnet.state_dict().items():
+    for key, value in loaded.state_dict().items():
         assert torch.equal(value, state.get(key, torch.tensor(0))), key
     assert loaded.notes == (f"weights {file}: ignored, as no part of the encoder: fc",)
 
@@ -166,10 +169,64 @@ def test_the_original_hrnet_loads(file: str, tmp_path: Path) -> None:
     state = published_network("hrnet_w18_small_v2").state_dict()
     WRITERS[file](state, tmp_path / file)
     loaded = load("hrnet18-small", tmp_path / file)
-    for key, value in loaded.hrnet.state_dict().items():
+    for key, value in loaded.state_dict().items():
         assert torch.equal(value, state[key]), key
     [note] = loaded.notes
     assert note.endswith("as no part of the encoder: classifier, downsamp_modules, final_layer, incre_modules")
+
+
+def without_made(state: State) -> State:
+    """Leave out the buffers that timm does not store."""
+    return {key: value for key, value in state.items() if not key.endswith("relative_position_index")}
+
+
+SWIN_STYLES: dict[str, Callable[[State], State]] = {
+    "authors": swin_of_torchvision,
+    "torchvision": lambda state: state,
+    "timm": lambda state: swin_of_timm(swin_of_torchvision(state)),
+}
+
+
+@pytest.mark.parametrize("file", ["model.pth", "weights.safetensors"])
+@pytest.mark.parametrize("style", SWIN_STYLES)
+def test_swins_of_three_code_bases_load(style: str, file: str, tmp_path: Path) -> None:
+    net = torchvision_swin()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter)
+    state = net.state_dict()
+    WRITERS[file](SWIN_STYLES[style](state), tmp_path / file)
+    loaded = load("swin-t", tmp_path / file)
+    expected = without_made(swin_of_torchvision(state))
+    own = without_made(loaded.state_dict())
+    for part in ("weight", "bias"):
+        assert torch.equal(own.pop(f"norm3.{part}"), expected.pop(f"norm.{part}"))
+        for level in range(3):
+            assert (own.pop(f"norm{level}.{part}") == (part == "weight")).all()
+    assert own.keys() == {key for key in expected if not key.startswith("head.") and "attn_mask" not in key}
+    for key, value in own.items():
+        assert torch.equal(value, expected[key]), key
+    assert loaded.notes == (
+        f"weights {file}: ignored, as no part of the encoder: head",
+        f"weights {file}: its final norm is the last level's; those of the other levels start with weight 1 and bias 0",
+    )
+
+
+def test_a_swin_is_loaded_from_timms_own_file(tmp_path: Path) -> None:
+    net = published_network("swin_tiny_patch4_window7_224")
+    plain(net.state_dict(), tmp_path / "w.pth")
+    loaded = load("swin-t", tmp_path / "w.pth")
+    theirs = net.state_dict()
+    for key in ("layers.0.downsample.reduction.weight", "layers.3.blocks.1.attn.qkv.bias"):
+        assert torch.equal(loaded.state_dict()[key], theirs[key.replace("0.down", "1.down")])
+
+
+def test_a_swin_with_the_norms_of_its_levels_loads_as_it_is(tmp_path: Path) -> None:
+    donor = build_backbone("swin-micro", SIZE)
+    scrambled(donor)
+    plain(without_made(donor.state_dict()), tmp_path / "w.pth")
+    loaded = load("swin-micro", tmp_path / "w.pth")
+    assert same_output(loaded, donor)
+    assert loaded.notes == ()
 
 
 @pytest.mark.slow
@@ -249,6 +306,21 @@ MISFITS: dict[str, tuple[str, Callable[[], State], str]] = {
         lambda: without(multivit(ViTEncoder("vit-t16", SIZE).vit.state_dict(), GRID), "input_adapters.rgb.pos_emb"),
         r"1 missing \(first: pos_embed\)",
     ),
+    "a deeper swin": (
+        "swin-t",
+        lambda: swin_of_torchvision(torchvision_swin(depth=8).state_dict()),
+        r": 26 unexpected \(first: layers.2.blocks.6",
+    ),
+    "a lost norm": (
+        "swin-t",
+        lambda: without(build_backbone("swin-t", SIZE).state_dict(), "norm2.bias"),
+        r"1 missing \(first: norm2.bias\)",
+    ),
+    "a vit for a swin": (
+        "swin-t",
+        lambda: ViTEncoder("vit-t16", SIZE).vit.state_dict(),
+        r"missing .* unexpected",
+    ),
     "a multivit for a convolutional stem": (
         "vit-micro",
         lambda: multivit(ViTEncoder("vit-t16", SIZE).vit.state_dict(), GRID),
@@ -309,6 +381,7 @@ def test_an_unreadable_file_is_refused_and_executes_nothing(
         ("resnet18", "resnet18.tv_in1k"),
         ("resnet50", "resnet50.tv_in1k"),
         ("hrnet18-small", "hrnet_w18_small_v2.ms_in1k"),
+        ("swin-t", "swin_tiny_patch4_window7_224.ms_in1k"),
     ],
 )
 def test_published_weights_are_asked_for_by_name_and_loaded(
@@ -326,14 +399,18 @@ def test_published_weights_are_asked_for_by_name_and_loaded(
     monkeypatch.setattr(timm, "create_model", offline)
     encoder = build_backbone(name, SIZE, "pretrained")
     [source] = published
-    [own] = encoder.children()
-    for key, value in own.state_dict().items():
-        if key != "pos_embed":
+    if name == "swin-t":
+        theirs = swin_of_timm(encoder.state_dict())  # under timm's keys
+        assert torch.equal(theirs.pop("norm3.weight"), source.norm.weight)
+    else:
+        theirs = {key.removeprefix("vit."): value for key, value in encoder.state_dict().items()}
+    for key, value in theirs.items():
+        if key != "pos_embed" and not re.match(r"norm\d", key):
             assert torch.equal(value, source.state_dict()[key]), key
     assert encoder.notes == ()
 
 
-@pytest.mark.parametrize("name", ["vit-t16", "resnet18", "hrnet18-small"])
+@pytest.mark.parametrize("name", ["vit-t16", "resnet18", "hrnet18-small", "swin-t"])
 def test_published_weights_that_cannot_be_fetched_are_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     create = timm.create_model
 

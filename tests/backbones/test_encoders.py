@@ -15,7 +15,7 @@ from harness.problem import TaskSpec
 
 from checkpoint_styles import scrambled  # isort: skip
 
-CONVOLUTIONAL = ("resnet18", "resnet50", "hrnet18-small")
+ANY_SIZE = ("resnet-micro", "resnet18", "resnet50", "hrnet-micro", "hrnet18-small", "swin-micro", "swin-t")
 TRAINING_SIZES = [(448, 576), (480, 640), (512, 512)]
 
 
@@ -41,6 +41,10 @@ def encoder_macs(name: str, size: tuple[int, int]) -> int:
         ("hrnet18-small", 3_860_720),
         ("vit-b16", 86_422_272),
         ("vit-l16", 304_133_120),
+        ("swin-t", 27_520_698),
+        ("swin-s", 48_838_602),
+        ("swin-b", 86_745_016),
+        ("swin-l", 194_998_164),
     ],
 )
 def test_parameters_are_the_references(name: str, parameters: int) -> None:
@@ -87,8 +91,8 @@ def test_maps_have_the_stated_shape_at_the_sizes_of_the_field(name: str, size: t
 
 
 @pytest.mark.parametrize("size", [(33, 47), (64, 96), (70, 65)])
-@pytest.mark.parametrize("name", CONVOLUTIONAL)
-def test_convolutional_encoders_take_any_size(name: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("name", ANY_SIZE)
+def test_encoders_other_than_vits_take_any_size(name: str, size: tuple[int, int]) -> None:
     encoder = build_backbone(name, size).eval()
     with torch.inference_mode():
         features = encoder(torch.randn(1, 3, *size))
@@ -100,14 +104,14 @@ def test_convolutional_encoders_take_any_size(name: str, size: tuple[int, int]) 
 def test_resnet50_is_torchvisions_with_two_dilated_stages() -> None:
     theirs = scrambled(torchvision.models.resnet50(replace_stride_with_dilation=[False, True, True]))
     ours = ResNetEncoder("resnet50").eval()
-    ours.resnet.load_state_dict({key: value for key, value in theirs.state_dict().items() if key[:3] != "fc."})
+    ours.load_state_dict({key: value for key, value in theirs.state_dict().items() if key[:3] != "fc."})
     trunk = nn.Sequential(*list(theirs.children())[:-2])
     images = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         torch.testing.assert_close(ours(images), trunk(images))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet-micro", "resnet18", "resnet50"])
 def test_stages_make_up_a_resnet(name: str) -> None:
     encoder = ResNetEncoder(name).eval()
     images = torch.randn(1, 3, 64, 96)
@@ -124,7 +128,7 @@ def test_hrnet_is_timms_with_bilinear_fusion() -> None:
     ours = HRNetEncoder("hrnet18-small")
     scrambled(ours)
     theirs = timm.create_model("hrnet_w18_small_v2", features_only=True, feature_location="", out_indices=(1, 2, 3, 4))
-    theirs.load_state_dict(ours.hrnet.state_dict())
+    theirs.load_state_dict(ours.state_dict())
     images = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
         nearest = theirs.eval()(images)
@@ -156,7 +160,17 @@ def test_hrnets_batch_norms_have_the_momentum_of_the_reference() -> None:
 
 @pytest.mark.parametrize(
     ("name", "cells"),
-    [("vit-micro", 4), ("vit-b16", 4), ("resnet18", 2), ("resnet50", 2), ("hrnet18-small", 1)],
+    [
+        ("vit-micro", 4),
+        ("vit-b16", 4),
+        ("resnet-micro", 2),
+        ("resnet18", 2),
+        ("resnet50", 2),
+        ("hrnet-micro", 1),
+        ("hrnet18-small", 1),
+        ("swin-micro", 2),
+        ("swin-s", 2),
+    ],
 )
 def test_heads_work_at_a_quarter_of_the_input_or_finer(name: str, cells: int) -> None:
     encoder = on_meta(name, (64, 96))

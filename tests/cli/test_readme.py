@@ -5,34 +5,51 @@ import shlex
 from pathlib import Path
 
 import click
+import pytest
 from click.testing import CliRunner
 
 from harness.cli.main import cli
 from harness.records import find_records
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
 
 
-def test_the_method_of_the_readme_runs_from_its_file(harness, mini, tmp_path: Path) -> None:
-    [code] = [block for block in blocks("python") if "my_method.py" in block]
-    source = tmp_path / "my_method.py"
+@pytest.mark.parametrize(
+    ("page", "file", "method", "parts"),
+    [
+        (README, "my_method.py", "linear-probes", {"encoder", "heads"}),
+        (
+            ROOT / "docs" / "methods.md",
+            "task_adapters.py",
+            "task-adapters",
+            {"encoder", "head/semseg", "head/depth", "head/normals", "head/boundary"},
+        ),
+    ],
+)
+def test_the_methods_of_the_pages_run_from_their_files(
+    page: Path, file: str, method: str, parts: set[str], harness, mini, tmp_path: Path
+) -> None:
+    [code] = [block for block in blocks(page, "python") if block.startswith(f"# {file}")]
+    source = tmp_path / file
     source.write_text(code)
-    result = harness("run", "-m", "linear-probes", "--plugin", source, *mini)
+    result = harness("run", "-m", method, "--plugin", source, *mini)
     assert result.code == 0, result.err
     [record] = find_records(Path("out"))
-    assert record.method.name == "linear-probes"
+    assert record.method.name == method
     assert record.parameters is not None
-    assert set(record.parameters.per_part) == {"encoder", "heads"}
+    assert set(record.parameters.per_part) == parts
 
 
-def test_every_command_of_the_readme_parses() -> None:
-    lines = [line.partition("#")[0] for block in blocks("bash") for line in block.splitlines()]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_parses(page: Path) -> None:
+    lines = [line.partition("#")[0] for block in blocks(page, "bash") for line in block.splitlines()]
     commands = [part.strip() for line in lines for part in line.split("&&") if part.strip().startswith("harness ")]
-    assert len(commands) > 4
     for command in commands:
         name, *arguments = shlex.split(command)[1:]
         subcommand = cli.get_command(click.Context(cli), name)
@@ -41,6 +58,18 @@ def test_every_command_of_the_readme_parses() -> None:
             name, *arguments = arguments
             subcommand = subcommand.commands[name]
         subcommand.make_context(name, arguments)
+
+
+def test_the_readme_shows_commands() -> None:
+    assert sum(line.startswith("harness ") for block in blocks(README, "bash") for line in block.splitlines()) > 4
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]*)(?:#[^)]*)?\)", prose):
+        if target and "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_help_lists_every_command_quickly() -> None:

@@ -205,7 +205,7 @@ def break_weights(artifact: Path) -> None:
 def drop_a_key(artifact: Path) -> None:
     path = artifact / "model.safetensors"
     state = load_file(path)
-    del state["heads.depth.predict.bias"]
+    del state["decoders.depth.predict.bias"]
     save_file(state, path)
 
 
@@ -218,7 +218,7 @@ def smuggle_a_pickle(artifact: Path) -> None:
     [
         (break_manifest, "artifact.json is damaged"),
         (break_weights, "cannot be read"),
-        (drop_a_key, "1 missing (first: heads.depth.predict.bias)"),
+        (drop_a_key, "1 missing (first: decoders.depth.predict.bias)"),
         (smuggle_a_pickle, "cannot be read"),
     ],
 )

@@ -83,7 +83,7 @@ def test_bad_wishes_are_one_clear_line(harness, mini) -> None:
     assert "base_task=semseg" in no_base.err
     cnn = harness("run", "-m", "share", "-b", "resnet18", *mini)
     assert cnn.code == 2
-    assert "needs a vision transformer" in cnn.err
+    assert "method share: runs on vit-micro, vit-t16, vit-s16, vit-b16, vit-l16, not on" in cnn.err
     deep = harness("run", "-m", "share", "--set", "shared_blocks=9", *mini)
     assert deep.code == 2
     assert "has 4 blocks" in deep.err

@@ -51,7 +51,7 @@ def test_the_run_begins_with_the_weights_of_the_file(micro: Path, harness, mini)
     weights = load_file(Path("out") / only_record("out").run_id / "artifact" / "model.safetensors")
     for key, value in load_file(micro).items():
         if key != "head.weight":
-            torch.testing.assert_close(weights[f"encoder.vit.{key}"], value, rtol=0, atol=3e-4)
+            torch.testing.assert_close(weights[f"backbone.vit.{key}"], value, rtol=0, atol=3e-4)
 
 
 def test_a_run_is_known_by_the_bytes_of_the_file_not_by_its_name(micro: Path, harness, mini) -> None:

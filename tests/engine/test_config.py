@@ -40,17 +40,17 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "init", "backbone", "weights"),
+    ("budget", "init", "weights"),
     [
-        ("quick", None, "vit-micro", None),
-        ("quick", "pretrained", "vit-micro", "pretrained"),
-        ("full", None, "vit-b16", "pretrained"),
-        ("full", "random", "vit-b16", None),
+        ("quick", None, None),
+        ("quick", "pretrained", "pretrained"),
+        ("full", None, "pretrained"),
+        ("full", "random", None),
     ],
 )
-def test_defaults_follow_the_budget(budget: str, init: str | None, backbone: str, weights: str | None) -> None:
+def test_the_start_of_the_encoders_follows_the_budget(budget: str, init: str | None, weights: str | None) -> None:
     config = RunConfig.read(None, {"method": ["m"], "budget": budget, "init": init})
-    assert (config.backbone_name, config.weights) == (backbone, weights)
+    assert config.weights == weights
 
 
 def test_the_start_of_the_encoders_may_be_a_file(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ PROBLEM = Problem((TaskSpec("semseg", 5), TaskSpec("depth"), TaskSpec("boundary"
 @pytest.mark.parametrize("name", names("methods"))
 def test_is_counted_and_weighed_part_by_part_and_task_by_task(name: str, tmp_path: Path) -> None:
     cls = load_method(name)
-    method = cls(cls.Options(), "vit-micro")
+    method = cls(cls.Options(), cls.default_backbone["quick"])
     torch.manual_seed(0)
     artifact = tmp_path / "artifact"
     artifact.mkdir()

@@ -1,7 +1,7 @@
 """Every registered method is built, trained, evaluated, saved and loaded."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +36,7 @@ PROBLEM = Problem(
 
 def method(name: str) -> Method:
     cls = load_method(name)
-    return cls(cls.Options(), "vit-micro")
+    return cls(cls.Options(), cls.default_backbone["quick"])
 
 
 @pytest.fixture(scope="module", params=["nyud", "pascal-context"])
@@ -97,9 +97,10 @@ def test_predicts_raw_maps_at_input_size_for_the_tasks_asked_for(name: str) -> N
     with torch.inference_mode():
         everything = model(images)
         some = model(images, ["depth", "normals"])
-    assert {task: tuple(map_.shape) for task, map_ in everything.items()} == {
-        task.name: (1, task.channels, *PROBLEM.input_size) for task in PROBLEM
-    }
+    for task in PROBLEM:
+        _, channels, *size = everything[task.name].shape
+        assert tuple(size) == PROBLEM.input_size
+        assert channels == task.channels or (task.name, channels) == ("saliency", 1)
     assert set(some) == {"depth", "normals"}
     for task, prediction in some.items():
         torch.testing.assert_close(prediction, everything[task])
@@ -120,7 +121,8 @@ def test_parts_hold_every_parameter_once(name: str) -> None:
     model = method(name).build(PROBLEM)
     parts = [parameter for part in model.parts().values() for parameter in part.parameters()]
     assert len(parts) == len({id(parameter) for parameter in parts})
-    assert {id(parameter) for parameter in parts} == {id(parameter) for parameter in model.parameters()}
+    own = list(model.parameters(recurse=False))  # of no module, such as weights of the losses that are learned
+    assert {id(parameter) for parameter in [*parts, *own]} == {id(parameter) for parameter in model.parameters()}
 
 
 def test_single_task_stages_touch_their_own_network_alone(data: OpenedData, tmp_path: Path) -> None:
@@ -160,6 +162,17 @@ def test_intermediate_predictions_and_further_terms_are_trained(data: OpenedData
     assert (model.scale != 1).all()
     assert log.final_loss is not None
     assert log.final_loss > 1999, "the further term is part of the loss"
+
+
+@pytest.mark.parametrize("data", ["nyud"], indirect=True)
+def test_a_stage_may_weigh_the_losses_itself(data: OpenedData, tmp_path: Path) -> None:
+    def weigh(model: MultiTaskModel, losses: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: 0 * loss + 3.0 for name, loss in losses.items()}
+
+    with one_stage(data, weigh=weigh) as (model, stages):
+        [log] = train(model, stages, setup(data, tmp_path))
+    predictions = 2  # the final one and the intermediate one
+    assert log.final_loss == pytest.approx(3.0 * predictions * len(stages[0].tasks))
 
 
 def test_loading_an_artifact_fetches_no_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

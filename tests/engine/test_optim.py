@@ -23,6 +23,19 @@ def test_cosine_by_hand() -> None:
     assert lr_factor(schedule, 85, 110) == pytest.approx((1 + math.cos(math.pi * 0.75)) / 2)
 
 
+def test_a_rate_that_is_set_once_per_epoch_stays_over_it() -> None:
+    schedule = Schedule("poly", power=1.0, steps=100)
+    rates = [lr_factor(schedule, iteration, 700) for iteration in range(700)]
+    assert rates == pytest.approx([1 - epoch / 100 for epoch in range(100) for _ in range(7)])
+
+
+def test_epochs_become_iterations_without_partial_batches() -> None:
+    stage = Stage("s", (), 0, batch_size=8, epochs=100)
+    assert stage.sized(795).iterations == 9900
+    assert stage.sized(3).iterations == 100, "a set smaller than a batch gives one step per epoch"
+    assert Stage("s", (), 340, batch_size=8).sized(795).iterations == 340
+
+
 @given(
     name=st.sampled_from(["poly", "cosine", "constant"]),
     warmup=st.integers(0, 50),

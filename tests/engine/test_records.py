@@ -8,7 +8,7 @@ from records import metric, origin, record
 
 from harness.errors import UsageError
 from harness.metric import Metric
-from harness.records import find_records, read_record, write_record
+from harness.records import Record, find_records, read_record, write_record
 
 
 def test_a_record_survives_the_round_trip_unrounded(tmp_path: Path) -> None:
@@ -75,7 +75,13 @@ def test_records_of_earlier_schemas_are_read_as_they_are(version: int, tmp_path:
     assert (held.schema_version, held.reported, held.sparsity) == (version, None, {})
 
 
-@pytest.mark.parametrize("change", [{"source": "reported"}, {"reported": origin()}])
+@pytest.mark.parametrize("change", [{"source": "reported", "reported": None}, {"reported": origin()}])
 def test_a_reported_record_names_its_source_and_a_measured_one_has_none(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match="names the document"):
         record(**change)
+
+
+def test_the_schema_in_the_docs_is_the_records() -> None:
+    """Renew it with ``harness show record-schema > docs/record.schema.json``."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "record.schema.json"
+    assert json.loads(page.read_text(encoding="utf-8")) == Record.model_json_schema()

@@ -8,16 +8,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = [
-    {"errors", "_torchvision", "jit", "metric", "problem", "costs", "weights"},
+    {"errors", "_torchvision", "jit", "metric", "problem", "costs", "state", "weights"},
     {"protocol", "precision", "progress"},
     {"data", "tasks", "backbones", "heads", "boundary", "counting"},
-    {"model", "recipe", "artifact", "method"},
+    {"model", "recipe", "artifact", "method", "published"},
     {"records", "registry"},
     {"config"},
-    {"evaluation", "training", "probes", "opened", "configured", "pictures", "heatmaps", "predictions"},
+    {"evaluation", "training", "probes", "opened", "configured", "pictures", "heatmaps", "predictions", "gallery"},
     {"measurement"},
     {"job", "gain"},
-    {"run", "costing", "bench", "score", "report"},
+    {"run", "costing", "bench", "score", "predict", "report", "compare"},
     {"leaderboard"},
     {"cli"},
 ]
@@ -62,7 +62,7 @@ def test_the_engine_imports_downward_and_no_plug_in(path: Path) -> None:
 
 @pytest.mark.parametrize("folder", PLUGINS)
 def test_plug_ins_do_not_reach_into_the_command_line_or_the_runs(folder: str) -> None:
-    above = {"cli", "run", "bench", "costing", "job", "report", "leaderboard", "gain", "measurement"}
-    above |= {"opened", "configured", "evaluation", "score"}
+    above = {"cli", "run", "bench", "compare", "costing", "job", "report", "leaderboard", "gain", "measurement"}
+    above |= {"opened", "configured", "evaluation", "score", "predict", "gallery"}
     for path in (ROOT / folder).rglob("*.py"):
         assert not {room(name) for name in imports(path)} & above, path

@@ -210,7 +210,7 @@ NOT_TRACEABLE = {"fvcore": "RuntimeError: The stateless API can't be used with J
 @pytest.mark.parametrize("name", names("methods"))
 def test_every_method_is_counted_as_the_libraries_count_it(name: str) -> None:
     problem = Problem((*PASCAL, TaskSpec("depth")), (64, 96))
-    method, model = built(name, "vit-micro", problem)
+    method, model = built(name, load_method(name).default_backbone["quick"], problem)
     macs = measure_macs(method, model, [torch.rand(1, 3, 64, 96)])
     [executed] = {macs.executed.mean, macs.executed.p50, macs.executed.p95}
     assert disagreements(int(executed), macs.counters, tolerance=0.02) == []

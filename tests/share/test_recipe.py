@@ -72,7 +72,7 @@ def test_the_base_is_the_single_task_network(data: OpenedData, tmp_path: Path) -
     single = trained(cls(cls.Options(), "vit-micro"), data, ("semseg",), tmp_path / "single")
     shared = trained(method(), data, ("semseg", "depth"), tmp_path / "shared")
     ours = {key.removeprefix("base."): value for key, value in shared.state_dict().items() if key.startswith("base.")}
-    theirs = {key.removeprefix("nets.semseg.0."): value for key, value in single.state_dict().items()}
+    theirs = {key.removeprefix("nets.semseg.backbone."): value for key, value in single.state_dict().items()}
     for key, value in ours.items():
         assert torch.equal(value, theirs[key]), key
 

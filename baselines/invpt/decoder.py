@@ -1,0 +1,82 @@
+"""The decoder: intermediate predictions of every task, then the inverted pyramid (paper, section 3)."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from harness.baselines.invpt.designs import Design
+from harness.baselines.invpt.pyramid import InvertedPyramid, Size
+
+
+class Decoder(nn.Module):
+    """Features of an encoder at three resolutions to features and intermediate predictions of every task.
+
+    Args:
+        outputs: Channels of the predictions by key, in the order of the reference.
+        encoder_channels: Channels of the encoder's last map.
+        design: The widths.
+        scale_embed: Bring the encoder's features to the width and the size of the third and the second stage; a third,
+            as published checkpoints have, is kept and not run.
+        sizes: Heights and widths of the stages.
+    """
+
+    def __init__(
+        self,
+        outputs: dict[str, int],
+        encoder_channels: int,
+        design: Design,
+        scale_embed: Sequence[nn.Module],
+        sizes: Sequence[Size],
+    ) -> None:
+        super().__init__()
+        channels, widths = design.channels, stage_widths(design)
+        self.scale_embed = nn.ModuleList(scale_embed)
+        self.preliminary_decoder = nn.ModuleDict({key: _preliminary(encoder_channels, channels) for key in outputs})
+        self.intermediate_head = nn.ModuleDict({key: nn.Conv2d(channels, n, 1) for key, n in outputs.items()})
+        self.invpt = InvertedPyramid(outputs, channels, widths, sizes)
+        self.apply(_init_linear)
+
+    def forward(
+        self, fine: Tensor, middle: Tensor, last: Tensor, wanted: Sequence[str]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Decode.
+
+        Args:
+            fine: What the skip connection of the third stage reads, [B, C, h, w].
+            middle: What that of the second stage reads.
+            last: The encoder's last map at the size of the first stage.
+            wanted: Keys of the tasks to return features of. All tasks attend to each other, so that the pyramid is
+                computed for all in any case.
+
+        Returns:
+            Features of the tasks wanted, [B, widths[0], 2 h, 2 w] for (h, w) of the third stage; and intermediate
+            predictions of all tasks at the size of the first stage.
+        """
+        features = {key: decode(last) for key, decode in self.preliminary_decoder.items()}
+        predictions = {key: head(features[key]) for key, head in self.intermediate_head.items()}
+        mixed = {key: torch.cat([features[key], predictions[key]], dim=1) for key in features}
+        skips = (self.scale_embed[1](middle), self.scale_embed[0](fine))
+        return self.invpt(mixed, skips, wanted), predictions
+
+
+def stage_widths(design: Design) -> tuple[int, int, int]:
+    """Return the widths of the three stages: that of features and predictions together, a half and a quarter of it."""
+    wide = design.channels + design.prediction_channels
+    return wide, wide // 2, wide // 4
+
+
+def _preliminary(before: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(_convolution(before, before), _convolution(before, channels))
+
+
+def _convolution(before: int, channels: int) -> nn.Sequential:
+    conv = nn.Conv2d(before, channels, 3, padding=1, bias=False)
+    return nn.Sequential(OrderedDict(conv=conv, bn1=nn.BatchNorm2d(channels), relu=nn.ReLU()))
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

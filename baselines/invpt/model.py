@@ -1,0 +1,124 @@
+"""The network: an encoder, the decoder, and a linear prediction per task."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.baselines.invpt.decoder import Decoder, stage_widths
+from harness.baselines.invpt.designs import Design
+from harness.baselines.invpt.pyramid import Size
+from harness.baselines.reference import in_order, key_of
+from harness.method import MultiTaskModel, Predictions, TrainingOutput
+from harness.problem import Problem
+
+ORDER = ("semseg", "depth", "parts", "saliency", "normals", "boundary")
+"""Tasks in the order of the reference, which joint norms and attention scores follow."""
+
+_PYRAMID = "multi_task_decoder.invpt."
+
+
+class InvPTModel(MultiTaskModel):
+    """An encoder whose features at three resolutions the decoder reads.
+
+    Its state-dict keys are the reference's.
+
+    Args:
+        problem: The tasks and the input size.
+        backbone: The encoder's network.
+        encoder_channels: Channels of its last map.
+        design: The widths of the decoder.
+        scale_embed: See `Decoder`.
+        sizes: Heights and widths of the decoder's stages.
+    """
+
+    unused: ClassVar[tuple[str, ...]] = (
+        f"{_PYRAMID}norm_mt.",
+        f"{_PYRAMID}redu_chan.0.",
+        f"{_PYRAMID}invpt_stages.0.blocks.0.attn.fuse_attn.",
+        "multi_task_decoder.scale_embed.2.",
+    )
+
+    def __init__(
+        self,
+        problem: Problem,
+        backbone: nn.Module,
+        encoder_channels: int,
+        design: Design,
+        scale_embed: Sequence[nn.Module],
+        sizes: Sequence[Size],
+    ) -> None:
+        super().__init__(problem)
+        outputs = {key_of(task.name): task.channels for task in in_order(problem, ORDER)}
+        wide = stage_widths(design)[0]
+        self.backbone = backbone
+        self.multi_task_decoder = Decoder(outputs, encoder_channels, design, scale_embed, sizes)
+        self.heads = nn.ModuleDict({key: LinearHead(wide, channels) for key, channels in outputs.items()})
+
+    @abstractmethod
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what the decoder reads; see `Decoder.forward`."""
+
+    def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
+        """Predict; what is computed for one task alone is computed for the tasks asked for."""
+        return self._predict(images, tasks or self.problem.names)[0]
+
+    def forward_train(self, images: Tensor, tasks: Sequence[str] | None = None) -> TrainingOutput:
+        """Predict, before the pyramid as well as after it."""
+        names = tasks or self.problem.names
+        predictions, early = self._predict(images, names)
+        return TrainingOutput(predictions, ({name: self._resize(early[key_of(name)]) for name in names},))
+
+    def _predict(self, images: Tensor, names: Sequence[str]) -> tuple[Predictions, dict[str, Tensor]]:
+        decoded, early = self.multi_task_decoder(*self.features(images), [key_of(name) for name in names])
+        return {name: self._resize(self.heads[key_of(name)](decoded[key_of(name)])) for name in names}, early
+
+    def _resize(self, map_: Tensor) -> Tensor:
+        return F.interpolate(map_, size=self.problem.input_size, mode="bilinear", align_corners=False)
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Return encoder, joint modules of the decoder, and what each task has of its own.
+
+        The first convolutions of a block, per task, count for the block; they are less than a thousandth.
+        """
+        decoder, pyramid = self.multi_task_decoder, self.multi_task_decoder.invpt
+        parts: dict[str, nn.Module] = {
+            "encoder": self.backbone,
+            "skips": decoder.scale_embed,
+            "norms": pyramid.norm_mts,
+            "unused norm": pyramid.norm_mt,
+        }
+        for index, stage in enumerate(pyramid.stages):
+            parts[f"attention {index + 1}"] = stage.blocks
+        for index, task in enumerate(in_order(self.problem, ORDER)):
+            name, key = task.name, key_of(task.name)
+            parts |= {
+                f"preliminary/{name}": decoder.preliminary_decoder[key],
+                f"intermediate/{name}": decoder.intermediate_head[key],
+                f"mix/{name}": pyramid.mix_proj[key],
+                **{f"enlarge {s}/{name}": pyramid.stages[s - 1].patch_embed[index] for s in (2, 3)},
+                **{f"reduce {s}/{name}": pyramid.reductions(index)[s - 1] for s in (1, 2, 3)},
+                f"projection/{name}": pyramid.mt_proj[key],
+                f"head/{name}": self.heads[key],
+            }
+        return parts
+
+
+class LinearHead(nn.Module):
+    """A 1 x 1 convolution.
+
+    Args:
+        channels: Channels of the features.
+        outputs: Channels of the prediction.
+    """
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.linear_pred = nn.Conv2d(channels, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, channels, h, w] to [B, outputs, h, w]."""
+        y: Tensor = self.linear_pred(x)
+        return y

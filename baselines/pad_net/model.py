@@ -1,0 +1,114 @@
+"""The network of PAD-Net."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from harness.backbones.blocks import bottleneck
+from harness.backbones.hrnet import HRNetEncoder
+from harness.baselines.auxiliary import AuxiliaryModel, TaskMaps
+from harness.baselines.distillation import Distillation
+from harness.baselines.reference import ORDER, channels_of, in_order, key_of
+from harness.model import Predictions
+from harness.problem import Problem, TaskSpec
+
+
+class Fusion(nn.Module):
+    """Mixes the concatenated maps of an HRNet.
+
+    Args:
+        channels: Channels of all maps together.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.last_layer = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map [B, C, h, w] to the same shape."""
+        fused: Tensor = self.last_layer(features)
+        return fused
+
+
+class InitialHeads(nn.Module):
+    """Makes features of every task, and first predictions from them.
+
+    Tasks are told apart by the reference's names.
+
+    Args:
+        tasks: The tasks.
+        in_channels: Channels of the encoder's map.
+        channels: Channels of the features.
+    """
+
+    def __init__(self, tasks: Sequence[TaskSpec], in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict(
+            {
+                key_of(task.name): nn.Sequential(bottleneck(in_channels, channels), bottleneck(channels, channels))
+                for task in tasks
+            }
+        )
+        self.conv_out = nn.ModuleDict({key_of(task.name): nn.Conv2d(channels, channels_of(task), 1) for task in tasks})
+
+    def forward(self, features: Tensor) -> TaskMaps:
+        """Map the encoder's map to the features of every task, [B, channels, h, w]."""
+        return {task: layers(features) for task, layers in self.layers.items()}
+
+    def predict(self, features: Mapping[str, Tensor]) -> TaskMaps:
+        """Map features by task to raw predictions of the same height and width."""
+        return {task: self.conv_out[task](map_) for task, map_ in features.items()}
+
+
+class DistillationNet(AuxiliaryModel):
+    """Tasks predict from their own features, exchange them once, and predict again, all at a quarter of the input.
+
+    Keys and numbers are those of ``PADNet`` in Multi-Task-Learning-PyTorch, which puts the method on an HRNet.
+
+    Args:
+        problem: The tasks and the input size.
+        encoder: What all tasks read.
+        auxiliary: Tasks of the first predictions, those of the problem among them, in the reference's order.
+        width: Channels of every task's features.
+    """
+
+    def __init__(self, problem: Problem, encoder: HRNetEncoder, auxiliary: Sequence[TaskSpec], width: int) -> None:
+        super().__init__(problem)
+        tasks = in_order(problem, ORDER)
+        self.backbone = nn.Sequential(encoder, Fusion(encoder.channels))
+        self.initial_task_prediction_heads = InitialHeads(auxiliary, encoder.channels, width)
+        self.multi_modal_distillation = Distillation(tasks, auxiliary, width)
+        self.heads = nn.ModuleDict({key_of(task.name): _head(width, channels_of(task)) for task in tasks})
+
+    def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
+        """Predict; the first predictions, which nothing depends on, are left out."""
+        return self._decode(self.initial_task_prediction_heads(self.backbone(images)), tasks)
+
+    def with_auxiliary(
+        self, images: Tensor, tasks: Sequence[str] | None = None
+    ) -> tuple[Predictions, tuple[TaskMaps, ...]]:
+        """Predict, and return the first predictions, [B, C, H/4, W/4]."""
+        features = self.initial_task_prediction_heads(self.backbone(images))
+        return self._decode(features, tasks), (self.initial_task_prediction_heads.predict(features),)
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Return the encoder, the modules that all tasks share, and one head per task."""
+        encoder, fusion = self.backbone
+        shared = {
+            "fusion": fusion,
+            "initial": self.initial_task_prediction_heads,
+            "distillation": self.multi_modal_distillation,
+        }
+        heads = {f"head/{task}": self.heads[key_of(task)] for task in self.problem.names}
+        return {"encoder": encoder} | shared | heads
+
+    def _decode(self, features: Mapping[str, Tensor], tasks: Sequence[str] | None) -> Predictions:
+        names = tasks or self.problem.names
+        distilled = self.multi_modal_distillation(features, [key_of(name) for name in names])
+        return {name: self.enlarged(self.heads[key_of(name)](distilled[key_of(name)])) for name in names}
+
+
+def _head(channels: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        bottleneck(channels, channels), bottleneck(channels, channels), nn.Conv2d(channels, outputs, 1)
+    )

@@ -1,0 +1,30 @@
+"""Tasks as the code bases of the baselines name and order them."""
+
+from collections.abc import Sequence
+
+from harness.problem import Problem, TaskSpec
+
+ORDER = ("semseg", "parts", "saliency", "normals", "boundary", "depth")
+"""Order of the tasks in Multi-Task-Learning-PyTorch (Vandenhende et al., TPAMI 2021): MTI-Net, PAD-Net and others."""
+
+_NAMES = {"parts": "human_parts", "saliency": "sal", "boundary": "edge"}
+
+
+def key_of(task: str) -> str:
+    """Return a task's name in checkpoints of the field: ``human_parts``, ``sal``, ``edge``; others keep theirs."""
+    return _NAMES.get(task, task)
+
+
+def in_order(problem: Problem, order: Sequence[str]) -> tuple[TaskSpec, ...]:
+    """Return the tasks of a problem in the order of a code base, whatever the order in the problem.
+
+    Args:
+        problem: The problem.
+        order: Every task that the code base knows, by our names.
+    """
+    return tuple(sorted(problem, key=lambda task: order.index(task.name)))
+
+
+def channels_of(task: TaskSpec) -> int:
+    """Return the channels of a prediction where saliency is one map for a sigmoid, not two for a softmax."""
+    return 1 if task.name == "saliency" else task.channels

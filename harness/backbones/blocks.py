@@ -1,0 +1,26 @@
+"""Residual blocks (He et al., CVPR 2016), which decoders of the field are made of, built by timm."""
+
+from timm.models.resnet import BasicBlock, Bottleneck
+from torch import nn
+
+
+def basic_block(in_channels: int, out_channels: int, project: bool = False) -> BasicBlock:
+    """Return two 3 x 3 convolutions with a shortcut.
+
+    Args:
+        in_channels: Channels of the map that goes in.
+        out_channels: Channels of the map that comes out.
+        project: Whether the shortcut is a convolution even where the channels stay the same.
+    """
+    shortcut = _projection(in_channels, out_channels) if project or in_channels != out_channels else None
+    return BasicBlock(in_channels, out_channels, downsample=shortcut)
+
+
+def bottleneck(in_channels: int, out_channels: int) -> Bottleneck:
+    """Return convolutions 1 x 1, 3 x 3 and 1 x 1 with a shortcut, a quarter of ``out_channels`` wide in between."""
+    shortcut = _projection(in_channels, out_channels) if in_channels != out_channels else None
+    return Bottleneck(in_channels, out_channels // Bottleneck.expansion, downsample=shortcut)
+
+
+def _projection(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels))

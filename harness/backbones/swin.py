@@ -1,0 +1,147 @@
+"""Swin Transformers (Liu et al., ICCV 2021) with feature taps, as dense prediction uses them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.backbones.checkpoints import load_weights
+from harness.backbones.encoder import Encoder
+from harness.backbones.swin_checkpoints import adapt_swin
+from harness.backbones.swin_layers import PatchEmbed, SwinStage, init_swin, set_drop_path
+from harness.backbones.vit import convolutional_stem
+from harness.weights import Weights
+
+_PATCH = 4
+_LEVELS = 4
+
+
+@dataclass(frozen=True)
+class SwinConfig:
+    """Shape of a Swin and where its published weights come from.
+
+    Attributes:
+        width: Channels of a patch; every later stage doubles them.
+        depths: Blocks of the four stages.
+        heads: Attention heads of the four stages.
+        pretrained: timm name of the published weights; None where there are none.
+        window: Rows and columns of a window.
+        stem: Channels of the convolution before the last of the patch embedding, each halving the map; empty for
+            the plain patch embedding.
+        stride: Pixels per cell of the feature map.
+    """
+
+    width: int
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+    pretrained: str | None
+    window: int = 7
+    stem: tuple[int, ...] = ()
+    stride: int = 8
+
+    @property
+    def level_channels(self) -> tuple[int, ...]:
+        """Channels of the maps at strides 4, 8, 16 and 32."""
+        return tuple(self.width << level for level in range(_LEVELS))
+
+    @property
+    def channels(self) -> int:
+        """Channels of the feature map."""
+        return sum(self.level_channels[1:])
+
+
+SWINS = {
+    "swin-micro": SwinConfig(32, (2, 2, 2, 2), (1, 2, 4, 8), None, stem=(24,)),
+    "swin-t": SwinConfig(96, (2, 2, 6, 2), (3, 6, 12, 24), "swin_tiny_patch4_window7_224.ms_in1k"),
+    "swin-s": SwinConfig(96, (2, 2, 18, 2), (3, 6, 12, 24), "swin_small_patch4_window7_224.ms_in1k"),
+    "swin-b": SwinConfig(128, (2, 2, 18, 2), (4, 8, 16, 32), "swin_base_patch4_window7_224.ms_in1k"),
+    "swin-l": SwinConfig(192, (2, 2, 18, 2), (6, 12, 24, 48), "swin_large_patch4_window7_224.ms_in22k_ft_in1k"),
+}
+"""The encoders by name, with windows of 7 x 7 cells. ``swin-micro`` is ours, small enough to train on a CPU in a
+minute; it has a convolutional stem for the reason that ``vit-micro`` has one."""
+
+
+class SwinEncoder(Encoder):
+    """A Swin whose levels are read before their cells are merged, each through a norm of its own.
+
+    It takes images of any size. The keys of its weights are those of the authors' segmentation network:
+    ``patch_embed``, ``layers.<stage>.blocks.<block>``, ``layers.<stage>.downsample``, ``norm<stage>``. It is written
+    out here because timm shifts a map before it pads it, which the networks of the field do not.
+
+    Args:
+        name: Key of `SWINS`.
+        weights: What to start from.
+
+    Attributes:
+        level_channels: Channels of the maps that `levels` returns.
+
+    Raises:
+        UsageError: the weights are missing or do not fit.
+        MethodError: the published weights could not be fetched.
+    """
+
+    def __init__(self, name: str, weights: Weights = None) -> None:
+        config = SWINS[name]
+        super().__init__(config.channels, config.stride, cells=config.stride // 4)
+        self.level_channels = config.level_channels
+        self.patch_embed = PatchEmbed(_projection(config), config.width, _PATCH)
+        shapes = zip(config.level_channels, config.depths, config.heads, strict=True)
+        self.layers = nn.ModuleList(
+            SwinStage(channels, depth, heads, config.window, merging=level < _LEVELS - 1)
+            for level, (channels, depth, heads) in enumerate(shapes)
+        )
+        for level, channels in enumerate(config.level_channels):
+            self.add_module(f"norm{level}", nn.LayerNorm(channels))
+        self.apply(init_swin)
+        if weights is not None:
+            adapt = partial(adapt_swin, own=self.state_dict())
+            self.notes = load_weights(self, weights, adapt, name, config.pretrained)
+
+    def set_drop_path(self, largest: float) -> None:
+        """Leave blocks out at random in training (stochastic depth), the first never, the last at this rate."""
+        set_drop_path([block for stage in self.layers for block in stage.blocks], largest)  # type: ignore[union-attr]
+
+    def levels(self, images: Tensor, wanted: Sequence[int] = range(_LEVELS)) -> list[Tensor]:
+        """Return the maps of several resolutions.
+
+        Args:
+            images: Normalised RGB, [B, 3, H, W].
+            wanted: Which levels, from 0 to 3; the others are not normed, and none after the last is computed.
+
+        Returns:
+            [B, level_channels[i], H/s, W/s], rounded up, for the levels i wanted at strides s = 4, 8, 16, 32.
+        """
+        map_ = self.patch_embed(images)
+        maps = []
+        for level in range(max(wanted) + 1):
+            stage = self.layers[level]
+            map_ = stage(map_)
+            if level in wanted:
+                maps.append(self.get_submodule(f"norm{level}")(map_).permute(0, 3, 1, 2))
+            if level < max(wanted):
+                map_ = stage.downsample(map_)  # type: ignore[operator]
+        return maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode.
+
+        Args:
+            images: Normalised RGB, [B, 3, H, W].
+
+        Returns:
+            The maps of stride 8, 16 and 32 at stride 8, finest first, as MTFormer takes them (Xu et al., ECCV 2022):
+            [B, channels, H/8, W/8].
+        """
+        finest, *coarser = self.levels(images, (1, 2, 3))
+        size = finest.shape[-2:]
+        resized = [F.interpolate(map_, size=size, mode="bilinear", align_corners=False) for map_ in coarser]
+        return torch.cat([finest, *resized], dim=1)
+
+
+def _projection(config: SwinConfig) -> nn.Module:
+    if config.stem:
+        return convolutional_stem((3, *config.stem, config.width))
+    return nn.Conv2d(3, config.width, _PATCH, stride=_PATCH)

@@ -1,0 +1,152 @@
+"""Measures the cells of a matrix, those on one data set in turn."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from harness.bench.cells import Cell, Context, cells_of
+from harness.bench.records import SEED, new_record
+from harness.config import BenchConfig
+from harness.data.transforms import MEAN, STD
+from harness.errors import UsageError
+from harness.measurement import Candidate, Findings, Inputs, Setting, measure
+from harness.precision import Precision, pick_device, set_precision
+from harness.probes.catalog import select
+from harness.probes.rules import LatencyRules
+from harness.progress import RunProgress
+from harness.published import artifact_or_published, load_published
+from harness.records import Record
+from harness.registry import load_plugin
+from harness.run import Outcome
+from harness.training.loop import seed_everything
+from harness.weights import WeightFile
+
+_IMAGES = 4
+
+
+def bench(config: BenchConfig, command: list[str]) -> Outcome:
+    """Measure every method on the tasks of every data set with every backbone at every precision.
+
+    Methods on one data set are timed in turn, whatever their backbones. What was measured before is measured anew.
+
+    Args:
+        config: The matrix.
+        command: Command line to store with the records.
+
+    Returns:
+        One record per method, data set, backbone and precision, with one latency per batch size.
+
+    Raises:
+        UsageError: a wrong name or option; nothing was measured.
+    """
+    for plugin in config.plugin:
+        load_plugin(plugin)
+    device, probes = pick_device(config.device), select(config.probe)
+    context = Context(config, command, device, probes, *artifact_or_published(config.checkpoint))
+    for precision in config.precision:
+        set_precision(context.device, precision)  # those the device cannot do are refused before anything is measured
+    if config.cuda_graph and context.device.type != "cuda":
+        raise UsageError("--cuda-graph needs a GPU")
+    cells = list(cells_of(context))
+    findings, outcome = Findings(), Outcome(config.output)
+    for name in config.dataset:
+        group = [cell for cell in cells if cell.dataset.name == name]
+        with tempfile.TemporaryDirectory(prefix="harness-bench-") as scratch:
+            outcome.records += _measure(group, context, Path(scratch), findings)
+    outcome.warnings, outcome.failures = findings.warnings, findings.failures
+    return outcome
+
+
+def _measure(cells: Sequence[Cell], context: Context, scratch: Path, findings: Findings) -> list[Record]:
+    """Measure the cells of one data set at every precision; return the complete records."""
+    images = _noise(cells[0].problem.input_size)
+    inputs = Inputs(lambda: images, absence="harness bench needs no data, and has none")
+    progress = RunProgress(context.config.quiet)
+    first: dict[str, Record] = {}
+    done = []
+    for precision in context.config.precision:
+        progress.title = f"{cells[0].dataset.name} in {precision}:"
+        set_precision(context.device, precision)
+        candidates = list(_candidates(cells, precision, context, scratch, findings))
+        for candidate in candidates:
+            _take_over(first.setdefault(str(candidate.artifact), candidate.record), candidate.record)
+        measure(candidates, inputs, _setting(precision, context), findings, progress)
+        for candidate in candidates:
+            if candidate.record.status != "failed":
+                candidate.record.status = "complete"
+                candidate.write()
+                done.append(candidate.record)
+    return done
+
+
+def _candidates(
+    cells: Sequence[Cell], precision: Precision, context: Context, scratch: Path, findings: Findings
+) -> Iterator[Candidate]:
+    """Yield the cells with their artifacts, which are made where they are not there yet."""
+    for index, cell in enumerate(cells):
+        record = new_record(cell, precision, context)
+        artifact = context.artifact or scratch / str(index)
+        folder = context.config.output / record.run_id
+        candidate = Candidate(cell.method, artifact, cell.problem.names, record, folder, context.probes)
+        try:
+            record.warnings += _ship(cell, artifact, context.published)
+        except UsageError:  # of the checkpoint that was given
+            raise
+        except Exception as error:  # whatever a method raises is its failure, and leaves the others alone
+            findings.fail(candidate, error)
+            candidate.write()
+        else:
+            yield candidate
+
+
+def _ship(cell: Cell, artifact: Path, published: WeightFile | None) -> tuple[str, ...]:
+    """Save the model of a cell as a run does, so that what is measured is what is shipped; return notes on it."""
+    if artifact.is_dir():
+        return ()
+    seed_everything(SEED)
+    notes: tuple[str, ...] = ()
+    if published is None:
+        model = cell.method.stand_in(cell.problem)
+    else:
+        model, notes = load_published(cell.method, cell.problem, published)
+    unfinished = artifact.with_name(f"{artifact.name}.unfinished")
+    unfinished.mkdir(exist_ok=True)
+    cell.method.save(model, unfinished)
+    unfinished.replace(artifact)
+    return notes
+
+
+def _take_over(source: Record, target: Record) -> None:
+    """Take the costs from an earlier record that are the same at any precision."""
+    target.parameters, target.macs, target.storage = source.parameters, source.macs, source.storage
+    target.warnings = list(source.warnings)
+
+
+def _setting(precision: Precision, context: Context) -> Setting:
+    config = context.config
+    given = {name: getattr(config, name) for name in ("min_iterations", "min_seconds", "max_seconds")}
+    rules = replace(
+        LatencyRules.for_device(context.device), **{name: value for name, value in given.items() if value is not None}
+    )
+    if config.max_seconds is None:
+        rules = replace(rules, max_seconds=max(rules.max_seconds, rules.min_seconds))
+    return Setting(
+        device=context.device,
+        precision=precision,
+        rules=rules,
+        batch_sizes=tuple(config.batch_size),
+        compiled=config.compile,
+        cuda_graph=config.cuda_graph,
+        channels_last=config.channels_last,
+    )
+
+
+def _noise(size: tuple[int, int]) -> list[Tensor]:
+    """Return random images, normalised, each [1, 3, H, W]."""
+    generator = torch.Generator().manual_seed(SEED)
+    mean, std = (torch.from_numpy(values)[:, None, None] for values in (MEAN, STD))
+    return [(torch.rand(1, 3, *size, generator=generator) - mean) / std for _ in range(_IMAGES)]

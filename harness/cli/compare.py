@@ -1,0 +1,73 @@
+"""``harness compare``."""
+
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from harness.compare import Comparison, Tolerances, compare_pair, load
+from harness.compare import compare as compare_folders
+from harness.compare.junit import to_junit
+from harness.compare.markdown import to_markdown
+from harness.compare.screen import print_comparison
+from harness.errors import UsageError
+from harness.records import write_atomically
+
+
+@click.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("head", type=click.Path(path_type=Path))
+@click.option(
+    "--tolerance",
+    multiple=True,
+    metavar="KIND=AMOUNT,...",
+    help="How much worse a figure may be: metrics or a task, macs, params, bytes, latency; 0.1, or 5% of BASE.  "
+    "[default: metrics 0.1 points, 0.001 m, 0.05°; macs, params, bytes 0; latency 5%]",
+)
+@click.option("--allow-removed", is_flag=True, help="Let pass what BASE has and HEAD cannot be held against.")
+@click.option("--all", "everything", is_flag=True, help="Show figures that are as they were too.")
+@click.option("-f", "--format", "form", type=click.Choice(["table", "md", "json"]), default="table", show_default=True)
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML, a test case per row and figure.")
+@click.option("--summary", type=click.Path(path_type=Path), help="Append Markdown to a file, as a job's summary.")
+def compare(
+    base: Path,
+    head: Path,
+    tolerance: tuple[str, ...],
+    allow_removed: bool,
+    everything: bool,
+    form: str,
+    junit: Path | None,
+    summary: Path | None,
+) -> int:
+    """Tell what changed from BASE to HEAD; exit 1 if anything got worse.
+
+    BASE and HEAD are results folders, as -o of run and bench names them; or two records, which may be of two methods.
+    Accuracy, MACs, parameters and bytes are compared exactly, latencies by a test on paired samples of one machine.
+    """
+    tolerances = Tolerances.parse(tolerance)
+    (ours, one), (theirs, other) = load("BASE", base), load("HEAD", head)
+    if one and other:
+        comparison = compare_pair(ours[0], theirs[0], tolerances, allow_removed)
+    else:
+        comparison = compare_folders(ours, theirs, tolerances, allow_removed)
+    _write(comparison, junit, summary, everything)
+    if form == "json":
+        click.echo(comparison.to_json())
+    elif form == "md":
+        click.echo(to_markdown(comparison, everything), nl=False)
+    else:
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        print_comparison(comparison, console, everything)
+    return int(comparison.failed)
+
+
+def _write(comparison: Comparison, junit: Path | None, summary: Path | None, everything: bool) -> None:
+    try:
+        if junit is not None:
+            write_atomically(junit, to_junit(comparison))
+        if summary is not None:
+            with summary.open("a", encoding="utf-8") as file:
+                file.write(to_markdown(comparison, everything))
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from error

@@ -1,0 +1,49 @@
+"""``harness plot``."""
+
+from pathlib import Path
+from typing import get_args
+
+import click
+
+from harness.cli.completion import complete
+from harness.errors import UsageError, unknown
+from harness.records import Record, find_records, read_record
+from harness.report.plot import Label, scatter
+from harness.report.quantities import QUANTITIES
+
+_NAMES = ", ".join(QUANTITIES)
+
+
+@click.command(epilog=f"Figures: {_NAMES}.")
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-x", default="latency_ms", show_default=True, metavar="FIGURE", help="Horizontal figure.")
+@click.option("-y", default="delta_m", show_default=True, metavar="FIGURE", help="Vertical figure.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File: .svg, .png or .pdf.")
+@click.option("--label", type=click.Choice(get_args(Label)), default="method", show_default=True, help="Beside points.")
+@click.option("-d", "--dataset", shell_complete=complete("datasets"), help="Only the records of this data set.")
+def plot(results: tuple[Path, ...], x: str, y: str, output: Path, label: Label, dataset: str | None) -> None:
+    """Draw two figures of the records in RESULTS against each other, with the Pareto front.
+
+    RESULTS are folders that hold records, or records. Seeds of one configuration become one point with error bars.
+    One picture shows records of the same conditions alone; reported ones are open, marked † and never on the front.
+    """
+    records = [record for path in results for record in _records(path)]
+    if dataset is not None:
+        names = {record.dataset.name for record in records}
+        if dataset not in names:
+            raise UsageError(f"-d: {unknown('data set of the records', dataset, sorted(names))}")
+        records = [record for record in records if record.dataset.name == dataset]
+    drawn = scatter(records, x, y, label)
+    drawn.save(output)
+    for note in drawn.notes:
+        click.echo(f"harness: note: {note}", err=True)
+    click.echo(output)
+
+
+def _records(path: Path) -> list[Record]:
+    if path.is_file():
+        return [read_record(path)]
+    found = list(find_records(path))
+    if not found:
+        raise UsageError(f"{path}: holds no record; `harness run` and `harness bench` write them")
+    return found

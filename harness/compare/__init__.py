@@ -1,0 +1,8 @@
+"""The regression gate: what changed between two sets of records, and whether it got worse."""
+
+from harness.compare.gate import compare, compare_pair
+from harness.compare.load import Entry, load
+from harness.compare.result import Comparison, Figure, Row
+from harness.compare.tolerance import Tolerances
+
+__all__ = ["Comparison", "Entry", "Figure", "Row", "Tolerances", "compare", "compare_pair", "load"]

@@ -1,0 +1,155 @@
+"""Figures that are the same in every run: accuracy, MACs, parameters and bytes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.compare.result import Figure, Kind, Verdict
+from harness.compare.text import clean
+from harness.compare.tolerance import Tolerance, Tolerances
+from harness.costs import Spread
+from harness.errors import UsageError, unknown
+from harness.metric import Metric, Unit
+from harness.records import Record, headlines
+from harness.tasks import TASKS
+
+_SHOWN: dict[Unit, tuple[str, float, int]] = {
+    "fraction": ("points", 100.0, 2),
+    "m": ("m", 1.0, 4),
+    "deg": ("°", 1.0, 2),
+}
+"""Unit of the records to that of the papers' tables, the factor between them, and the decimals."""
+
+
+@dataclass(frozen=True)
+class _Title:
+    """What a figure is called and how it is judged."""
+
+    key: str
+    title: str
+    kind: Kind
+    unit: str
+    decimals: int
+    tolerance: Tolerance
+    higher_is_better: bool = False
+
+
+def exact_figures(base: Record, head: Record, tolerances: Tolerances) -> Iterator[Figure]:
+    """Yield every exact figure that BASE or HEAD has, judged.
+
+    Args:
+        base: A row of BASE.
+        head: The same row in HEAD.
+        tolerances: How much worse each may be.
+
+    Raises:
+        UsageError: a record holds a task that there is not.
+    """
+    yield from _metrics(base, head, tolerances)
+    yield from _costs(base, head, tolerances)
+
+
+def _metrics(base: Record, head: Record, tolerances: Tolerances) -> Iterator[Figure]:
+    ours, theirs = headlines(base), headlines(head)
+    for name in dict.fromkeys([*ours, *theirs]):
+        if name not in TASKS:
+            raise UsageError(f"{base.run_id}: {unknown('task', name, TASKS)}")
+        one, other = ours.get(name), theirs.get(name)
+        shown = one or other
+        assert shown is not None
+        task = TASKS[name]
+        unit, factor, decimals = _SHOWN.get(shown.unit, (shown.unit, 1.0, 4))
+        tolerance = tolerances.of_task(name, shown.unit)
+        title = f"{task.title} {task.headline_title}"
+        what = _Title(f"metrics.{name}", title, "metrics", unit, decimals, tolerance, task.higher_is_better)
+        reason = _incomparable(one, other)
+        values = (_value(one, factor), _value(other, factor))
+        if reason is not None:
+            yield _figure(what, *values, "incomparable", reason)
+        else:
+            yield from _judged(what, *values, _why_null(other, head), _why_null(one, base))
+
+
+def _incomparable(base: Metric | None, head: Metric | None) -> str | None:
+    """Return why two figures are not of the same thing; None where they are, or one of them is not there."""
+    if base is None or head is None or base.value is None or head.value is None:
+        return None
+    for what in ("protocol", "unit", "n"):
+        one, other = getattr(base, what), getattr(head, what)
+        if one != other:
+            return f"{'pixels or images' if what == 'n' else what}: {one} → {other}"
+    return None
+
+
+def _value(metric: Metric | None, factor: float) -> float | None:
+    return None if metric is None or metric.value is None else metric.value * factor
+
+
+def _why_null(metric: Metric | None, record: Record) -> str:
+    return (metric and metric.reason) or record.failure or f"not measured; the run is {record.status}"
+
+
+def _costs(base: Record, head: Record, tolerances: Tolerances) -> Iterator[Figure]:
+    for kind, probe, key, title, unit in _COSTS:
+        what = _Title(f"{kind}.{key}", title, kind, unit, 0, tolerances.of(kind))
+        values = (_cost(base, probe, key), _cost(head, probe, key))
+        yield from _judged(what, *values, _why_unmeasured(head, probe), _why_unmeasured(base, probe))
+
+
+_COSTS: tuple[tuple[Kind, str, str, str, str], ...] = (
+    ("macs", "macs", "executed", "MACs executed", "MACs"),
+    ("macs", "macs", "ideal", "MACs ideal", "MACs"),
+    ("macs", "macs", "dense", "MACs dense", "MACs"),
+    ("params", "parameters", "total", "Parameters", "parameters"),
+    ("bytes", "storage", "artifact_bytes", "Artifact", "bytes"),
+)
+"""Kind, field of the record, field of the cost, title and unit of every exact cost."""
+
+
+def _cost(record: Record, probe: str, key: str) -> float | None:
+    value = getattr(getattr(record, probe), key, None)
+    return value.mean if isinstance(value, Spread) else value
+
+
+def _why_unmeasured(record: Record, probe: str) -> str:
+    if getattr(record, probe) is not None:
+        return "the method has no such figure"
+    return record.unmeasured.get(probe) or record.failure or "not measured"
+
+
+def _judged(what: _Title, base: float | None, head: float | None, lost: str, gained: str) -> Iterator[Figure]:
+    """Yield the figure with its verdict; none where neither side has it.
+
+    Args:
+        what: The figure.
+        base: In BASE.
+        head: In HEAD.
+        lost: Why HEAD has none.
+        gained: Why BASE has none.
+    """
+    if base is None and head is None:
+        return
+    if base is None or head is None:
+        yield _figure(what, base, head, *(("gained", gained) if base is None else ("lost", lost)))
+        return
+    worse = base - head if what.higher_is_better else head - base
+    verdict: Verdict = "same" if worse == 0 else "regressed"
+    if what.tolerance.allows(abs(worse), base) and worse != 0:
+        verdict = "within"
+    elif worse < 0:
+        verdict = "improved"
+    yield _figure(what, base, head, verdict, None)
+
+
+def _figure(what: _Title, base: float | None, head: float | None, verdict: Verdict, reason: str | None) -> Figure:
+    return Figure(
+        key=what.key,
+        title=what.title,
+        kind=what.kind,
+        unit=what.unit,
+        decimals=what.decimals,
+        base=base,
+        head=head,
+        tolerance=str(what.tolerance),
+        verdict=verdict,
+        reason=reason and clean(reason),
+    )

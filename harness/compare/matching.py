@@ -1,0 +1,82 @@
+"""Which record of HEAD answers which of BASE."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from harness.compare.load import Entry
+from harness.compare.rows import frozen, setting, subject
+from harness.errors import UsageError
+
+_Key = Callable[[Entry], object]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Records of BASE and HEAD, sorted out.
+
+    Attributes:
+        pairs: Records of one row, BASE's and HEAD's.
+        removed: Those of BASE alone.
+        added: Those of HEAD alone.
+    """
+
+    pairs: list[tuple[Entry, Entry]]
+    removed: list[Entry]
+    added: list[Entry]
+
+
+def match(base: Sequence[Entry], head: Sequence[Entry]) -> Matched:
+    """Pair the records of one row.
+
+    A folder may hold one row under several protocols, on several machines, or with several checkpoints. So what
+    agrees in most is paired first; what is left of a row is paired if there is no doubt which belongs to which.
+
+    Raises:
+        UsageError: two records of one folder are of the same row in every respect.
+    """
+    for name, side in (("BASE", base), ("HEAD", head)):
+        _refuse_twins(name, side)
+    pairs: list[tuple[Entry, Entry]] = []
+    removed, added = list(base), list(head)
+    for key in _KEYS:
+        ours, theirs = _grouped(removed, key), _grouped(added, key)
+        new = [(ours[k][0], theirs[k][0]) for k in ours if len(ours[k]) == 1 == len(theirs.get(k, ()))]
+        pairs += new
+        paired = {id(entry) for pair in new for entry in pair}
+        removed = [entry for entry in removed if id(entry) not in paired]
+        added = [entry for entry in added if id(entry) not in paired]
+    return Matched(pairs, removed, added)
+
+
+def _row(entry: Entry) -> object:
+    return frozen(subject(entry.record))
+
+
+def _comparable(entry: Entry) -> object:
+    return _row(entry), frozen(setting(entry.record))
+
+
+def _on_machine(entry: Entry) -> object:
+    return _comparable(entry), entry.record.system_id, entry.record.device
+
+
+def _of_weights(entry: Entry) -> object:
+    return _on_machine(entry), entry.record.method.checkpoint
+
+
+_KEYS: tuple[_Key, ...] = (_of_weights, _on_machine, _comparable, _row)
+"""From all that can agree to what must."""
+
+
+def _grouped(entries: Sequence[Entry], key: _Key) -> dict[object, list[Entry]]:
+    groups: dict[object, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        groups[key(entry)].append(entry)
+    return groups
+
+
+def _refuse_twins(name: str, side: Sequence[Entry]) -> None:
+    for first, *others in _grouped(side, _of_weights).values():
+        if others:
+            raise UsageError(f"{name}: {first.path} and {others[0].path} are of the same row; keep one of them")

@@ -1,0 +1,119 @@
+"""What a row is, what its figures hold for, and what it is called."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.compare.text import clean
+from harness.records import Record
+from harness.report.cells import size
+
+Facts = dict[str, Any]
+
+_EXECUTION = ("batch_size", "compile", "cuda_graph", "channels_last")
+"""What ``harness bench`` measures in rows of their own."""
+
+_TRAINING = ("iterations", "extend")
+"""What ``harness run`` trains in rows of their own."""
+
+
+def subject(record: Record) -> Facts:
+    """Return what a row is: records of BASE and HEAD with the same are held against each other."""
+    config, method = record.config, record.method
+    return {
+        "dataset": record.dataset.name,
+        "method": method.name,
+        "backbone": method.backbone,
+        "kind": "costs" if record.costs_only else "run",
+        "options": method.options,
+        "init": method.init,
+        "tasks": sorted(config.get("task") or ()) or "all",
+        "precision": record.precision,
+        "budget": record.budget,
+        "seed": record.seed,
+        **{key: config.get(key) for key in (_EXECUTION if record.costs_only else _TRAINING)},
+    }
+
+
+def setting(record: Record) -> Facts:
+    """Return what the figures of two rows must share to be compared at all."""
+    dataset = record.dataset
+    return {
+        "source": record.source,
+        "kind": "costs" if record.costs_only else "run",
+        "data set": dataset.name,
+        "synthetic": dataset.synthetic,
+        "build": dataset.build,
+        "split": dataset.split,
+        "data fingerprint": dataset.fingerprint,
+        "training data": dataset.train_fingerprint,
+        "images scored": dataset.n_evaluated,
+        **{f"protocol {key}": value for key, value in sorted(record.protocol.items())},
+        "tasks": sorted(record.config.get("task") or ()) or "all",
+        "input size": size(record),
+        "budget": record.budget,
+        "precision": record.precision,
+    }
+
+
+def differences(base: Facts, head: Facts) -> list[str]:
+    """Return what differs between two sets of facts, each as ``what: BASE's → HEAD's``."""
+    keys = dict.fromkeys([*base, *head])
+    return [
+        clean(f"{key}: {_short(base.get(key))} → {_short(head.get(key))}")
+        for key in keys
+        if base.get(key) != head.get(key)
+    ]
+
+
+def frozen(value: Any) -> object:
+    """Return a JSON-like value as one that can be a key."""
+    if isinstance(value, Mapping):
+        return tuple((key, frozen(value[key])) for key in sorted(value))
+    if isinstance(value, list | tuple):
+        return tuple(map(frozen, value))
+    return type(value).__name__, value
+
+
+class Labels:
+    """Names rows by what tells them apart.
+
+    Args:
+        sides: The records of BASE and those of HEAD.
+    """
+
+    def __init__(self, *sides: Sequence[Record]) -> None:
+        self._varied: dict[str, set[str]] = defaultdict(set)
+        for side in sides:
+            seen: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+            for record in side:
+                for key, value in _details(record).items():
+                    seen[record.method.name][key].add(str(value))
+            for method, facts in seen.items():
+                self._varied[method] |= {key for key, values in facts.items() if len(values) > 1}
+
+    def of(self, record: Record) -> str:
+        """Return the label of a row."""
+        method, details = record.method, _details(record)
+        told = [f"{key}={details[key]}" for key in details if key in self._varied[method.name]]
+        names = [record.dataset.name, *([method.backbone] if method.backbone else [])]
+        return clean(" ".join([method.name, *told, f"({', '.join(names)})"]))
+
+
+def _details(record: Record) -> Facts:
+    facts = subject(record)
+    main = ("dataset", "method", "backbone", "options")
+    return {
+        **facts["options"],
+        **{key: value for key, value in facts.items() if key not in main},
+        "input": setting(record)["input size"],
+        "protocol": record.protocol_name,
+        "device": record.device,
+        "system": record.system_id,
+    }
+
+
+def _short(value: object) -> str:
+    """Return a value as text; of a hash, its first digits."""
+    text = str(value)
+    return f"{text[:12]}…" if len(text) > 40 else text

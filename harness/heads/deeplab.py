@@ -1,0 +1,43 @@
+"""The head of DeepLabv3 (Chen et al., 2017), as the multi-task baselines of the field use it on dilated ResNets."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness._torchvision import ensure_importable
+
+ensure_importable()
+
+from torchvision.models.segmentation.deeplabv3 import ASPP  # noqa: E402 - torchvision must be importable first
+
+_RATES = (12, 24, 36)
+_WIDTH = 256
+
+
+class DeepLabHead(nn.Sequential):
+    """Features to a prediction at input size: atrous spatial pyramid pooling, a 3 x 3 and a 1 x 1 convolution.
+
+    It is torchvision's, with its keys, and resizes its prediction bilinearly. It is 256 wide as published, and no
+    wider than half of the encoder's channels, which only small encoders of our own come to feel.
+
+    Args:
+        in_channels: Channels of the encoder's map.
+        out_channels: Channels of the prediction.
+        output_size: (height, width) of the prediction.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, output_size: tuple[int, int]) -> None:
+        width = min(_WIDTH, in_channels // 2)
+        super().__init__(
+            ASPP(in_channels, _RATES, width),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, out_channels, 1),
+        )
+        self.output_size = output_size
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features [B, C, h, w] to a raw prediction [B, out, H, W]."""
+        for layer in self:
+            features = layer(features)
+        return F.interpolate(features, size=self.output_size, mode="bilinear", align_corners=False)
