@@ -52,7 +52,6 @@ _OF_LATENCY: Mapping[Column, Callable[[Latency], float | None]] = {
     LATENCY: lambda latency: latency.p50_ms,
     LATENCY_P95: lambda latency: latency.p95_ms,
     IMAGES: lambda latency: latency.images_per_second,
-    RATIO: lambda latency: latency.paired.ratio if latency.paired else None,
     FLOORS: lambda latency: latency.floor.multiple if latency.floor else None,
 }
 
@@ -60,7 +59,8 @@ _OF_LATENCY: Mapping[Column, Callable[[Latency], float | None]] = {
 class CostColumns:
     """Cells, caption and notes of the costs of some records.
 
-    Latencies stand in the table at the smallest batch size, and only if all are of one machine.
+    Latencies stand in the table at the smallest batch size, and only if all are of one machine; ratios of latencies
+    only where they are to a reference method, or all to the same one.
 
     Args:
         records: All records of the table.
@@ -72,6 +72,9 @@ class CostColumns:
         self.columns = columns
         self.comparable = one_machine(records)
         self.batch_size = min((one.batch_size for record in records for one in record.latency), default=None)
+        against = {one.paired.reference for record in records for one in record.latency if one.paired}
+        references = against & {record.run_id for record in records if record.method.is_reference}
+        self._references = references or (against if len(against) == 1 else set())
 
     def cells(self, group: Group) -> dict[str, Cell]:
         """Return the cells of a row."""
@@ -81,7 +84,8 @@ class CostColumns:
                 cells[column.key] = pooled(map(_OF_RECORD[column], group.records))
             else:
                 latencies = [latency for record in group.records for latency in self._shown(record)]
-                cells[column.key] = pooled(map(_OF_LATENCY[column], latencies))
+                pick = self._ratio if column == RATIO else _OF_LATENCY[column]
+                cells[column.key] = pooled(map(pick, latencies))
         return cells
 
     def caption(self) -> str | None:
@@ -117,6 +121,10 @@ class CostColumns:
             for record in group.records:
                 for subject, reason in latency_reasons(record):
                     notes.add(subject, reason, group.name)
+
+    def _ratio(self, latency: Latency) -> float | None:
+        paired = latency.paired
+        return paired.ratio if paired and paired.reference in self._references else None
 
     def _timed(self) -> Iterator[Record]:
         return (record for record in self.records if self._shown(record))

@@ -16,9 +16,15 @@ SCORES = (0.4, 0.6, 20.0, 0.7)
 QUIET = Conditions(load_average=0.1)
 
 
-def latency(p50_ms: float, batch_size: int = 1, ratio: float | None = None, disturbed: tuple[str, ...] = ()) -> Latency:
+def latency(
+    p50_ms: float,
+    batch_size: int = 1,
+    ratio: float | None = None,
+    disturbed: tuple[str, ...] = (),
+    reference: str = "r",
+) -> Latency:
     sampling = Sampling(warmup=3, clock="perf_counter", session="s", rounds=[1], other_cores=0.0)
-    paired = None if ratio is None else PairedRatio(reference="r", ratio=ratio, low=ratio, high=ratio, rounds=1)
+    paired = None if ratio is None else PairedRatio(reference=reference, ratio=ratio, low=ratio, high=ratio, rounds=1)
     return Latency.of(
         [p50_ms],
         batch_size=batch_size,
@@ -131,3 +137,12 @@ def test_rows_are_flat_with_flops_twice_the_macs(tmp_path: Path) -> None:
     assert {key for key, value in row.items() if isinstance(value, dict)} == {"options", "unmeasured"}
     columns = as_csv([row]).splitlines()[0].split(",")
     assert columns == list(row)
+
+
+def test_ratios_to_different_references_do_not_share_a_column() -> None:
+    """Without a single-task net on its encoder, a method is timed against whatever else runs on it."""
+    reference = costed("single-task", latency=[latency(20, ratio=1.0, reference="nyud-synth/single-task.seed0")])
+    ours = costed("ours", latency=[latency(10, ratio=0.5, reference="nyud-synth/single-task.seed0")])
+    other = costed("other", latency=[latency(30, ratio=1.0, reference="nyud-synth/other.seed0")])
+    cells = build_table([reference, ours, other]).frame["Latency × ↓"]
+    assert list(cells) == ["1.00", "0.50", "–"]
