@@ -37,7 +37,9 @@ def convolutional_stage(
 
     Adam, 1e-4, weight decay 1e-4, 100 epochs, polynomial decay 0.9 once per epoch. Batches are of 8; on ResNet-18,
     whose published recipe is PASCAL's, of 12 for a single task and of 6 for several. SGD for single tasks of PASCAL on
-    HRNet is not followed, and the augmentation is the one of this harness.
+    HRNet is not followed. Augmentation, input geometry and losses are those of this harness: images are cropped and
+    padded, not resized, ignored pixels count in no loss, and the loss of normals is divided by pixels, not by their
+    components, so that it weighs three times as much. Biases, norms and other vectors do not decay.
     """
     return Stage(
         name,

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from harness.errors import UsageError
 from harness.method import Method, MultiTaskModel
 from harness.problem import Problem
 from harness.state import read_state
@@ -9,9 +10,15 @@ from harness.weights import WeightFile, load_exactly
 
 
 def artifact_or_published(path: Path | None) -> tuple[Path | None, WeightFile | None]:
-    """Return what ``--checkpoint`` names, the folder of an artifact or the file of a published checkpoint."""
+    """Return what ``--checkpoint`` names, the folder of an artifact or the file of a published checkpoint.
+
+    Raises:
+        UsageError: there is neither.
+    """
     if path is not None and path.is_file():
         return None, WeightFile(path)
+    if path is not None and not path.exists():
+        raise UsageError(f"--checkpoint {path}: no such file or folder")
     return path, None
 
 

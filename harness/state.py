@@ -82,7 +82,7 @@ def _read(path: Path) -> Any:
     except Exception as error:  # torch.load raises errors of many kinds, most of them advising to unpickle all the same
         pickled = re.search(r"GLOBAL (\S+)", str(error))
         if pickled:
-            reason = f"it holds a pickled {pickled[1]}, and nothing but tensors is unpickled"
+            reason = f"it holds a pickled {pickled[1]}, and only tensors and plain values are unpickled"
         else:
             reason = f"damaged, or neither safetensors nor a torch checkpoint ({type(error).__name__})"
         raise UsageError(f"weights {path} cannot be read: {reason}") from error

@@ -62,7 +62,8 @@ def load_exactly(model: nn.Module, state: Mapping[str, Tensor], source: str, tar
         target: What they are loaded into, for the message.
 
     Raises:
-        UsageError: keys are missing or unexpected, or shapes differ; the message names the first of each.
+        UsageError: keys are missing or unexpected, or shapes differ, or whole numbers stand for real ones; the message
+            names the first of each. Real numbers may be of any precision.
     """
     own = model.state_dict()
     faults = {
@@ -72,6 +73,11 @@ def load_exactly(model: nn.Module, state: Mapping[str, Tensor], source: str, tar
             f"{key} {list(state[key].shape)}, not {list(own[key].shape)}"
             for key in sorted(own.keys() & state.keys())
             if own[key].shape != state[key].shape
+        ],
+        "of another type": [
+            f"{key} {state[key].dtype}, not {own[key].dtype}"
+            for key in sorted(own.keys() & state.keys())
+            if own[key].is_floating_point() != state[key].is_floating_point()
         ],
     }
     found = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in faults.items() if keys]

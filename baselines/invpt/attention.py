@@ -3,6 +3,7 @@
 from collections import OrderedDict
 
 import torch
+from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,9 +75,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(channels)
         self.attn = MessagePassingAttention(channels, tasks, window)
         self.norm2 = nn.LayerNorm(channels)
-        hidden = 4 * channels
-        layers = OrderedDict(fc1=nn.Linear(channels, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, channels))
-        self.mlp = nn.Sequential(layers)
+        self.mlp = Mlp(channels, 4 * channels)
 
     def forward(self, x: Tensor, message: Tensor | None) -> tuple[Tensor, Tensor]:
         """Map [T, B, h, w, C] to the same shape, and return the scores; see `MessagePassingAttention`."""

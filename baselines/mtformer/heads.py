@@ -5,6 +5,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.baselines.reference import channels_of
 from harness.problem import TaskSpec
 
 _TYPICAL_DEPTH_M = 2.5
@@ -26,12 +27,11 @@ def task_head(task: TaskSpec, channels: int) -> nn.Sequential:
     """
     if task.name == "depth":
         return _depth_head(channels)
-    outputs = 1 if task.name == "saliency" else task.channels
     layers = [
         nn.Conv2d(channels, channels, 1, bias=False),
         nn.BatchNorm2d(channels),
         nn.ReLU(),
-        nn.Conv2d(channels, outputs, 1),
+        nn.Conv2d(channels, channels_of(task), 1),
     ]
     return nn.Sequential(*layers) if task.name == "saliency" else nn.Sequential(*layers, Twice())
 

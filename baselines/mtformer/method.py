@@ -33,7 +33,8 @@ class MTFormer(Method):
     Published are two sets of tasks, semantic segmentation with depth and semantic segmentation with parts and saliency;
     others are built by the same rules. The network is the authors'. Training is theirs but for the following: there is
     no contrastive loss between tasks; augmentation draws scales evenly and does not rotate; depth beyond 6.55 m, which
-    their code leaves out of the loss, is learned; the depth head starts from a typical distance.
+    their code leaves out of the loss, is learned; the depth head starts from a typical distance. Images are cropped and
+    padded, not resized; biases, norms and other vectors do not decay.
     """
 
     name: ClassVar[str] = "mtformer"
@@ -77,13 +78,15 @@ class MTFormer(Method):
         return [stage]
 
     def adapt(self, state: State, model: MultiTaskModel) -> Adapted:
-        """Take a checkpoint as it is, save memory banks that are not of this model's size: they are left out."""
+        """Take a checkpoint as it is, save memory banks that are missing or of another size: they stay empty."""
         own = {key: value for key, value in model.state_dict().items() if key.startswith(CONTRAST)}
         banks = {key: value for key, value in state.items() if key.startswith(CONTRAST)}
+        if not banks:
+            return Adapted(state | own, ("has no memory banks; no prediction depends on them",))
         if {key: value.shape for key, value in own.items()} == {key: value.shape for key, value in banks.items()}:
             return Adapted(state)
-        rest = {key: value for key, value in state.items() if not key.startswith(CONTRAST)}
-        return Adapted(rest | own, ("memory banks of another training set ignored; no prediction depends on them",))
+        rest = {key: value for key, value in state.items() if key not in banks}
+        return Adapted(rest | own, ("memory banks that do not fit are left out; no prediction depends on them",))
 
 
 def weigh_by_uncertainty(model: MultiTaskModel, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from harness.backbones.hrnet import HRNetEncoder, at_finest, resize
+from harness.backbones.hrnet import HRNetEncoder
+from harness.backbones.maps import at_finest, resize
 from harness.baselines.auxiliary import AuxiliaryModel, TaskMaps
 from harness.baselines.distillation import Distillation
 from harness.baselines.mti_net.propagation import FeaturePropagation

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from timm.models.hrnet import HighResolutionModule, HighResolutionNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.backbones.checkpoints import adapt_convolutional, load_weights
 from harness.backbones.encoder import Encoder
+from harness.backbones.maps import at_finest, resize
 from harness.weights import Weights
 
 _CLASSIFIER = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")
@@ -111,17 +111,6 @@ class HRNetEncoder(Encoder):
             All maps at the finest resolution, finest first: [B, channels, H/4, W/4].
         """
         return at_finest(self.scales(images))
-
-
-def at_finest(maps: list[Tensor]) -> Tensor:
-    """Concatenate maps of several resolutions along the channels, each enlarged bilinearly to the size of the first."""
-    return torch.cat([resize(map_, maps[0]) for map_ in maps], dim=1)
-
-
-def resize(map_: Tensor, like: Tensor) -> Tensor:
-    """Bring a map bilinearly to the height and width of another; one that has them already is returned as it is."""
-    size = like.shape[-2:]
-    return map_ if map_.shape[-2:] == size else F.interpolate(map_, size=size, mode="bilinear", align_corners=False)
 
 
 class BilinearFusion(nn.Module):

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from harness.backbones.checkpoints import load_weights
 from harness.backbones.encoder import Encoder
+from harness.backbones.maps import at_finest
 from harness.backbones.swin_checkpoints import adapt_swin
 from harness.backbones.swin_layers import PatchEmbed, SwinStage, init_swin, set_drop_path
 from harness.backbones.vit import convolutional_stem
@@ -135,10 +134,7 @@ class SwinEncoder(Encoder):
             The maps of stride 8, 16 and 32 at stride 8, finest first, as MTFormer takes them (Xu et al., ECCV 2022):
             [B, channels, H/8, W/8].
         """
-        finest, *coarser = self.levels(images, (1, 2, 3))
-        size = finest.shape[-2:]
-        resized = [F.interpolate(map_, size=size, mode="bilinear", align_corners=False) for map_ in coarser]
-        return torch.cat([finest, *resized], dim=1)
+        return at_finest(self.levels(images, (1, 2, 3)))
 
 
 def _projection(config: SwinConfig) -> nn.Module:

@@ -347,7 +347,10 @@ UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "damaged"),
     "text": (lambda path: path.write_text("hello world\n"), "damaged"),
     "pickle": (write_pickle, "damaged"),
-    "object": (lambda path: torch.save({"model": {}, "x": Smuggled()}, path), r"a pickled posix.system, and nothing"),
+    "object": (
+        lambda path: torch.save({"model": {}, "x": Smuggled()}, path),
+        r"a pickled posix.system, and only tensors",
+    ),
     "module": (lambda path: torch.save(torch.nn.Linear(1, 1), path), r"a pickled torch\.nn\.modules\.linear\.Linear"),
     "half": (lambda path: (plain({"a": torch.ones(9)}, path), cut(path, 0.5)), "damaged"),
     "half.safetensors": (lambda path: (safetensors({"a": torch.ones(9)}, path), cut(path, 0.9)), "damaged"),

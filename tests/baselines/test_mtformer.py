@@ -207,13 +207,21 @@ def test_a_checkpoint_of_the_authors_code_loads(tasks: tuple[str, ...], tmp_path
     assert "never used" in notes[1]
 
 
-def test_memory_banks_of_another_training_set_are_left_out(tmp_path: Path) -> None:
+def test_a_checkpoint_may_lack_memory_banks(tmp_path: Path) -> None:
+    donor = small(("semseg", "depth"))
+    state = {f"module.{key}": value for key, value in donor.state_dict().items() if not key.startswith("contrast")}
+    torch.save(state, tmp_path / "c.pth")
+    _, notes = load_published(method(), donor.problem, WeightFile(tmp_path / "c.pth"))
+    assert "checkpoint c.pth: has no memory banks; no prediction depends on them" in notes
+
+
+def test_memory_banks_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
     donor = small(("semseg", "depth"))
     donor.contrast12.memory_l = torch.ones(8, 128)
     del donor.contrast12.memory_ab
     save_as_the_authors(donor, tmp_path / "c.pth")
     loaded, notes = load_published(method(), donor.problem, WeightFile(tmp_path / "c.pth"))
-    assert any("memory banks of another training set ignored" in note for note in notes)
+    assert any("memory banks that do not fit are left out" in note for note in notes)
     assert loaded.contrast12.memory_l.shape == (795, 128)
     images = torch.randn(1, 3, *SIZE)
     with torch.inference_mode():

@@ -83,7 +83,7 @@ FAULTS = {
     "fewer tasks": "60 unexpected (first: decoders.",
     "another size": "1 of another shape (first: backbone.vit.pos_embed [1, 37, 96], not [1, 50, 96])",
     "truncated": "damaged, or neither safetensors nor a torch checkpoint",
-    "pickled": "it holds a pickled test_published_checkpoints.Thing, and nothing but tensors is unpickled",
+    "pickled": "it holds a pickled test_published_checkpoints.Thing, and only tensors and plain values are unpickled",
     "no weights": "no state dict",
 }
 
@@ -107,6 +107,20 @@ def test_what_does_not_fit_is_refused_in_one_line(command: str, fault: str, harn
     assert "best.pth.tar" in result.err
     assert FAULTS[fault] in result.err
     assert len(result.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["run", "bench"])
+def test_a_checkpoint_that_is_not_there_is_named(command: str, harness) -> None:
+    result = harness(command, *MODEL, "-d", "nyud", "--checkpoint", "nofile.pth")
+    assert (result.code, result.err) == (2, "harness: --checkpoint nofile.pth: no such file or folder\n")
+
+
+def test_whole_numbers_are_no_weights(harness) -> None:
+    state = {key: value.long() for key, value in checkpoint(Path("best.pth.tar")).items()}
+    torch.save(state, "best.pth.tar")
+    result = harness("bench", *MODEL, "-d", "nyud", "--input-size", "48x48", "--checkpoint", "best.pth.tar")
+    assert result.code == 2
+    assert "of another type (first: backbone.vit.blocks.0.attn.proj.bias torch.int64, not torch.float32)" in result.err
 
 
 def test_a_checkpoint_belongs_to_one_method(harness, mini) -> None:
