@@ -11,7 +11,7 @@ def fill_gains(records: Sequence[Record], output: Path) -> None:
     """Set ``delta_m`` of every record and write those that changed.
 
     The reference is the complete record below ``output`` of a reference method with the same data, backbone,
-    protocol, input size, budget, precision and seed.
+    protocol, input size, budget, precision, seed and training; several such records give no gain.
 
     Args:
         records: Complete records.
@@ -26,14 +26,22 @@ def fill_gains(records: Sequence[Record], output: Path) -> None:
 
 
 def _gain(record: Record, others: Sequence[Record]) -> Gain:
-    reference = next((other for other in others if _is_reference(other, record)), None)
-    if reference is None:
+    found = [other for other in others if is_reference_of(other, record)]
+    if not found:
         missing = (
             f"no single-task record of {record.method.backbone}, budget {record.budget}, seed {record.seed} on this "
             f"data; run -m single-task too"
         )
         return Gain(value=None, reference=None, reason=missing)
-    return gain_over(record, reference)
+    return gain_over_one(record, found)
+
+
+def gain_over_one(record: Record, references: Sequence[Record]) -> Gain:
+    """Return the gain of a record over the only reference; where there are several, none is picked."""
+    if len(references) > 1:
+        names = ", ".join(sorted(other.run_id for other in references))
+        return Gain(value=None, reference=None, reason=f"several references fit: {names}")
+    return gain_over(record, references[0])
 
 
 def gain_over(record: Record, reference: Record) -> Gain:
@@ -42,11 +50,19 @@ def gain_over(record: Record, reference: Record) -> Gain:
     return Gain(value=gain.value, reference=reference.run_id, reason=gain.reason)
 
 
-def _is_reference(other: Record, record: Record) -> bool:
+def is_reference_of(other: Record, record: Record) -> bool:
+    """Return whether a record's gain may be taken against another: the same conditions, encoder, seed and training."""
     return (
         other.method.is_reference
+        and other.source == "measured"
         and other.status == "complete"
         and other.method.backbone == record.method.backbone
         and other.seed == record.seed
         and conditions(other) == conditions(record)
+        and (not (other.training and record.training) or _training(other) == _training(record))
     )
+
+
+def _training(record: Record) -> tuple[object, ...]:
+    """Return what a fair reference shares of its training; methods differ in their stages."""
+    return record.dataset.train_fingerprint, record.config.get("iterations"), record.method.init

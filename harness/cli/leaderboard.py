@@ -1,5 +1,6 @@
 """``harness leaderboard``."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ from harness.leaderboard.entries import Entry, read_entries
 from harness.leaderboard.pages import render_site
 from harness.leaderboard.site import check_output, write_site
 from harness.report.published import published_records
+from harness.report.reference import with_gains
 from harness.tasks import TASKS
 
 
@@ -43,6 +45,11 @@ def leaderboard(results: tuple[Path, ...], output: Path, published: bool, title:
     if not results and not published:
         raise UsageError("nothing to show; give folders of results, or --published")
     entries = read_entries(results) if results else []
+    renewed = with_gains([entry.record for entry in entries])
+    entries = [replace(entry, record=record) for entry, record in zip(entries, renewed, strict=True)]
     entries += [Entry(record) for record in published_records()] if published else []
-    write_site(render_site(entries, title=title, accuracy=accuracy), output)
+    try:
+        write_site(render_site(entries, title=title, accuracy=accuracy), output)
+    except OSError as error:
+        raise UsageError(f"-o {output}: {error.strerror}") from error
     click.echo(output / "index.html")

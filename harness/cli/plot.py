@@ -10,6 +10,7 @@ from harness.errors import UsageError, unknown
 from harness.records import Record, find_records, read_record
 from harness.report.plot import Label, scatter
 from harness.report.quantities import QUANTITIES
+from harness.report.reference import with_gains
 
 _NAMES = ", ".join(QUANTITIES)
 
@@ -27,7 +28,7 @@ def plot(results: tuple[Path, ...], x: str, y: str, output: Path, label: Label, 
     RESULTS are folders that hold records, or records. Seeds of one configuration become one point with error bars.
     One picture shows records of the same conditions alone; reported ones are open, marked † and never on the front.
     """
-    records = [record for path in results for record in _records(path)]
+    records = with_gains([record for path in results for record in _records(path)])
     if dataset is not None:
         names = {record.dataset.name for record in records}
         if dataset not in names:

@@ -52,7 +52,10 @@ def table(
     if output is None:
         click.echo(text, nl=False)
     else:
-        write_atomically(output, text)
+        try:
+            write_atomically(output, text)
+        except OSError as error:
+            raise UsageError(f"-o {output}: {error.strerror}") from error
 
 
 def _complete(records: Sequence[Record]) -> list[Record]:

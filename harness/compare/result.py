@@ -83,6 +83,8 @@ class Comparison(_Part):
                 for figure in row.figures
                 if self.fails(figure)
             ]
+        if not self.allow_removed and not any(row.figures for row in self.rows):
+            lines.append("nothing was compared: no figure is held by both")
         return lines
 
     @computed_field  # type: ignore[prop-decorator]

@@ -97,6 +97,12 @@ class Board:
         several = len({other.record.method.backbone for other in self.rows}) > 1
         return " ".join(part for part in (method.name, method.backbone if several else None, *row.variant) if part)
 
+    def ranks(self, column: Column) -> bool:
+        """Return whether a column tells which row is better: gains do so among rows of one backbone alone."""
+        index = self.columns.index(column)
+        having = {row.record.method.backbone for row in self.rows if row.cells[index].value is not None}
+        return column.key != "delta_m" or len(having) <= 1
+
     def values(self, column: Column) -> list[float | None]:
         """Return the figure of every row in one column."""
         index = self.columns.index(column)
@@ -152,7 +158,8 @@ def _rows(entries: Sequence[Entry]) -> Iterator[Row]:
 
 def _configuration(record: Record) -> tuple[object, ...]:
     method = record.method
-    return method.name, method.plugin, method.backbone, str(sorted(_settings(record).items()))
+    settings = str(sorted(_settings(record).items()))
+    return method.name, method.plugin, method.backbone, record.dataset.train_fingerprint, settings
 
 
 def _settings(record: Record) -> dict[str, Any]:
@@ -162,6 +169,7 @@ def _settings(record: Record) -> dict[str, Any]:
         **method.options,
         "weights": method.checkpoint or method.init,
         "steps": sum(stage.iterations for stage in record.training),
+        "images": record.dataset.n_train,
         "device": record.device,
     }
 
@@ -203,11 +211,12 @@ def _mark_best(board: Board) -> None:
     for index, column in enumerate(board.columns):
         known = [row.cells[index].value for row in board.rows]
         values = [value for value in known if value is not None]
-        if len(values) < 2 or column.higher_is_better is None:
+        if len(values) < 2 or column.higher_is_better is None or not board.ranks(column):
             continue
         best = max(values) if column.higher_is_better else min(values)
+        shown = next(row.cells[index].text for row in board.rows if row.cells[index].value == best)
         for row in board.rows:
-            row.cells[index] = row.cells[index]._replace(best=row.cells[index].value == best)
+            row.cells[index] = row.cells[index]._replace(best=row.cells[index].text == shown)
 
 
 def _rank(board: Board, row: Row) -> tuple[object, ...]:

@@ -70,6 +70,8 @@ def _front(board: Board, x: Column, y: Column) -> Front:
     left_out = len(board.rows) - len(points)
     text = f"{title}, {len(points)} of {len(board.rows)} rows" if left_out else f"{title}, {len(points)} rows"
     text += f". On the front: {_listed([point.label for point in best])}."
+    if not board.ranks(y):
+        text += " Gains are against the single-task row of each row's own backbone."
     return Front(title, _embedded(points, across, up, text), text)
 
 

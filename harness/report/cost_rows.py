@@ -20,7 +20,9 @@ def cost_rows(record: Record, output: Path) -> list[Row]:
         output: Results folder it lies in.
     """
     known = {latency.batch_size: latency for latency in record.latency}
-    return [_row(record, size, known.get(size), output) for size in record.config["batch_size"]]
+    return [
+        _row(record, size, known.get(size), output) for size in record.config.get("batch_size") or sorted(known) or [1]
+    ]
 
 
 def as_csv(rows: list[Row]) -> str:

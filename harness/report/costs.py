@@ -10,7 +10,7 @@ from harness.report.cells import Cell, Column, Figure, size
 from harness.report.cost_rows import Row as Costs
 from harness.report.cost_rows import cost_rows
 from harness.report.grid import BACKBONE, METHOD, Row, Table, filled
-from harness.report.machine import machine
+from harness.report.machine import execution, machine
 from harness.report.notes import Notes
 from harness.report.rows import groups_of
 
@@ -40,7 +40,16 @@ def cost_tables(records: Sequence[Record]) -> list[Table]:
     """
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        key = (record.source, record.dataset.name, record.input_size, record.system_id, record.device)
+        weights = (record.method.init, record.method.checkpoint)
+        key = (
+            record.source,
+            record.dataset.name,
+            record.input_size,
+            record.system_id,
+            record.device,
+            execution(record),
+            weights,
+        )
         groups.setdefault(key, []).append(record)
     return [_table(group) for group in groups.values()]
 

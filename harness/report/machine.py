@@ -13,9 +13,14 @@ def machine(record: Record) -> str:
     return f"{name}, {threads} {'thread' if threads == 1 else 'threads'}" if threads else str(name)
 
 
+def execution(record: Record) -> tuple[object, ...]:
+    """Return how a record's latencies were run, beside the precision; empty where there are none."""
+    return tuple((one.compiled, one.cuda_graph, one.channels_last, one.threads) for one in record.latency[:1])
+
+
 def one_machine(records: Sequence[Record]) -> bool:
-    """Return whether the latencies of records are all of one machine, so that they can stand in one column."""
-    return len({(record.system_id, machine(record)) for record in records if record.latency}) <= 1
+    """Return whether the latencies of records are all of one machine and run alike, so that they can share a column."""
+    return len({(record.system_id, machine(record), execution(record)) for record in records if record.latency}) <= 1
 
 
 def latency_reasons(record: Record) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"(?<![\w.+-])\d+(?:\.\d+)?(?![\w+-])")
+"""A number that stands for itself: those within names of encoders and runs tell them apart."""
 
 
 def merged(texts: Sequence[str]) -> list[str]:

@@ -53,7 +53,7 @@ class Axis:
     @property
     def heading(self) -> str:
         """The title with the arrow of the better direction."""
-        return f"{self.title} {'↑' if self.higher_is_better else '↓'}"
+        return _lines(f"{self.title} {'↑' if self.higher_is_better else '↓'}")
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def draw_pareto(
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()
         _frame(axes, points, x, y, colours)
-        axes.set_title(title, fontsize=8, loc="left", color=colours.text, parse_math=False)
+        axes.set_title(_lines(title), fontsize=8, loc="left", color=colours.text, parse_math=False)
         front = pareto_front([point for point in points if not point.reported], x, y)
         axes.step(
             [point.x for point in front],
@@ -250,7 +250,12 @@ def _within(box: Bbox, outer: Bbox) -> bool:
     return bool(box.x0 >= outer.x0 and box.x1 <= outer.x1 and box.y0 >= outer.y0 and box.y1 <= outer.y1)
 
 
+def _lines(text: str) -> str:
+    """Return text without what XML cannot hold; lines stay."""
+    return "\n".join("".join(c for c in line if c.isprintable()) for line in text.split("\n"))
+
+
 def _short(label: str) -> str:
-    """Return a label without what XML cannot hold, cut to what fits."""
-    text = "".join(c for c in label if c.isprintable())
+    """Return a label on one line without what XML cannot hold, cut to what fits."""
+    text = _lines(label).replace("\n", " ")
     return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"

@@ -100,8 +100,10 @@ def scatter(records: Sequence[Record], x: str, y: str, label: Label = "method") 
         missing = [absence(record, name) for name in (x, y) if quantity(name).pick(record, batch_size) is None]
         if record.status != "complete":
             missing = [f"the run is {record.status}"]
-        elif record.source == "reported" and any(timed):
+        elif record.reported and any(timed):
             missing = ["reported, on another machine"]
+        elif record.reported and record.reported.differs:
+            missing = [f"known to differ from other reports: {record.reported.differs}"]
         if missing:
             notes.append(f"{record.run_id} is left out: {'; '.join(missing)}")
         else:
@@ -158,7 +160,10 @@ def _points(records: Sequence[Record], x: str, y: str, batch_size: int | None, l
             method.name,
             method.backbone,
             method.init,
+            method.checkpoint,
             tuple(sorted(map(str, method.options.items()))),
+            record.dataset.train_fingerprint,
+            tuple((stage.name, stage.iterations) for stage in record.training),
         )
         groups.setdefault((*key, record.run_id) if label == "run" else key, []).append(record)
     names = _labels([group[0] for group in groups.values()], label)

@@ -65,7 +65,7 @@ def _gain(record: Record, batch_size: int | None) -> float | None:
 def _task(name: str, task: type[Task]) -> Quantity:
     def pick(record: Record, batch_size: int | None) -> float | None:
         figure = headlines(record).get(name)
-        if figure is None or figure.value is None:
+        if figure is None or figure.value is None or other_metric(record, name):
             return None
         return figure.value * _UNITS[figure.unit][0]
 
@@ -96,10 +96,17 @@ def quantity(name: str) -> Quantity:
     return QUANTITIES[name]
 
 
+def other_metric(record: Record, name: str) -> bool:
+    """Return whether a paper reports a task by another metric than the protocol's headline: saliency by its mIoU."""
+    figures = record.metrics.get(name, {})
+    return record.source == "reported" and name == "saliency" and "maxf" not in figures
+
+
 def absence(record: Record, name: str) -> str:
     """Return why a record does not have the figure called ``name``."""
     figure = headlines(record).get(name)
     reasons = [
+        "reported by another metric" if figure and other_metric(record, name) else None,
         figure.reason if figure else None,
         record.delta_m.reason if record.delta_m and name == "delta_m" else None,
         record.unmeasured.get(QUANTITIES[name].probe or ""),

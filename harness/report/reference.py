@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from harness.errors import UsageError, unknown
-from harness.gain import gain_over
+from harness.gain import gain_over_one, is_reference_of
 from harness.records import Gain, Record, conditions
 
 
@@ -32,7 +32,7 @@ def _with_gain(record: Record, records: Sequence[Record], reference: str | None)
         names = " or ".join(other.run_id for other in found)
         raise UsageError(f"--reference {reference}: several records fit {record.run_id}; name one: {names}")
     if found:
-        return record.model_copy(update={"delta_m": gain_over(record, found[0])})
+        return record.model_copy(update={"delta_m": gain_over_one(record, found)})
     if reference is None:
         return record
     lacking = f"no record of {reference} under these conditions, with this backbone and seed"
@@ -42,11 +42,11 @@ def _with_gain(record: Record, records: Sequence[Record], reference: str | None)
 def _references(record: Record, records: Sequence[Record], reference: str | None) -> Iterator[Record]:
     """Yield the records that the gain of a record may be taken against."""
     for other in records:
-        if conditions(other) != conditions(record):
+        if reference is None:
+            if is_reference_of(other, record):
+                yield other
             continue
         alike = other.method.backbone == record.method.backbone and other.seed == record.seed
-        if reference is None:
-            if other.source == "measured" and other.method.is_reference and alike:
-                yield other
-        elif other.run_id == reference or (other.method.name == reference and alike):
+        named = other.run_id == reference or (other.method.name == reference and alike)
+        if named and conditions(other) == conditions(record):
             yield other
