@@ -134,7 +134,7 @@ def test_tasks_can_be_chosen(harness, mini) -> None:
         (("-m", "multi-task", "--input-size", "50x50"), "patch size 8"),
         (("-m", "multi-task", "--input-size", "big"), "input_size"),
         (("-m", "multi-task", "--plugin", "absent.py"), "no such file"),
-        (("-m", "multi-task", "--checkpoint", "absent"), "no artifact"),
+        (("-m", "multi-task", "--checkpoint", "absent"), "no such file or folder"),
         (("-m", "multi-task", "-C", "absent.yaml"), "No such file"),
         ((), "method"),
     ],
