@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.resnet import ResNetEncoder
-from harness.baselines.parallel_method import ParallelMethod
-from harness.baselines.parallel_nets import ParallelNets
-from harness.baselines.reference import key_of
+from harness.baselines.common.parallel_method import ParallelMethod
+from harness.baselines.common.parallel_nets import ParallelNets
+from harness.baselines.common.reference import key_of
 from harness.problem import Problem
 
 

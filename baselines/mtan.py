@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from harness.backbones import build_backbone
 from harness.backbones.blocks import bottleneck
 from harness.backbones.resnet import ResNetEncoder
-from harness.baselines.heads import head_for
-from harness.baselines.recipe import baseline_stage
-from harness.baselines.reference import ORDER, in_order, key_of
+from harness.baselines.common.heads import head_for
+from harness.baselines.common.reference import ORDER, in_order, key_of
 from harness.counting import attributed_to
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem
+from harness.training.recipes import baseline_stage
 
 _SQUEEZE = 4
 _STAGES = (1, 2, 3, 4)

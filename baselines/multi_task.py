@@ -6,11 +6,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from harness.backbones import Encoder, build_backbone
-from harness.baselines.heads import head_for
-from harness.baselines.recipe import baseline_stage
-from harness.baselines.reference import key_of
+from harness.baselines.common.heads import head_for
+from harness.baselines.common.reference import key_of
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem
+from harness.training.recipes import baseline_stage
 
 
 class SharedEncoder(MultiTaskModel):

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.configured import configure
 from harness.method import MultiTaskModel
 from harness.probes.latency import measure_latency
 from harness.probes.pairing import paired_ratio
 from harness.probes.rules import LatencyRules
 from harness.probes.timing import Subject
 from harness.problem import Problem, TaskSpec
+from harness.run.configure import configure
 
 NYUD = (TaskSpec("semseg", 40), TaskSpec("depth"), TaskSpec("normals"), TaskSpec("boundary"))
 PASCAL = (TaskSpec("semseg", 21), TaskSpec("parts", 7), TaskSpec("saliency"), TaskSpec("normals"), TaskSpec("boundary"))

@@ -21,7 +21,7 @@ from latency import background
 
 from harness.compare import Entry, Figure, Tolerances, compare, load
 from harness.compare.slowdown import paired_log_ratios
-from harness.costs import Latency
+from harness.records.costs import Latency
 
 METHODS = ("single-task", "multi-task")
 BENCH = (

@@ -15,11 +15,11 @@ import torch
 
 from harness.data.dataset import SyntheticDataset
 from harness.data.loading import eval_batches
-from harness.evaluation import evaluate
-from harness.opened import OpenedData, open_data
+from harness.data.open import OpenedData, open_data
 from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.registry import load_dataset, load_method
+from harness.run.evaluate import evaluate
 from harness.tasks import build_task
 
 

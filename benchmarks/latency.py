@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from harness.configured import configure
 from harness.probes.ceilings import measure_ceilings
 from harness.probes.latency import measure_latency
 from harness.probes.pairing import paired_ratio
@@ -25,6 +24,7 @@ from harness.probes.prepare import prepare_call
 from harness.probes.rules import LatencyRules
 from harness.probes.timing import Subject, WallStopwatch
 from harness.problem import Problem, TaskSpec
+from harness.run.configure import configure
 
 CPU = torch.device("cpu")
 PROBLEM = Problem((TaskSpec("semseg", 40), TaskSpec("depth"), TaskSpec("normals"), TaskSpec("boundary")), (112, 144))

@@ -23,7 +23,7 @@ from many_records import many_records
 from harness.leaderboard.entries import Entry
 from harness.leaderboard.pages import render_site
 from harness.leaderboard.site import write_site
-from harness.report.published import published_records
+from harness.records.literature import published_records
 
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"
 

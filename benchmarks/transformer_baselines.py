@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from harness.backbones.swin_layers import SwinBlock, SwinStage
 from harness.backbones.windows import Windows
+from harness.baselines.common.reference import key_of
 from harness.baselines.invpt.attention import HEADS, MessagePassingAttention
 from harness.baselines.invpt.model import InvPTModel
 from harness.baselines.mtformer.model import MTFormerNet
 from harness.baselines.mtformer.stacks import CrossTaskBlock, CrossTaskStack, SwinStack
-from harness.baselines.reference import key_of
 from harness.problem import Problem
 
 Maps = list[Tensor]

@@ -1,18 +1,15 @@
 """What to run. One source for the flags of a command, the keys of its YAML file and the Python API."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from harness.compute import Precision
 from harness.data.dataset import Split
-from harness.errors import UsageError
-from harness.precision import Precision
+from harness.errors import UsageError, first_fault
 from harness.recipe import Budget
-from harness.records import first_fault
 from harness.weights import WeightFile, Weights
 
 Overwrite = Literal["never", "always", "only-missing"]
@@ -230,8 +227,3 @@ def parse_assignments(pairs: tuple[str, ...], option: str) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise UsageError(f"{option} {pair!r}: the value is no YAML scalar") from error
     return values
-
-
-def digest(content: object) -> str:
-    """Return the sha256 of a JSON-like object, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -12,16 +12,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.artifact import Manifest, read_manifest, tensor_bytes
-from harness.costs import Sparsity
 from harness.counting import MacReport, count_macs
 from harness.errors import UsageError
-from harness.metric import Metric
 from harness.model import MultiTaskModel, Predictions, TrainingOutput
 from harness.problem import Problem
 from harness.recipe import Budget, Optimizer, ParameterGroup, Schedule, Stage
-from harness.state import Adapted, State
+from harness.records.costs import Sparsity
+from harness.records.metric import Metric
 from harness.weights import Weights, load_exactly
+from harness.weights.artifact import Manifest, read_manifest, tensor_bytes
+from harness.weights.state import Adapted, State
 
 __all__ = [
     "Budget",

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
 
-from harness.costs import Conditions, Latency, Macs, PairedRatio, Parameters, Sampling, Spread, Storage
-from harness.metric import Metric, Unit
 from harness.records import DatasetInfo, Gain, MethodInfo, Record, Software
+from harness.records.costs import Conditions, Latency, Macs, PairedRatio, Parameters, Sampling, Spread, Storage
+from harness.records.metric import Metric, Unit
 
 Task = tuple[str, str, Unit, bool, float, float]
 """Task, key and unit of its headline, direction, a middling figure and its spread."""

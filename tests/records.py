@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.costs import Parameters, Storage
-from harness.metric import Metric, Unit
 from harness.records import DatasetInfo, MethodInfo, Record, Reported, Software
+from harness.records.costs import Parameters, Storage
+from harness.records.metric import Metric, Unit
 
 NYUD = {
     "semseg": ("fraction", True),

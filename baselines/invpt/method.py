@@ -10,9 +10,9 @@ from harness.baselines.invpt.designs import design_on
 from harness.baselines.invpt.model import InvPTModel
 from harness.baselines.invpt.on_swin import InvPTOnSwin
 from harness.baselines.invpt.on_vit import InvPTOnViT
-from harness.baselines.recipe import supervised_stage
 from harness.method import Budget, Method, Stage
 from harness.problem import Problem
+from harness.training.recipes import supervised_stage
 
 
 class InvPT(Method):

@@ -7,10 +7,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.baselines.common.reference import in_order, key_of
 from harness.baselines.invpt.decoder import Decoder, stage_widths
 from harness.baselines.invpt.designs import Design
 from harness.baselines.invpt.pyramid import Size
-from harness.baselines.reference import in_order, key_of
 from harness.method import MultiTaskModel, Predictions, TrainingOutput
 from harness.problem import Problem
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.baselines.reference import channels_of
+from harness.baselines.common.reference import channels_of
 from harness.problem import TaskSpec
 
 _TYPICAL_DEPTH_M = 2.5

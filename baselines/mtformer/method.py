@@ -9,11 +9,11 @@ from torch import Tensor
 from harness.backbones import build_backbone
 from harness.backbones.swin import SwinEncoder
 from harness.baselines.mtformer.model import CONTRAST, MTFormerNet
-from harness.baselines.recipe import supervised_stage
 from harness.data.augment import Augmentation
 from harness.method import Budget, Method, MultiTaskModel, Optimizer, Schedule, Stage
 from harness.problem import Problem
-from harness.state import Adapted, State
+from harness.training.recipes import supervised_stage
+from harness.weights.state import Adapted, State
 
 _CHANNELS = {"swin-micro": 48}
 """Channels of the decoder on encoders of ours; published are 256."""

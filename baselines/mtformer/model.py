@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.backbones import Encoder
+from harness.baselines.common.reference import in_order
 from harness.baselines.mtformer.contrast import MemoryBank, mapping
 from harness.baselines.mtformer.heads import task_head
 from harness.baselines.mtformer.layout import HEADS, ORDER, layout_of
 from harness.baselines.mtformer.stacks import CrossTaskStack, SwinStack
-from harness.baselines.reference import in_order
 from harness.model import MultiTaskModel, Predictions
 from harness.problem import Problem
 

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from harness.backbones import build_backbone
 from harness.backbones.hrnet import HRNetEncoder
-from harness.baselines.auxiliary import AuxiliaryOptions, check_supervised, on_the_way
+from harness.baselines.common.auxiliary import AuxiliaryOptions, check_supervised, on_the_way
 from harness.baselines.mti_net.model import MultiScaleNet
-from harness.baselines.recipe import baseline_stage
 from harness.method import Budget, Method, Stage
 from harness.problem import Problem
+from harness.training.recipes import baseline_stage
 
 
 class MTINet(Method):

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from harness.backbones.hrnet import HRNetEncoder
 from harness.backbones.maps import at_finest, resize
-from harness.baselines.auxiliary import AuxiliaryModel, TaskMaps
-from harness.baselines.distillation import Distillation
+from harness.baselines.common.auxiliary import AuxiliaryModel, TaskMaps
+from harness.baselines.common.distillation import Distillation
+from harness.baselines.common.reference import ORDER, channels_of, in_order, key_of
 from harness.baselines.mti_net.propagation import FeaturePropagation
 from harness.baselines.mti_net.scale import Scale
-from harness.baselines.reference import ORDER, channels_of, in_order, key_of
 from harness.counting.parts import attributed_to
 from harness.heads.high_resolution import HighResolutionHead
 from harness.model import Predictions

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from harness.backbones.blocks import basic_block
-from harness.baselines.reference import channels_of, key_of
+from harness.baselines.common.reference import channels_of, key_of
 from harness.problem import TaskSpec
 
 

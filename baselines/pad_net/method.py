@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from harness.backbones import build_backbone
 from harness.backbones.hrnet import HRNetEncoder
-from harness.baselines.auxiliary import AuxiliaryOptions, check_supervised, on_the_way
+from harness.baselines.common.auxiliary import AuxiliaryOptions, check_supervised, on_the_way
 from harness.baselines.pad_net.model import DistillationNet
-from harness.baselines.recipe import baseline_stage
 from harness.method import Budget, Method, Stage
 from harness.problem import Problem
+from harness.training.recipes import baseline_stage
 
 _WIDTHS = {"hrnet-micro": 32, "hrnet18-small": 256}
 """Channels of every task's features by encoder."""

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from harness.backbones.blocks import bottleneck
 from harness.backbones.hrnet import HRNetEncoder
-from harness.baselines.auxiliary import AuxiliaryModel, TaskMaps
-from harness.baselines.distillation import Distillation
-from harness.baselines.reference import ORDER, channels_of, in_order, key_of
+from harness.baselines.common.auxiliary import AuxiliaryModel, TaskMaps
+from harness.baselines.common.distillation import Distillation
+from harness.baselines.common.reference import ORDER, channels_of, in_order, key_of
 from harness.model import Predictions
 from harness.problem import Problem, TaskSpec
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from harness.errors import MethodError, UsageError
-from harness.state import Adapted, State, read_state
 from harness.weights import WeightFile, load_exactly
+from harness.weights.state import Adapted, State, read_state
 
 
 def load_weights(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from harness.backbones.checkpoints import leave_out
-from harness.state import Adapted, State
+from harness.weights.state import Adapted, State
 
 _MADE = ("attn_mask", "relative_position_index")
 """Buffers that follow from the sizes of window and map; the encoder makes its own."""

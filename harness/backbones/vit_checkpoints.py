@@ -7,7 +7,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor
 
 from harness.backbones.checkpoints import leave_out
-from harness.state import Adapted, State
+from harness.weights.state import Adapted, State
 
 _NO_ENCODER = (
     "head.",

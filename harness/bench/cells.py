@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from harness.artifact import Manifest, read_manifest
 from harness.config import BenchConfig
-from harness.configured import check_artifact, configure
 from harness.data.dataset import Dataset
+from harness.data.open import posed_tasks
 from harness.errors import UsageError
 from harness.method import Method
-from harness.opened import posed_tasks
 from harness.problem import Problem
 from harness.registry import load_dataset
+from harness.run.configure import check_artifact, configure
 from harness.weights import WeightFile
+from harness.weights.artifact import Manifest, read_manifest
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,18 @@ from torch import Tensor
 
 from harness.bench.cells import Cell, Context, cells_of
 from harness.bench.records import SEED, new_record
+from harness.compute import Precision, pick_device, seed_everything, set_precision
 from harness.config import BenchConfig
 from harness.data.transforms import MEAN, STD
 from harness.errors import UsageError
 from harness.measurement import Candidate, Findings, Inputs, Setting, measure
-from harness.precision import Precision, pick_device, set_precision
 from harness.probes.catalog import select
 from harness.probes.rules import LatencyRules
 from harness.progress import RunProgress
-from harness.published import artifact_or_published, load_published
 from harness.records import Record
 from harness.registry import load_plugin
 from harness.run import Outcome
-from harness.training.loop import seed_everything
+from harness.run.published import artifact_or_published, load_published
 from harness.weights import WeightFile
 
 _IMAGES = 4

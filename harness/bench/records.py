@@ -3,12 +3,13 @@
 from datetime import UTC, datetime
 
 from harness.bench.cells import Cell, Context
-from harness.config import digest
+from harness.compute import Precision
 from harness.data.dataset import Dataset
-from harness.job import digest_artifact, method_info
-from harness.precision import Precision
+from harness.files import digest
 from harness.probes.environment import environment, software, system_id
 from harness.records import DatasetInfo, Record
+from harness.run.record import method_info
+from harness.weights.artifact import digest_artifact
 
 SEED = 0
 """Weights and images are drawn from it, so that every command measures the same."""

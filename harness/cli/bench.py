@@ -10,11 +10,11 @@ from rich.console import Console
 
 from harness.bench import bench as measure
 from harness.cli.completion import complete
+from harness.cli.multi_value import SpreadCommand
 from harness.cli.outcome import tell
 from harness.cli.run import parse_options
-from harness.cli.spread import SpreadCommand
+from harness.compute import PRECISIONS
 from harness.config import BenchConfig, CompileMode
-from harness.precision import PRECISIONS
 from harness.report.cost_rows import as_csv, cost_rows
 from harness.report.costs import cost_tables
 from harness.report.formats import markdown

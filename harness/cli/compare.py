@@ -12,7 +12,7 @@ from harness.compare.junit import to_junit
 from harness.compare.markdown import to_markdown
 from harness.compare.screen import print_comparison
 from harness.errors import UsageError
-from harness.records import write_atomically
+from harness.files import write_atomically
 
 
 @click.command()

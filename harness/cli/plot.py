@@ -8,9 +8,9 @@ import click
 from harness.cli.completion import complete
 from harness.errors import UsageError, unknown
 from harness.records import Record, find_records, read_record
+from harness.records.reference import with_gains
 from harness.report.plot import Label, scatter
 from harness.report.quantities import QUANTITIES
-from harness.report.reference import with_gains
 
 _NAMES = ", ".join(QUANTITIES)
 

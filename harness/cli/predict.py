@@ -7,11 +7,11 @@ import click
 
 from harness.cli.completion import complete
 from harness.cli.run import parse_options
+from harness.compute import PRECISIONS
 from harness.config import PredictConfig
 from harness.data.dataset import Split
 from harness.errors import DataError
-from harness.precision import PRECISIONS
-from harness.predict import predict as draw
+from harness.gallery.predict import predict as draw
 
 
 @click.command()

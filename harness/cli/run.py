@@ -9,12 +9,13 @@ import click
 from rich.console import Console
 
 from harness.cli.completion import complete, complete_init
+from harness.cli.multi_value import SpreadCommand
 from harness.cli.outcome import tell
-from harness.cli.spread import SpreadCommand
+from harness.compute import PRECISIONS
 from harness.config import Overwrite, RunConfig, parse_assignments
-from harness.precision import PRECISIONS
+from harness.files import write_atomically
 from harness.recipe import Budget
-from harness.records import Record, conditions, write_atomically
+from harness.records import Record, conditions
 from harness.report.formats import markdown
 from harness.report.table import build_table
 from harness.run import run as run_matrix

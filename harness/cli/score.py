@@ -11,10 +11,10 @@ from harness.cli.completion import complete
 from harness.cli.run import parse_options
 from harness.config import ScoreConfig
 from harness.errors import DataError
-from harness.records import write_atomically
+from harness.files import write_atomically
+from harness.predictions.score import score as score_predictions
 from harness.report.formats import markdown
 from harness.report.table import build_table
-from harness.score import score as score_predictions
 
 
 @click.command()

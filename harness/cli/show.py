@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from harness import registry
-from harness.artifact import read_manifest
 from harness.backbones import FAMILIES, NAMES, facts
 from harness.cli.completion import names
 from harness.errors import UsageError, unknown
 from harness.probes.storage import file_bytes
 from harness.records import RECORD_NAME, Record, read_record
 from harness.tasks import TASKS
+from harness.weights.artifact import read_manifest
 
 
 @click.command()

@@ -8,11 +8,12 @@ import click
 
 from harness.cli.completion import complete
 from harness.errors import UsageError, unknown
-from harness.records import Record, write_atomically
+from harness.files import write_atomically
+from harness.records import Record
+from harness.records.literature import published_records
+from harness.records.reference import with_gains
+from harness.records.results import read_results
 from harness.report.formats import FORMATS
-from harness.report.published import published_records
-from harness.report.reference import with_gains
-from harness.report.results import read_results
 from harness.report.table import Style, build_tables
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from harness.compare.result import Figure, Kind, Verdict
 from harness.compare.text import clean
 from harness.compare.tolerance import Tolerance, Tolerances
-from harness.costs import Spread
 from harness.errors import UsageError, unknown
-from harness.metric import Metric, Unit
 from harness.records import Record, headlines
+from harness.records.costs import Spread
+from harness.records.metric import Metric, Unit
 from harness.tasks import TASKS
 
 _SHOWN: dict[Unit, tuple[str, float, int]] = {

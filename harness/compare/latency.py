@@ -8,8 +8,8 @@ from harness.compare.rows import differences, subject
 from harness.compare.slowdown import BATCHES, Interval, Values, paired_log_ratios, slowdown
 from harness.compare.text import clean
 from harness.compare.tolerance import Tolerance
-from harness.costs import Latency
 from harness.records import Record
+from harness.records.costs import Latency
 
 _EXECUTION = ("precision", "compiled", "cuda_graph", "channels_last", "threads")
 

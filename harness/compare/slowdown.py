@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from harness.costs import Latency
 from harness.probes.pairing import round_ratios
+from harness.records.costs import Latency
 
 LEVEL = 0.99
 BATCHES = 10

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from harness.errors import UsageError, unknown
-from harness.metric import Unit
+from harness.records.metric import Unit
 from harness.tasks import TASKS
 
 KINDS = ("metrics", "macs", "params", "bytes", "latency")

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from harness.leaderboard.columns import Column, columns
 from harness.leaderboard.entries import Entry
 from harness.records import Record, conditions
+from harness.records.machine import latency_reasons
 from harness.report.cells import DASH, pooled
-from harness.report.machine import latency_reasons
 from harness.report.notes import Notes
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from harness.costs import Latency
-from harness.metric import Metric
 from harness.records import Record, headlines
-from harness.report.machine import machine
+from harness.records.costs import Latency
+from harness.records.machine import machine
+from harness.records.metric import Metric
 from harness.tasks import TASKS
 
 SCALE = {

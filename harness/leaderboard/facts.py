@@ -5,12 +5,12 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from harness.costs import Latency, Spread
 from harness.leaderboard.columns import SCALE
-from harness.metric import Metric
 from harness.records import Record
+from harness.records.costs import Latency, Spread
+from harness.records.machine import machine
+from harness.records.metric import Metric
 from harness.report.cells import DASH, size
-from harness.report.machine import machine
 from harness.tasks import TASKS
 
 

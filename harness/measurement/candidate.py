@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from harness.compute import Precision
 from harness.data.sample import Batch
 from harness.method import Method, MultiTaskModel
-from harness.precision import Precision
 from harness.probes.rules import LatencyRules
 from harness.records import Record, write_record
 

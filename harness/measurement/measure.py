@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from harness.measurement.alone import measure_alone
 from harness.measurement.candidate import Candidate, Inputs, Setting
 from harness.measurement.findings import Findings
-from harness.measurement.held import holds, renew
-from harness.measurement.together import measure_together
+from harness.measurement.interleaved import measure_together
+from harness.measurement.per_model import measure_alone
+from harness.measurement.stale import holds, renew
 from harness.progress import RunProgress
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from harness.costs import Ceilings, Floor
-from harness.precision import Precision
+from harness.compute import Precision
 from harness.probes.timing import Clock, Stopwatch, stopwatch
+from harness.records.costs import Ceilings, Floor
 
 _SIDES = {"cpu": (1024, 1536, 2048, 3072), "cuda": (4096, 8192, 12288, 16384)}
 """Sides of the matrices by type of device: large enough for the full rate, which of them reaches it differs."""
@@ -22,7 +22,7 @@ _DTYPES: dict[Precision, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
 }
-"""What `harness.precision.autocast` gives to matrix products."""
+"""What `harness.compute.autocast` gives to matrix products."""
 
 _CALLS = 10
 _MATRIX_SECONDS = 2.5
@@ -39,7 +39,7 @@ def measure_ceilings(
 ) -> Ceilings:
     """Measure the best rate of square matrix products and of a large copy, in some three seconds.
 
-    The process must be set to the precision already (`harness.precision.set_precision`), as TF32 is a switch of it.
+    The process must be set to the precision already (`harness.compute.set_precision`), as TF32 is a switch of it.
 
     Args:
         device: What is measured.

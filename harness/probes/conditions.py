@@ -5,8 +5,8 @@ import time
 import psutil
 import torch
 
-from harness.costs import Conditions
 from harness.probes.nvml import NvmlUnavailableError, open_gpu
+from harness.records.costs import Conditions
 
 _BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
 """Time of a CPU that is not idle; ``steal`` is what other virtual machines took. Not every system has all."""

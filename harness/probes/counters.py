@@ -18,9 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from harness.costs import CounterFigure
 from harness.counting import MacCounter, may_multiply
 from harness.method import MultiTaskModel
+from harness.records.costs import CounterFigure
 
 _NOT_PRODUCTS = (
     "aten::batch_norm",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import psutil
 
-from harness.costs import Conditions
+from harness.records.costs import Conditions
 
 _SLACK_CORES = 0.25
 _CLOCK_DROP = 0.05

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from harness.costs import EndToEnd
 from harness.data.sample import Batch
 from harness.method import Predictions
 from harness.probes.timing import Clock
+from harness.records.costs import EndToEnd
 
 IMAGES = 64
 """Images that are timed, at most: the point is loading, which takes alike for all."""

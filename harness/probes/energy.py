@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import torch
 
-from harness.costs import Energy
 from harness.probes.nvml import NvmlUnavailableError, open_gpu
 from harness.probes.timing import Clock
+from harness.records.costs import Energy
 
 SOURCE = "nvmlDeviceGetTotalEnergyConsumption"
 _QUEUED = 10

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import harness
-from harness.config import digest
+from harness.files import digest
 from harness.probes.nvml import NvmlUnavailableError, open_gpu
 from harness.records import Software
 

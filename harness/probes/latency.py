@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from harness.costs import Latency, Sampling
-from harness.precision import Precision
+from harness.compute import Precision
 from harness.probes.conditions import OtherWork, conditions
 from harness.probes.disturbance import disturbances
 from harness.probes.pairing import median_interval, round_ratios
 from harness.probes.rules import LatencyRules
 from harness.probes.timing import Clock, Stopwatch, Subject, Timing, stopwatch
+from harness.records.costs import Latency, Sampling
 
 
 def measure_latency(

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.costs import Macs, Spread
 from harness.counting import MacReport, count_macs
 from harness.method import Method, MultiTaskModel
 from harness.probes.counters import disagreements, library_counts
+from harness.records.costs import Macs, Spread
 
 __all__ = ["disagreements", "library_counts", "measure_macs"]
 

@@ -11,10 +11,10 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from harness.costs import Memory, Peak, Resident
+from harness.compute import Precision, autocast
 from harness.method import MultiTaskModel
-from harness.precision import Precision, autocast
 from harness.probes.prepare import prepare_call
+from harness.records.costs import Memory, Peak, Resident
 
 _RESIDENT_PASSES = 3
 _SAMPLE_SECONDS = 0.005

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.costs import PairedRatio
 from harness.probes.timing import Timing
+from harness.records.costs import PairedRatio
 
 _RESAMPLES = 1000
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from harness.costs import Parameters
 from harness.model import MultiTaskModel
+from harness.records.costs import Parameters
 
 
 def count_parameters(model: MultiTaskModel) -> Parameters:

@@ -6,9 +6,9 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from harness.compute import Precision, autocast
 from harness.errors import MethodError, UsageError, unknown
 from harness.method import Predictions
-from harness.precision import Precision, autocast
 
 _T = TypeVar("_T")
 
@@ -19,7 +19,7 @@ _GRAPH_WARMUP = 3
 def prepare_forward(model: nn.Module, precision: Precision, device: torch.device) -> Callable[[Tensor], Predictions]:
     """Return inference at a precision: images [B, 3, H, W] on ``device`` to raw maps by task.
 
-    The model is put into evaluation mode. TF32 is a switch of the whole process; `harness.precision.set_precision`
+    The model is put into evaluation mode. TF32 is a switch of the whole process; `harness.compute.set_precision`
     sets it.
     """
     model.eval()

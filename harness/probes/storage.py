@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.costs import Storage
+from harness.records.costs import Storage
 
 OTHER = "other"
 _CHUNK = 2**20

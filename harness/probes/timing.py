@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from harness.costs import Conditions
+from harness.records.costs import Conditions
 
 Clock = Callable[[], float]
 """Seconds since some moment, never going back."""

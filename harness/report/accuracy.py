@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.metric import Metric, Unit
 from harness.records import Record
+from harness.records.metric import Metric, Unit
 from harness.report.cells import Cell, Column, pooled
 from harness.report.notes import Notes
 from harness.report.rows import Group

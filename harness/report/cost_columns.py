@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from harness.costs import Latency
 from harness.records import Record
+from harness.records.costs import Latency
+from harness.records.machine import latency_reasons, machine, one_machine
 from harness.report.cells import Cell, Column, pooled
-from harness.report.machine import latency_reasons, machine, one_machine
 from harness.report.notes import Notes
 from harness.report.rows import Group
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.costs import Latency
 from harness.records import RECORD_NAME, Record
+from harness.records.costs import Latency
 from harness.report.cells import size
 
 Row = dict[str, Any]

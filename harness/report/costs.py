@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.records import Record
+from harness.records.machine import execution, machine
 from harness.report import cost_columns as costs
 from harness.report.caption import facts
 from harness.report.cells import Cell, Column, Figure, size
 from harness.report.cost_rows import Row as Costs
 from harness.report.cost_rows import cost_rows
 from harness.report.grid import BACKBONE, METHOD, Row, Table, filled
-from harness.report.machine import execution, machine
 from harness.report.notes import Notes
 from harness.report.rows import groups_of
 

@@ -13,9 +13,10 @@ import matplotlib.style
 from matplotlib.figure import Figure
 
 from harness.errors import UsageError
-from harness.records import Record, conditions, write_atomically
+from harness.files import write_atomically
+from harness.records import Record, conditions
+from harness.records.machine import latency_reasons, machine
 from harness.report.cells import size
-from harness.report.machine import latency_reasons, machine
 from harness.report.notes import Notes
 from harness.report.pareto import Palette, Point, draw_pareto, to_svg
 from harness.report.quantities import absence, quantity

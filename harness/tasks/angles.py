@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.metric import Metric
+from harness.records.metric import Metric
 from harness.tasks.base import IGNORE, Meter, wide_sum
 
 Formula = Literal["atan2", "acos-uint8", "acos-raw"]

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.metric import Metric
 from harness.problem import TaskSpec
 from harness.protocol import Protocol
+from harness.records.metric import Metric
 from harness.tasks.pictures import Swatch
 from harness.tasks.scale import Scale
 

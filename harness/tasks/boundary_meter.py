@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.boundary import BoundaryPool, BoundaryRule, Counts, Totals, count_image
-from harness.metric import Metric
+from harness.records.metric import Metric
 from harness.tasks.base import IGNORE, Meter
 
 POOL_FROM_PIXELS = 2**16

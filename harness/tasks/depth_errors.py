@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.metric import Metric, Unit
+from harness.records.metric import Metric, Unit
 from harness.tasks.base import IGNORE, Meter, wide_sum
 
 Pool = Literal["pixel", "image"]

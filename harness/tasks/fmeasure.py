@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from harness.metric import Metric
+from harness.records.metric import Metric
 from harness.tasks.base import IGNORE, Meter, wide_float
 from harness.tasks.tally import tally_bins
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from harness.compute import Precision, autocast, seed_everything
 from harness.data.augment import TrainTransform
 from harness.data.cache import Scenes
 from harness.data.loading import train_batches
 from harness.data.sample import Batch
 from harness.errors import MethodError
 from harness.model import MultiTaskModel
-from harness.precision import Precision, autocast
 from harness.progress import RunProgress
 from harness.recipe import Stage
 from harness.tasks.base import Task
@@ -191,8 +191,3 @@ class _StageRun:
 def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, Task]) -> dict[str, Tensor]:
     """Return the unweighted loss of every predicted task, in float32."""
     return {name: tasks[name].loss(prediction.float(), batch.labels[name]) for name, prediction in predictions.items()}
-
-
-def seed_everything(*parts: int | str) -> None:
-    """Seed torch's generators (CPU and devices) with a number made from ``parts``."""
-    torch.manual_seed(zlib.crc32("/".join(map(str, parts)).encode()))

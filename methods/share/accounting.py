@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from harness.costs import Sparsity
 from harness.counting import MacReport, count_macs
 from harness.methods.share.delta import SparseTensor
 from harness.methods.share.encoder import EMBEDDING, FROZEN, layer_of
 from harness.methods.share.execution import SITES, Clamped
 from harness.methods.share.model import BaseRun, SharedNets
 from harness.methods.share.rows import Rows
+from harness.records.costs import Sparsity
 
 
 class GateLog:

@@ -12,7 +12,7 @@ from harness.method import Score
 from harness.methods.share.execution import SITES
 from harness.methods.share.model import SharedNets
 from harness.methods.share.rows import Rows
-from harness.tasks.delta_m import delta_m
+from harness.records.delta_m import delta_m
 
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
 """Shares of active rows to choose from."""

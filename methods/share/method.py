@@ -7,10 +7,8 @@ from typing import Any, ClassVar
 import pandas as pd
 from torch import Tensor
 
-from harness.artifact import read_manifest
 from harness.backbones import build_backbone
 from harness.backbones.vit import VITS, ViTEncoder
-from harness.costs import Sparsity
 from harness.counting import MacReport
 from harness.errors import UsageError
 from harness.method import Budget, Method, MultiTaskModel, Score, Stage
@@ -22,6 +20,8 @@ from harness.methods.share.model import SharedNets
 from harness.methods.share.options import ShareOptions
 from harness.methods.share.recipe import stages
 from harness.problem import Problem
+from harness.records.costs import Sparsity
+from harness.weights.artifact import read_manifest
 
 _BENCHED_ROWS = (0.1, 0.2, 0.3, 0.5)
 

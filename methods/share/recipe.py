@@ -7,13 +7,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from harness.baselines.recipe import supervised_stage
 from harness.data.augment import Augmentation
 from harness.data.sample import Batch
 from harness.method import Budget, MultiTaskModel, Optimizer, ParameterGroup, Schedule, Stage, TrainingOutput
 from harness.methods.share.delta import LearnedDelta, Phase
 from harness.methods.share.execution import Activations, Hidden
 from harness.methods.share.model import SharedNets, SubRun
+from harness.training.recipes import supervised_stage
 
 
 @dataclass(frozen=True)

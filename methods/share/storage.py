@@ -18,7 +18,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.artifact import TaskFile
 from harness.backbones.vit import ViTEncoder
 from harness.errors import UsageError
 from harness.methods.share.delta import Delta, SparseTensor, StoredDelta
@@ -28,6 +27,7 @@ from harness.methods.share.execution import BlockGate
 from harness.methods.share.model import SharedNets
 from harness.methods.share.options import Values
 from harness.weights import load_exactly
+from harness.weights.artifact import TaskFile
 
 BASE = "base.safetensors"
 _HEAD, _CODE, _VALUES = "head.", "delta.code", "delta.values"

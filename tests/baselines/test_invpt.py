@@ -15,8 +15,8 @@ from harness.counting import count_macs
 from harness.errors import UsageError
 from harness.method import Method
 from harness.problem import Problem, TaskSpec
-from harness.published import load_published
 from harness.registry import load_method
+from harness.run.published import load_published
 from harness.weights import WeightFile
 
 NYUD = Problem((TaskSpec("semseg", 40), TaskSpec("depth"), TaskSpec("normals"), TaskSpec("boundary")), (448, 576))

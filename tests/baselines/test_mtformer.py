@@ -18,7 +18,7 @@ from harness.counting import count_macs
 from harness.errors import UsageError
 from harness.probes import counters
 from harness.problem import Problem, TaskSpec
-from harness.published import load_published
+from harness.run.published import load_published
 from harness.weights import WeightFile
 
 SPECS = {

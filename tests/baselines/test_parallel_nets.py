@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from harness.baselines.common.parallel_nets import ExchangeOptions, ParallelNets
+from harness.baselines.common.reference import key_of
 from harness.baselines.cross_stitch import CrossStitchUnit
 from harness.baselines.nddr_cnn import NDDRUnit
-from harness.baselines.parallel_nets import ExchangeOptions, ParallelNets
-from harness.baselines.reference import key_of
 from harness.problem import Problem
 
 from resnet_nets import NYUD, PARALLEL, SIX, SIZE, built, method  # isort: skip

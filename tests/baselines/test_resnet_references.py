@@ -11,7 +11,7 @@ from harness.counting import count_macs
 from harness.errors import UsageError
 from harness.heads.deeplab import DeepLabHead
 from harness.problem import Problem, TaskSpec
-from harness.published import load_published
+from harness.run.published import load_published
 from harness.weights import WeightFile
 
 from resnet_nets import METHODS, NYUD, PASCAL, SIZE, method  # isort: skip

@@ -59,8 +59,8 @@ def test_what_is_known_is_not_measured_again(harness, timed, monkeypatch: pytest
     command = ("run", "-m", "multi-task", "single-task", *timed)
     assert harness(*command).code == 0
     before = records()
-    monkeypatch.setattr("harness.measurement.alone.measure_macs", lambda *_: pytest.fail("counted again"))
-    monkeypatch.setattr("harness.measurement.together.measure_latency", lambda *_: pytest.fail("timed again"))
+    monkeypatch.setattr("harness.measurement.per_model.measure_macs", lambda *_: pytest.fail("counted again"))
+    monkeypatch.setattr("harness.measurement.interleaved.measure_latency", lambda *_: pytest.fail("timed again"))
     assert harness(*command).code == 0
     assert records() == before
 

@@ -14,7 +14,7 @@ from harness.compare.junit import to_junit
 from harness.compare.markdown import to_markdown
 from harness.compare.screen import print_comparison
 from harness.compare.text import clean
-from harness.costs import Storage
+from harness.records.costs import Storage
 
 WRITERS = {
     "compare.md": to_markdown,

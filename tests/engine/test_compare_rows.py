@@ -10,9 +10,9 @@ from records import metric, record
 from timed import NOTHING, macs, write
 
 from harness.compare import Comparison, Figure, Row, Tolerances, compare, compare_pair
-from harness.costs import Parameters, Storage
 from harness.errors import UsageError
 from harness.records import Record
+from harness.records.costs import Parameters, Storage
 
 SCORES = (0.4, 0.6, 20.0, 0.7)
 

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import RunConfig, digest, parse_assignments
+from harness.config import RunConfig, parse_assignments
 from harness.errors import UsageError
+from harness.files import digest
 from harness.weights import WeightFile
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from records import record
 
-from harness.costs import Conditions, Energy, Latency, Macs, PairedRatio, Sampling, Spread
 from harness.records import DatasetInfo, Record
+from harness.records.costs import Conditions, Energy, Latency, Macs, PairedRatio, Sampling, Spread
 from harness.report.cost_rows import as_csv, cost_rows
 from harness.report.costs import cost_tables
 from harness.report.table import build_table

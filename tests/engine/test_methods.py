@@ -10,13 +10,13 @@ import torch
 
 from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches
-from harness.evaluation import evaluate
+from harness.data.open import OpenedData, open_data
 from harness.method import Method, MultiTaskModel, TrainingOutput
-from harness.opened import OpenedData, open_data
 from harness.problem import Problem, TaskSpec
 from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.registry import load_dataset, load_method, names
+from harness.run.evaluate import evaluate
 from harness.tasks import build_task
 from harness.training.loop import TrainingSetup, train
 

@@ -7,8 +7,8 @@ from pydantic import ValidationError
 from records import metric, origin, record
 
 from harness.errors import UsageError
-from harness.metric import Metric
 from harness.records import Record, find_records, read_record, write_record
+from harness.records.metric import Metric
 
 
 def test_a_record_survives_the_round_trip_unrounded(tmp_path: Path) -> None:

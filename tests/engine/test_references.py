@@ -5,10 +5,10 @@ from typing import Any
 
 from records import metric, origin, record
 
-from harness.gain import fill_gains, is_reference_of
 from harness.records import Record, StageInfo, read_record, write_record
+from harness.records.gain import fill_gains, is_reference_of
+from harness.records.reference import with_gains
 from harness.report.quantities import QUANTITIES, absence
-from harness.report.reference import with_gains
 
 SCORES = (0.4, 0.6, 20.0, 0.7)
 

@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 from records import record
 
-from harness.costs import Energy, Latency, Parameters
-from harness.costs.hardware import Conditions
-from harness.costs.latency import Sampling
 from harness.errors import UsageError
 from harness.records import Gain, Record
+from harness.records.costs import Conditions, Energy, Latency, Parameters, Sampling
 from harness.report.plot import scatter
 from harness.report.quantities import QUANTITIES, quantity
 from harness.tasks import TASKS

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from records import origin, record
 
-from harness.gain import fill_gains
 from harness.records import Gain, read_record, write_record
+from harness.records.gain import fill_gains
 from harness.report.formats import markdown
 from harness.report.table import build_table
 

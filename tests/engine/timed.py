@@ -7,8 +7,8 @@ import numpy as np
 from records import record
 
 from harness.compare import Entry
-from harness.costs import Conditions, Latency, Macs, PairedRatio, Sampling, Spread
 from harness.records import RECORD_NAME, DatasetInfo, Record, write_record
+from harness.records.costs import Conditions, Latency, Macs, PairedRatio, Sampling, Spread
 
 QUIET = Conditions(load_average=0.1)
 NOTHING = DatasetInfo(

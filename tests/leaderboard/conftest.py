@@ -8,7 +8,7 @@ from many_records import hostile, many_records
 from harness.leaderboard.entries import Entry
 from harness.leaderboard.pages import render_site
 from harness.leaderboard.site import write_site
-from harness.report.published import published_records
+from harness.records.literature import published_records
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from many_records import many_records
 
-from harness.costs import Conditions, Latency, Sampling
 from harness.leaderboard.boards import Board, build_boards
 from harness.leaderboard.entries import Entry
 from harness.leaderboard.fronts import fronts
 from harness.records import DatasetInfo, Gain, Record
-from harness.report.published import published_records
+from harness.records.costs import Conditions, Latency, Sampling
+from harness.records.literature import published_records
 
 
 def boards(*records: Record) -> list[Board]:

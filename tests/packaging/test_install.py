@@ -78,7 +78,7 @@ def test_module_and_console_script_run_and_hugging_face_stays_itself(
     cwd = ROOT if place == "checkout" else tmp_path
     assert "multi-task" in run(installed, "-m", "harness", "ls", "methods", cwd=cwd)
     assert "nyud-synth" in run(installed, installed.parent / "harness", "ls", "datasets", cwd=cwd)
-    reported = "from harness.report.published import published_records as found; print(len(found()))"
+    reported = "from harness.records.literature import published_records as found; print(len(found()))"
     assert run(installed, "-c", reported, cwd=cwd).strip() == "160"
     script = "import datasets, harness.datasets.nyud, harness; print(datasets.Dataset, harness.__file__)"
     out = run(installed, "-c", script, cwd=cwd)

@@ -9,11 +9,11 @@ import pytest
 from harness.data.cache import open_scenes
 from harness.data.card import SubsetCard, find_subset, id_list_md5
 from harness.data.files import read_indices
+from harness.data.open import OpenedData, open_data
 from harness.datasets.nyud import NYUD
 from harness.datasets.nyud_synth import NYUDSynth
 from harness.datasets.pascal_context import PascalContext
 from harness.datasets.pascal_synth import PascalSynth
-from harness.opened import OpenedData, open_data
 from harness.problem import BOUNDARY_TRUTH
 from harness.protocol import Protocol
 

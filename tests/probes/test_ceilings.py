@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from harness.costs import Ceilings
 from harness.probes.ceilings import floor, measure_ceilings
+from harness.records.costs import Ceilings
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.costs import Conditions, Latency
 from harness.errors import MethodError, UsageError
 from harness.probes.disturbance import disturbances
 from harness.probes.latency import measure_latency, to_latency
@@ -14,6 +13,7 @@ from harness.probes.pairing import paired_ratio
 from harness.probes.prepare import prepare_call, prepare_forward
 from harness.probes.rules import LatencyRules
 from harness.probes.timing import CudaStopwatch, Subject, Timing
+from harness.records.costs import Conditions, Latency
 
 CPU = torch.device("cpu")
 QUIET = Conditions(load_average=0.5)

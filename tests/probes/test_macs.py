@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.backbones import build_backbone
-from harness.costs import CounterFigure, Macs
 from harness.counting import MacReport, attributed_to, count_macs
 from harness.method import Budget, Method, MethodOptions, MultiTaskModel, Predictions, Stage
 from harness.probes.macs import disagreements, library_counts, measure_macs
 from harness.problem import Problem, TaskSpec
+from harness.records.costs import CounterFigure, Macs
 from harness.registry import load_method, names
 
 DEPTH = Problem((TaskSpec("depth"),), (10, 12))

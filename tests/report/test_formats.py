@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import origin, record
 
-from harness.costs import Conditions, Latency, Macs, Sampling, Sparsity, Spread
 from harness.records import Record
+from harness.records.costs import Conditions, Latency, Macs, Sampling, Sparsity, Spread
+from harness.records.reference import with_gains
 from harness.report.formats import FORMATS, html, latex, markdown
 from harness.report.grid import Table
-from harness.report.reference import with_gains
 from harness.report.table import build_tables
 
 GOLDEN = Path(__file__).parent / "golden"

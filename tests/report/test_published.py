@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.records import Record, conditions, headlines, read_record, write_record
-from harness.report.published import published_records
-from harness.tasks.delta_m import delta_m
+from harness.records.delta_m import delta_m
+from harness.records.literature import published_records
 
 ROWS = {row.run_id: row for row in published_records()}
 

@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import metric, origin, record
 
-from harness.costs import Parameters, Sparsity, Storage
 from harness.errors import UsageError
 from harness.records import Gain, Record, conditions
+from harness.records.costs import Parameters, Sparsity, Storage
+from harness.records.literature import published_records
+from harness.records.reference import with_gains
 from harness.report.cells import Column, Figure
 from harness.report.grid import Row, Table
 from harness.report.marks import mark
 from harness.report.notes import Notes
-from harness.report.published import published_records
-from harness.report.reference import with_gains
 from harness.report.table import build_table, build_tables
 
 SINGLE, MULTI = (0.40, 0.60, 20.0, 0.76), (0.44, 0.57, 21.0, 0.76)

@@ -9,8 +9,8 @@ from shared_nets import DEPTH, TOKENS, WIDTH, differing, images, method
 from harness.counting import count_macs
 from harness.methods.share.accounting import layer_statistics, report, sparsity
 from harness.methods.share.calibration import SHARES, calibrate
-from harness.metric import Metric
 from harness.problem import Problem, TaskSpec
+from harness.records.metric import Metric
 
 LINEAR = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 

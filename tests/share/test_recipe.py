@@ -7,17 +7,18 @@ import pytest
 import torch
 from shared_nets import PROBLEM, differing, images, method
 
+from harness.compute import seed_everything
 from harness.data.augment import TrainTransform
+from harness.data.open import OpenedData, open_data
 from harness.method import Method
 from harness.methods.share.execution import Dense
 from harness.methods.share.model import SharedNets, SubRun
 from harness.methods.share.recipe import Penalties
-from harness.opened import OpenedData, open_data
 from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.registry import load_dataset, load_method
 from harness.tasks import build_task
-from harness.training.loop import TrainingSetup, seed_everything, train
+from harness.training.loop import TrainingSetup, train
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from harness.metric import Metric
-from harness.tasks.delta_m import delta_m
+from harness.records.delta_m import delta_m
+from harness.records.metric import Metric
 
 
 def figure(value: float | None, **changes: Any) -> Metric:

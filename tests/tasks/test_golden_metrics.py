@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.metric import Metric
 from harness.problem import TaskSpec
 from harness.protocol import Protocol
+from harness.records.delta_m import delta_m
+from harness.records.metric import Metric
 from harness.tasks import build_task
 from harness.tasks.base import IGNORE, Meter
-from harness.tasks.delta_m import delta_m
 from harness.tasks.fmeasure import POOLED_THRESHOLDS, FMeasureMeter, Mode
 
 GOLDEN = Path(__file__).parents[1] / "golden"

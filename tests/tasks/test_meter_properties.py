@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harness.metric import Metric
 from harness.problem import TaskSpec
 from harness.protocol import PROFILES, Protocol
+from harness.records.metric import Metric
 from harness.tasks import build_task, confusion
 from harness.tasks.angles import angle
 from harness.tasks.base import IGNORE, Meter

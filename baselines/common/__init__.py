@@ -1,0 +1,1 @@
+"""What several baselines share: heads, parallel networks, distillation between tasks, references."""

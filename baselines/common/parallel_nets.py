@@ -1,0 +1,105 @@
+"""Networks side by side, one per task, that exchange features: what cross-stitch networks and NDDR-CNN have in common.
+
+Both follow Multi-Task-Learning-PyTorch (Vandenhende et al., TPAMI 2021): dilated ResNets with a DeepLab head each, and
+units between them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from harness.backbones.resnet import ResNetEncoder
+from harness.baselines.common.heads import head_for
+from harness.baselines.common.reference import ORDER, in_order, key_of
+from harness.counting import attributed_to
+from harness.method import MethodOptions, MultiTaskModel, Predictions, TrainingOutput
+from harness.problem import Problem
+
+
+class ExchangeOptions(MethodOptions):
+    """What the units start from.
+
+    Attributes:
+        alpha: Weight of a task's own features. None: 0.9 beside one other task, as published for two tasks of NYUD,
+            and 0.8 beside several, as published for five of PASCAL.
+        beta: Weight of each other task's features. None: what is left of 1, in equal parts: 0.1 and 0.05 there.
+    """
+
+    alpha: float | None = None
+    beta: float | None = None
+
+    def shares(self, tasks: int) -> tuple[float, float]:
+        """Return alpha and beta for a number of tasks."""
+        others = tasks - 1
+        alpha = self.alpha if self.alpha is not None else {0: 1.0, 1: 0.9}.get(others, 0.8)
+        beta = self.beta if self.beta is not None else round((1 - alpha) / max(others, 1), 12)
+        return alpha, beta
+
+
+class ParallelNets(MultiTaskModel, ABC):
+    """One encoder and head per task, and units that mix the features of all tasks at some depths.
+
+    All tasks go through the units together. A stage of training that supervises only some of the tasks trains their
+    networks alone, without the units: these are the single-task networks that the joint training starts from.
+
+    Args:
+        problem: The tasks and the input size.
+        encoders: Task name to encoder.
+
+    Attributes:
+        order: Names of the tasks in the order of the reference, in which features are joined.
+    """
+
+    def __init__(self, problem: Problem, encoders: Mapping[str, ResNetEncoder]) -> None:
+        super().__init__(problem)
+        tasks = in_order(problem, ORDER)
+        self.order = tuple(task.name for task in tasks)
+        self.backbone = nn.ModuleDict({key_of(task.name): encoders[task.name] for task in tasks})
+        self.heads = nn.ModuleDict(
+            {key_of(task.name): head_for(task, encoders[task.name], problem.input_size) for task in tasks}
+        )
+
+    @property
+    @abstractmethod
+    def units(self) -> Sequence[nn.Module | None]:
+        """The units after the stem and after each of the four stages; None where features stay as they are.
+
+        A unit maps (task name to map, for all tasks; names of the tasks wanted) to the mixed maps of those wanted.
+        """
+
+    def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
+        """Run all encoders side by side and decode the tasks asked for, whose last maps alone are mixed."""
+        wanted = tuple(tasks or self.problem.names)
+        maps = dict.fromkeys(self.order, images)
+        *_, last = units = self.units
+        for level, unit in enumerate(units):
+            maps = {task: self._section(task, level, map_) for task, map_ in maps.items()}
+            if unit is not None:
+                maps = unit(maps, wanted if unit is last else self.order)
+        return {task: self._decode(task, maps[task]) for task in wanted}
+
+    def forward_train(self, images: Tensor, tasks: Sequence[str] | None = None) -> TrainingOutput:
+        """Predict all tasks together, or some of them each by its own network alone."""
+        wanted = tuple(tasks or self.problem.names)
+        if set(wanted) == set(self.order):
+            return super().forward_train(images, wanted)
+        return TrainingOutput({task: self._decode(task, self._encoder(task)(images)) for task in wanted})
+
+    def parts(self) -> Mapping[str, nn.Module]:
+        """Return what a task adds to the others, its encoder and head; subclasses add their units."""
+        encoders = {f"encoder/{task}": self._encoder(task) for task in self.problem.names}
+        return encoders | {f"head/{task}": self.heads[key_of(task)] for task in self.problem.names}
+
+    def _section(self, task: str, level: int, map_: Tensor) -> Tensor:
+        with attributed_to(f"encoder/{task}"):
+            return self._encoder(task).sections[level](map_)
+
+    def _encoder(self, task: str) -> ResNetEncoder:
+        encoder = self.backbone[key_of(task)]
+        assert isinstance(encoder, ResNetEncoder)
+        return encoder
+
+    def _decode(self, task: str, features: Tensor) -> Tensor:
+        prediction: Tensor = self.heads[key_of(task)](features)
+        return prediction

@@ -1,0 +1,162 @@
+"""Costs of all methods of a command in one go: latency in turn, and what the machine could do at best."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from harness.measurement.candidate import Candidate, Inputs, Setting
+from harness.measurement.findings import Findings, one_line
+from harness.measurement.stale import TIMED, holds
+from harness.method import MultiTaskModel
+from harness.probes.ceilings import floor, measure_ceilings
+from harness.probes.end_to_end import measure_end_to_end
+from harness.probes.latency import measure_latency, to_latency
+from harness.probes.memory import held_bytes
+from harness.probes.pairing import paired_ratio
+from harness.probes.prepare import prepare_call, prepare_forward
+from harness.probes.timing import Subject, Timing
+from harness.progress import RunProgress
+from harness.records.costs import EndToEnd, Floor, Latency, PairedRatio
+
+_ceilings = functools.cache(measure_ceilings)
+"""They are the machine's, and so the same for all candidates of a process."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A candidate that can be timed at a batch size.
+
+    Attributes:
+        candidate: The candidate.
+        model: Its model.
+        call: One forward pass.
+        transfer_bytes: Bytes of weights, images and predictions.
+    """
+
+    candidate: Candidate
+    model: MultiTaskModel
+    call: Callable[[], object]
+    transfer_bytes: int
+
+
+def measure_together(
+    candidates: Sequence[Candidate], inputs: Inputs, setting: Setting, findings: Findings, progress: RunProgress
+) -> None:
+    """Time in turn all candidates whose latency is wanted and lacking, and find what the machine could do at best.
+
+    Args:
+        candidates: Whose records are filled and written; each predicts.
+        inputs: The images.
+        setting: How costs are measured.
+        findings: Takes what is to be told.
+        progress: Where progress is shown.
+    """
+    wanted = {probe: [one for one in candidates if _lacks(one, probe)] for probe in TIMED}
+    for candidate in wanted["ceilings"]:
+        with findings.guard(candidate, "ceilings"):
+            candidate.record.ceilings = _ceilings(setting.device, setting.precision)
+        candidate.write()
+    models = [(candidate, candidate.load(setting.device)) for candidate in wanted["latency"]]
+    for batch_size in setting.batch_sizes if models else ():
+        ready = _prepare(models, inputs.batch(batch_size), setting, findings)
+        timed = _time(ready, batch_size, setting, findings, progress)
+        _fill(timed, batch_size, inputs, setting, findings)
+
+
+def _lacks(candidate: Candidate, probe: str) -> bool:
+    return probe in candidate.probes and not holds(candidate.record, probe)
+
+
+def _prepare(
+    models: Sequence[tuple[Candidate, MultiTaskModel]],
+    images: torch.Tensor,
+    setting: Setting,
+    findings: Findings,
+) -> list[_Ready]:
+    """Return the calls to time; what cannot run at this batch size is left out."""
+    if setting.compiled is not None:
+        torch.compiler.reset()  # else it would compile for sizes that vary once it meets the second one
+    ready = []
+    for candidate, model in models:
+        with findings.guard(candidate, "latency", f"batch size {len(images)}"):
+            call = prepare_call(
+                model,
+                images,
+                setting.precision,
+                setting.device,
+                compiled=setting.compiled,
+                cuda_graph=setting.cuda_graph,
+                channels_last=setting.channels_last,
+            )
+            predictions = call()
+            transfer_bytes = sum(held_bytes(model)) + images.nbytes + sum(raw.nbytes for raw in predictions.values())
+            ready.append(_Ready(candidate, model, call, transfer_bytes))
+    return ready
+
+
+def _time(
+    ready: Sequence[_Ready], batch_size: int, setting: Setting, findings: Findings, progress: RunProgress
+) -> list[tuple[_Ready, Timing]]:
+    """Return the candidates with their timings; none where timing failed."""
+    subjects = [Subject(one.candidate.record.run_id, one.call) for one in ready]
+    if not subjects:
+        return []
+    try:
+        with progress.bar(f"time {len(subjects)} methods at batch size {batch_size}", 100, unit="%") as report:
+            return list(zip(ready, measure_latency(subjects, setting.device, setting.rules, report), strict=True))
+    except Exception as error:  # as in `Findings.guard`, but for all at once
+        for one in ready:
+            findings.unmeasured(one.candidate, "latency", f"batch size {batch_size}: {one_line(error)}")
+        return []
+
+
+def _fill(
+    timed: Sequence[tuple[_Ready, Timing]],
+    batch_size: int,
+    inputs: Inputs,
+    setting: Setting,
+    findings: Findings,
+) -> None:
+    """Write what was timed into the records."""
+    for one, timing in timed:
+        candidate = one.candidate
+        latency = to_latency(
+            timing,
+            batch_size,
+            setting.precision,
+            compiled=setting.compiled,
+            cuda_graph=setting.cuda_graph,
+            channels_last=setting.channels_last,
+        )
+        latency.paired = _paired(candidate, timing, [(other.candidate, theirs) for other, theirs in timed])
+        latency.floor = _floor(one, latency)
+        latency.end_to_end = EndToEnd(images_per_second=None, reason=inputs.absence)
+        if inputs.batches is not None:
+            with findings.guard(candidate, "latency", "end to end"):
+                forward = prepare_forward(one.model, setting.precision, setting.device)
+                latency.end_to_end = measure_end_to_end(inputs.batches(batch_size), forward, setting.device)
+        candidate.record.latency.append(latency)
+        candidate.write()
+        if latency.disturbed:
+            findings.warn(candidate, f"latency at batch size {batch_size}: {'; '.join(latency.disturbed)}")
+
+
+def _floor(one: _Ready, latency: Latency) -> Floor | None:
+    """Return the machine's floor, or None where the MACs or what the machine can do are not known."""
+    macs, ceilings = one.candidate.record.macs, one.candidate.record.ceilings
+    if macs is None or ceilings is None:
+        return None
+    return floor(latency.p50_ms, latency.batch_size * macs.executed.mean, one.transfer_bytes, ceilings)
+
+
+def _paired(candidate: Candidate, timing: Timing, timed: Sequence[tuple[Candidate, Timing]]) -> PairedRatio | None:
+    """Return the ratio to the reference method with the same encoder, or else to the first one with it."""
+    backbone = candidate.record.method.backbone
+    alike = [(other, theirs) for other, theirs in timed if other.record.method.backbone == backbone]
+    if len(alike) < 2:
+        return None
+    references = [pair for pair in alike if pair[0].record.method.is_reference]
+    reference, theirs = (references or alike)[0]
+    return paired_ratio(timing, theirs, reference.record.run_id)

@@ -1,0 +1,100 @@
+"""Costs of one model by itself."""
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+
+from harness.counting import count_macs
+from harness.measurement.candidate import Candidate, Inputs, Setting
+from harness.measurement.findings import Findings
+from harness.measurement.stale import holds
+from harness.method import MultiTaskModel
+from harness.probes.energy import measure_energy
+from harness.probes.macs import disagreements, measure_macs
+from harness.probes.memory import measure_memory
+from harness.probes.parameters import count_parameters
+from harness.probes.prepare import prepare_call
+from harness.probes.storage import measure_storage
+
+_Probe = Callable[[Candidate, MultiTaskModel, Inputs, Setting], Sequence[str]]
+"""Fills a figure of the candidate's record and returns what a reader of it should know."""
+
+
+def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, findings: Findings) -> bool:
+    """Fill what a record lacks of the costs of its model alone, and write it after each.
+
+    Returns:
+        Whether the model predicts at all.
+    """
+    record = candidate.record
+    lacking = [probe for probe in candidate.probes if not holds(record, probe)]
+    if not lacking:
+        return True
+    try:
+        model = candidate.load(setting.device)
+        prepare_call(model, inputs.first(), setting.precision, setting.device)()
+    except Exception as error:  # whatever a method raises is its failure, and leaves the others alone
+        findings.fail(candidate, error)
+        candidate.write()
+        return False
+    record.parameters = record.parameters or count_parameters(model)
+    if set(model.problem.names) != set(candidate.tasks):
+        findings.note(candidate, f"the costs are of all tasks of the artifact: {', '.join(model.problem.names)}")
+    for probe in lacking:
+        if probe in PROBES:
+            with findings.guard(candidate, probe):
+                for line in PROBES[probe](candidate, model, inputs, setting):
+                    findings.note(candidate, line)
+            candidate.write()
+    return True
+
+
+def _macs(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> Sequence[str]:
+    """Count on every image where the method depends on it, else on the first."""
+    count = None if candidate.method.data_dependent else 1
+    images = (image.to(setting.device) for image in itertools.islice(inputs.images(), count))
+    macs = candidate.record.macs = measure_macs(candidate.method, model, images)
+    first = inputs.first().to(setting.device)
+    with torch.inference_mode():
+        executed = count_macs(lambda: model(first)).macs  # the libraries saw the first image alone
+    unseen = [
+        f"MACs leave out {calls} calls of {name}, for which there is no rule" for name, calls in macs.unseen.items()
+    ]
+    return [*unseen, *disagreements(executed, macs.counters)]
+
+
+def _storage(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> Sequence[str]:
+    parts = candidate.method.storage_parts(model, candidate.artifact)
+    candidate.record.storage = measure_storage(candidate.artifact, parts, model.problem.names)
+    return ()
+
+
+def _memory(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> Sequence[str]:
+    images = inputs.batch(setting.batch_sizes[0])
+    candidate.record.memory = measure_memory(model, images, setting.precision, setting.device)
+    return ()
+
+
+def _energy(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> Sequence[str]:
+    """Measure what is timed; it is prepared at its first call, so that nothing is compiled where there is no figure."""
+    size = setting.batch_sizes[0]
+
+    @functools.cache
+    def prepared() -> Callable[[], object]:
+        return prepare_call(
+            model,
+            inputs.batch(size),
+            setting.precision,
+            setting.device,
+            compiled=setting.compiled,
+            cuda_graph=setting.cuda_graph,
+            channels_last=setting.channels_last,
+        )
+
+    candidate.record.energy = measure_energy(lambda: prepared()(), size, setting.device)
+    return ()
+
+
+PROBES: dict[str, _Probe] = {"macs": _macs, "storage": _storage, "memory": _memory, "energy": _energy}

@@ -1,0 +1,239 @@
+"""Costs of a method as the records store them: one value object per probe, units in the names.
+
+A value that could not be had is null and its reason stands beside it; it is never a zero in its place.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Cost(BaseModel):
+    """Base of the cost objects."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Spread(Cost):
+    """A quantity over the images it was measured on."""
+
+    mean: float
+    p50: float
+    p95: float
+    n: int = Field(ge=1, description="Images.")
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """Return the spread of at least one value."""
+        p50, p95 = np.percentile(values, (50, 95))
+        return cls(mean=float(np.mean(values)), p50=float(p50), p95=float(p95), n=len(values))
+
+
+class Ceilings(Cost):
+    """What the machine reached at best in the same process: the matrix rate and the copy bandwidth."""
+
+    device: str
+    precision: str
+    threads: int | None = Field(default=None, description="Threads of the CPU's kernels; null on a GPU.")
+    macs_per_second: float = Field(description="Of the best square matrix product.")
+    matrix_side: int = Field(description="Its side.")
+    copy_bytes_per_second: float = Field(description="Bytes read plus bytes written of the best large copy.")
+
+
+class Conditions(Cost):
+    """State of the machine at one moment; null where it cannot be read."""
+
+    load_average: float | None = Field(description="Processes running or waiting, over the last minute.")
+    cpu_mhz: float | None = None
+    gpu_sm_mhz: int | None = None
+    gpu_memory_mhz: int | None = None
+    gpu_celsius: int | None = None
+    gpu_throttle: list[str] = Field(default=[], description="Reasons the driver gives for lowered clocks.")
+    gpu_other_processes: int | None = Field(default=None, description="Other processes that hold memory of the GPU.")
+
+
+class CounterFigure(Cost):
+    """What one library counts on the same forward pass of all tasks, batch size 1."""
+
+    counter: Literal["fvcore", "ptflops", "torch"]
+    version: str
+    convention: str = Field(description="What the counter counts, and the corrections that were applied to it.")
+    macs: int | None = Field(description="Null when the counter failed.")
+    unseen: dict[str, int] = Field(default={}, description="Operators it has no rule for, with their calls.")
+    reason: str | None = Field(default=None, description="Why `macs` is null.")
+
+
+class Macs(Cost):
+    """MACs of matrix products, convolutions and attention per image, at batch size 1, counted where they happen.
+
+    Attention is its two matrix products. Everything element-wise (norms, activations, softmax, interpolation,
+    additions) is kept apart in `elementwise_outputs`.
+    """
+
+    dense: Spread = Field(description="With nothing skipped.")
+    ideal: Spread | None = Field(default=None, description="Non-zero multiplies alone; null where nothing is sparse.")
+    executed: Spread = Field(description="What the kernels really multiplied.")
+    simulated: Spread | None = Field(
+        default=None,
+        description="By the sharing paper's output thresholds; not executable, since outputs are clamped after they "
+        "are paid for. Null for other methods.",
+    )
+    per_part: dict[str, float] = Field(description="Executed MACs by part of the model, mean; `other` is the rest.")
+    per_task: dict[str, float] = Field(description="Executed MACs when this task alone is asked for, mean.")
+    unseen: dict[str, int] = Field(
+        default={},
+        description="Operators that may multiply and have no rule, with their calls.",
+    )
+    elementwise_outputs: float = Field(description="Values written by all other arithmetic, mean.")
+    counters: list[CounterFigure] = Field(default=[], description="Independent counts of the same forward pass.")
+
+
+class Sampling(Cost):
+    """How samples were taken."""
+
+    warmup: int = Field(description="Forward passes before the first sample.")
+    clock: str = Field(description="`cuda-events` or `perf_counter`.")
+    interleaved_with: list[str] = Field(default=[], description="Methods that were timed in turn with this one.")
+    session: str = Field(description="Id of the measurement; samples of one session are paired round by round.")
+    rounds: list[int] = Field(description="Samples per round, in order.")
+    other_cores: float = Field(description="Cores that other processes kept busy meanwhile, mean.")
+
+
+class PairedRatio(Cost):
+    """Latency relative to another method of the same session, from rounds measured next to each other."""
+
+    reference: str = Field(description="run_id of the record it is relative to.")
+    ratio: float = Field(description="Median over the rounds of this latency divided by the reference's.")
+    low: float = Field(description="Lower end of the 95 % bootstrap interval of the median.")
+    high: float = Field(description="Upper end of it.")
+    rounds: int
+
+
+class Floor(Cost):
+    """The least time this machine needs for the executed MACs and for reading the weights once."""
+
+    compute_ms: float = Field(description="Executed MACs over the machine's matrix rate.")
+    transfer_ms: float = Field(description="Bytes of weights, images and predictions over the copy bandwidth.")
+    floor_ms: float = Field(description="The larger of the two.")
+    multiple: float = Field(description="Median latency as a multiple of the floor.")
+    compute_share: float = Field(description="Executed MACs per second as a share of the machine's matrix rate.")
+
+
+class EndToEnd(Cost):
+    """Throughput from stored images to predictions in host memory, loading included."""
+
+    images_per_second: float | None
+    images: int = 0
+    reason: str | None = None
+
+
+class Latency(Cost):
+    """Time of one forward pass that predicts all tasks, images already on the device."""
+
+    batch_size: int
+    precision: str
+    compiled: str | None = Field(default=None, description="Mode of torch.compile; null for eager execution.")
+    cuda_graph: bool = False
+    channels_last: bool = False
+    threads: int | None = Field(default=None, description="Threads of the CPU's kernels; null on a GPU.")
+    samples_ms: list[float]
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    iqr_ms: float = Field(description="Distance of the quartiles.")
+    images_per_second: float = Field(description="Batch size over the median.")
+    sampling: Sampling
+    paired: PairedRatio | None = None
+    floor: Floor | None = None
+    end_to_end: EndToEnd | None = None
+    before: Conditions
+    after: Conditions
+    disturbed: list[str] = Field(default=[], description="Why the samples are not to be trusted; empty when quiet.")
+
+    @classmethod
+    def of(cls, samples_ms: Sequence[float], *, batch_size: int, **facts: object) -> Self:
+        """Return the latency of at least one sample."""
+        p25, p50, p75, p90, p95, p99 = map(float, np.percentile(samples_ms, (25, 50, 75, 90, 95, 99)))
+        statistics = {"p50_ms": p50, "p90_ms": p90, "p95_ms": p95, "p99_ms": p99, "iqr_ms": p75 - p25}
+        throughput = 1000 * batch_size / p50
+        return cls.model_validate(
+            {
+                "samples_ms": list(samples_ms),
+                "batch_size": batch_size,
+                "images_per_second": throughput,
+                **statistics,
+                **facts,
+            }
+        )
+
+
+class Energy(Cost):
+    """Energy of the device over a window of forward passes."""
+
+    joules_per_image: float | None
+    window_s: float | None = None
+    images: int | None = None
+    batch_size: int | None = None
+    source: str | None = Field(default=None, description="The counter that was read.")
+    reason: str | None = Field(default=None, description="Why it is null.")
+
+
+class Peak(Cost):
+    """Highest GPU memory of a window, as torch's allocator tells it."""
+
+    allocated_bytes: int
+    reserved_bytes: int
+
+
+class Resident(Cost):
+    """Resident set of the process while the CPU works."""
+
+    before_bytes: int
+    peak_bytes: int
+
+
+class Memory(Cost):
+    """Memory of a model at work, at one batch size."""
+
+    parameter_bytes: int
+    buffer_bytes: int
+    batch_size: int
+    inference: Peak | None = None
+    training_step: Peak | None = Field(default=None, description="Forward, backward and an AdamW step.")
+    resident: Resident | None = None
+    reasons: dict[str, str] = Field(default={}, description="Field to why it is null.")
+
+
+class Parameters(Cost):
+    """Parameter counts of the whole model."""
+
+    total: int
+    per_part: dict[str, int]
+
+
+class Storage(Cost):
+    """Bytes of the saved artifact."""
+
+    artifact_bytes: int
+    per_file: dict[str, int]
+    per_part: dict[str, int] = Field(
+        default={}, description="Bytes by part of the model; `other` is what belongs to none. Sums to the artifact."
+    )
+    marginal_bytes: dict[str, int] = Field(
+        default={}, description="Task to the bytes it adds to an artifact that serves all the others."
+    )
+    zipped_bytes: int | None = Field(
+        default=None, description="Bytes of the artifact as one deflated archive; padding and zeros vanish in it."
+    )
+
+
+class Sparsity(Cost):
+    """What a task has of its own where methods share weights and computation between tasks; 1 is a whole encoder."""
+
+    weight_density: float = Field(ge=0, le=1, description="Weights kept for it, as a share of the encoder's.")
+    active_rows: float = Field(
+        ge=0, le=1, description="Rows of tokens computed for it, as a share of all, mean over blocks and images."
+    )

@@ -1,0 +1,68 @@
+"""Fills the multi-task gain of records from the single-task records beside them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.records import Gain, Record, conditions, find_records, headlines, write_record
+from harness.records.delta_m import delta_m
+
+
+def fill_gains(records: Sequence[Record], output: Path) -> None:
+    """Set ``delta_m`` of every record and write those that changed.
+
+    The reference is the complete record below ``output`` of a reference method with the same data, backbone,
+    protocol, input size, budget, precision, seed and training; several such records give no gain.
+
+    Args:
+        records: Complete records.
+        output: Results folder, ``<dataset>/<run>/record.json`` below it.
+    """
+    known = {record.dataset.name: list(find_records(output / record.dataset.name)) for record in records}
+    for record in records:
+        gain = _gain(record, known[record.dataset.name])
+        if gain != record.delta_m:
+            record.delta_m = gain
+            write_record(record, output / record.run_id)
+
+
+def _gain(record: Record, others: Sequence[Record]) -> Gain:
+    found = [other for other in others if is_reference_of(other, record)]
+    if not found:
+        missing = (
+            f"no single-task record of {record.method.backbone}, budget {record.budget}, seed {record.seed} on this "
+            f"data; run -m single-task too"
+        )
+        return Gain(value=None, reference=None, reason=missing)
+    return gain_over_one(record, found)
+
+
+def gain_over_one(record: Record, references: Sequence[Record]) -> Gain:
+    """Return the gain of a record over the only reference; where there are several, none is picked."""
+    if len(references) > 1:
+        names = ", ".join(sorted(other.run_id for other in references))
+        return Gain(value=None, reference=None, reason=f"several references fit: {names}")
+    return gain_over(record, references[0])
+
+
+def gain_over(record: Record, reference: Record) -> Gain:
+    """Return the gain of a record over another, which must have been made under the same conditions."""
+    gain = delta_m(headlines(record), headlines(reference))
+    return Gain(value=gain.value, reference=reference.run_id, reason=gain.reason)
+
+
+def is_reference_of(other: Record, record: Record) -> bool:
+    """Return whether a record's gain may be taken against another: the same conditions, encoder, seed and training."""
+    return (
+        other.method.is_reference
+        and other.source == "measured"
+        and other.status == "complete"
+        and other.method.backbone == record.method.backbone
+        and other.seed == record.seed
+        and conditions(other) == conditions(record)
+        and (not (other.training and record.training) or _training(other) == _training(record))
+    )
+
+
+def _training(record: Record) -> tuple[object, ...]:
+    """Return what a fair reference shares of its training; methods differ in their stages."""
+    return record.dataset.train_fingerprint, record.config.get("iterations"), record.method.init

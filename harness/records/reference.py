@@ -1,0 +1,52 @@
+"""Which record the multi-task gain of each record is measured against."""
+
+from collections.abc import Iterator, Sequence
+
+from harness.errors import UsageError, unknown
+from harness.records import Gain, Record, conditions
+from harness.records.gain import gain_over_one, is_reference_of
+
+
+def with_gains(records: Sequence[Record], reference: str | None = None) -> list[Record]:
+    """Return copies of scored records with their gains.
+
+    Without a reference, the gains of measured records are taken anew against the records of the reference method with
+    the same conditions, backbone and seed, where these are among the records; other gains stay as they are stored.
+
+    Args:
+        records: The records; those that were not scored are returned as they are.
+        reference: run_id of a record, or name of a method whose record with the same backbone and seed is meant.
+
+    Raises:
+        UsageError: no record is called so, or several fit.
+    """
+    if reference is not None and not any(reference in (record.run_id, record.method.name) for record in records):
+        names = {name: None for record in records if record.metrics for name in (record.method.name, record.run_id)}
+        raise UsageError(unknown("reference", reference, names))
+    return [_with_gain(record, records, reference) if record.metrics else record for record in records]
+
+
+def _with_gain(record: Record, records: Sequence[Record], reference: str | None) -> Record:
+    found = list(_references(record, records, reference))
+    if len(found) > 1 and reference is not None:
+        names = " or ".join(other.run_id for other in found)
+        raise UsageError(f"--reference {reference}: several records fit {record.run_id}; name one: {names}")
+    if found:
+        return record.model_copy(update={"delta_m": gain_over_one(record, found)})
+    if reference is None:
+        return record
+    lacking = f"no record of {reference} under these conditions, with this backbone and seed"
+    return record.model_copy(update={"delta_m": Gain(value=None, reference=None, reason=lacking)})
+
+
+def _references(record: Record, records: Sequence[Record], reference: str | None) -> Iterator[Record]:
+    """Yield the records that the gain of a record may be taken against."""
+    for other in records:
+        if reference is None:
+            if is_reference_of(other, record):
+                yield other
+            continue
+        alike = other.method.backbone == record.method.backbone and other.seed == record.seed
+        named = other.run_id == reference or (other.method.name == reference and alike)
+        if named and conditions(other) == conditions(record):
+            yield other

@@ -1,0 +1,69 @@
+"""A contact sheet of predictions beside their labels, so that a figure can be checked by eye."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from harness.data.cache import Scenes
+from harness.data.loading import collate
+from harness.data.transforms import MEAN, STD, EvalTransform
+from harness.model import MultiTaskModel
+from harness.protocol import Protocol
+from harness.run.evaluate import at_label_size
+from harness.tasks.base import Task
+
+
+def write_contact_sheet(
+    path: Path,
+    model: MultiTaskModel,
+    scenes: Scenes,
+    transform: EvalTransform,
+    tasks: Mapping[str, Task],
+    protocol: Protocol,
+    device: torch.device,
+    count: int = 4,
+) -> None:
+    """Draw the first scenes of a split: per scene a row of labels and under it a row of predictions.
+
+    Args:
+        path: PNG to write.
+        model: On ``device``, in evaluation mode.
+        scenes: The split.
+        transform: Prepares each scene.
+        tasks: Task objects by name.
+        protocol: Says which labels are scored.
+        device: Where to compute.
+        count: Number of scenes.
+    """
+    count = min(count, len(scenes))
+    figure = Figure(figsize=(2.2 * (len(tasks) + 1), 3.5 * count), layout="compressed")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2 * count, len(tasks) + 1, squeeze=False)
+    for index in range(count):
+        batch = collate([transform(scenes[index])]).to(device)
+        with torch.inference_mode():
+            predictions = model(batch.images)
+        above, below = axes[2 * index], axes[2 * index + 1]
+        above[0].imshow(_photograph(batch.images[0]))
+        for column, (name, task) in enumerate(tasks.items(), 1):
+            label = batch.labels[task.scored_label(protocol)]
+            prediction = at_label_size(predictions[name].float(), label)
+            above[column].imshow(task.target_picture(label[0].cpu()))
+            below[column].imshow(task.picture(prediction[0].cpu()))
+        above[0].set_title(f"{batch.ids[0]}: labels above, predictions below", fontsize=7, loc="left")
+        for column, task in enumerate(tasks.values(), 1):
+            above[column].set_title(task.title, fontsize=7)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    figure.savefig(path, dpi=110)
+
+
+def _photograph(image: torch.Tensor) -> NDArray[np.uint8]:
+    """Undo the normalisation of one image [3, H, W]; returns RGB [H, W, 3]."""
+    planes = image.cpu().numpy() * STD[:, None, None] + MEAN[:, None, None]
+    return (planes.transpose(1, 2, 0).clip(0, 1) * 255).astype(np.uint8)

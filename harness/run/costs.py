@@ -1,0 +1,107 @@
+"""The costs of the finished runs of a matrix."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from harness.data.loading import eval_batches
+from harness.data.sample import Batch
+from harness.errors import UsageError
+from harness.measurement import Candidate, Findings, Inputs, Setting, measure
+from harness.measurement.stale import holds
+from harness.probes.rules import LatencyRules
+from harness.progress import RunProgress
+from harness.records import Record
+from harness.run.folder import ARTIFACT, locked
+from harness.run.job import Job
+
+_OF_EVERY_SEED = ("macs", "storage")
+"""Probes whose figures may follow from the weights; those of the others are the same for all seeds."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        job: What was run.
+        record: Its complete record.
+    """
+
+    job: Job
+    record: Record
+
+
+def measure_runs(runs: Sequence[Run], probes: tuple[str, ...], findings: Findings, progress: RunProgress) -> None:
+    """Fill what the records of finished runs lack of the costs that are wanted.
+
+    The runs on one data set are measured together, so that their latencies can be compared. Of several seeds of a
+    method, the first stands for all in what does not follow from the weights.
+
+    Args:
+        runs: Of one matrix.
+        probes: Probes that are wanted.
+        findings: Takes what is to be told.
+        progress: Where progress is shown.
+    """
+    for name in dict.fromkeys(run.record.dataset.name for run in runs):
+        progress.title = f"costs on {name}:"
+        group = [run for run in runs if run.record.dataset.name == name]
+        job = group[0].job
+        setting = Setting(job.device, job.config.precision, _rules(job))
+        try:
+            with contextlib.ExitStack() as stack:
+                for run in group:
+                    stack.enter_context(locked(_folder(run)))
+                measure(_candidates(group, probes, findings), _inputs(job), setting, findings, progress)
+        except UsageError as error:  # another process is at one of them
+            findings.failures.append((progress.title, error))
+
+
+def _candidates(group: Sequence[Run], probes: tuple[str, ...], findings: Findings) -> list[Candidate]:
+    """Return the runs that can be measured, each with what is wanted of it."""
+    first: dict[str, int] = {}
+    candidates = []
+    for run in group:
+        job, folder = run.job, _folder(run)
+        artifact = job.artifact or folder / ARTIFACT
+        if not artifact.is_dir():  # records may be kept without what they are of
+            if not all(holds(run.record, probe) for probe in probes):
+                findings.warnings.append(f"{job.title} costs are not measured, for {artifact} is not here")
+            continue
+        wanted = probes
+        if (seed := first.setdefault(job.method.name, job.seed)) != job.seed:
+            wanted = tuple(probe for probe in probes if probe in _OF_EVERY_SEED)
+            _leave(run.record, set(probes) - set(wanted), f"seed {seed} stands for all seeds")
+        candidates.append(Candidate(job.method, artifact, job.data.problem.names, run.record, folder, wanted))
+    return candidates
+
+
+def _leave(record: Record, probes: Iterable[str], reason: str) -> None:
+    """Say why probes are left out where there is no figure of them yet."""
+    record.unmeasured |= {probe: reason for probe in probes if not holds(record, probe)}
+
+
+def _folder(run: Run) -> Path:
+    return run.job.config.output / run.record.run_id
+
+
+def _inputs(job: Job) -> Inputs:
+    data, workers = job.data, job.config.workers
+
+    def images() -> Iterator[Tensor]:
+        return (batch.images for batch in eval_batches(data.val, data.transform, 1))
+
+    def batches(size: int) -> Iterable[Batch]:
+        return eval_batches(data.val, data.transform, size, workers)
+
+    return Inputs(images, batches)
+
+
+def _rules(job: Job) -> LatencyRules:
+    """Return rules that take moderate time: a run is for accuracy, and ``harness bench`` for exact costs."""
+    seconds = job.config.min_seconds
+    return replace(LatencyRules.for_device(job.device), min_seconds=seconds, max_seconds=2 * seconds)

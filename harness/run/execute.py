@@ -1,0 +1,217 @@
+"""From training to the record, going on where an earlier try stopped."""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from harness.backbones import Encoder
+from harness.compute import seed_everything
+from harness.data.augment import TrainTransform
+from harness.data.loading import eval_batches
+from harness.errors import HarnessError, MethodError, UsageError
+from harness.files import write_atomically
+from harness.method import MultiTaskModel, Stage
+from harness.predictions.writer import PredictionWriter
+from harness.probes.parameters import count_parameters
+from harness.progress import RunProgress
+from harness.records import RECORD_NAME, Phase, Record, StageInfo, read_record, write_record
+from harness.records.costs import Sparsity
+from harness.records.metric import Metric
+from harness.run.contact_sheet import write_contact_sheet
+from harness.run.evaluate import evaluate
+from harness.run.folder import ARTIFACT, locked
+from harness.run.heat_maps import frames_as_json, write_heat_maps
+from harness.run.job import Job
+from harness.run.published import load_published
+from harness.run.record import new_record
+from harness.training.loop import TrainingSetup, train
+
+CHECKPOINT = "checkpoint.pt"
+CALIBRATION_IMAGES = 64
+
+
+def execute(job: Job, progress: RunProgress) -> Record:
+    """Run a job, or go on with it where it stopped, and return its complete record.
+
+    Raises:
+        UsageError: another process is at it, or what it left cannot be used.
+        DataError: an image or label cannot be read.
+        MethodError: the method failed; the record says so.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    progress.title = job.title
+    with locked(job.folder):
+        for left in job.folder.glob("*.tmp"):  # of a process killed while it wrote
+            left.unlink()
+        if job.config.overwrite == "always":
+            _clear(job.folder)
+        record = _started(job)
+        if record.status == "complete":
+            if job.predictions is not None:
+                _evaluate(job, _shipped(job), progress)
+            return record
+        try:
+            _proceed(job, record, progress)
+        except HarnessError as error:
+            record.failure = str(error)
+            write_record(record, job.folder)
+            raise
+        except Exception as error:
+            record.status = "failed"
+            record.failure = f"{type(error).__name__}: {error}"
+            write_record(record, job.folder)
+            raise MethodError(f"{job.title} {record.failure}") from error
+    return record
+
+
+def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
+    artifact = job.artifact or job.folder / ARTIFACT
+    if not artifact.is_dir():
+        if job.published is not None:
+            with _phase(record, "convert"):
+                model, notes = load_published(job.method, job.data.problem, job.published)
+                _warn(record, notes)
+                _ship(job, model)
+        else:
+            with _phase(record, "train", resumed=(job.folder / CHECKPOINT).is_file()):
+                _train(job, record, progress)
+        write_record(record, job.folder)
+    with _phase(record, "load"):
+        # What is measured is what is shipped: the model as it comes out of its artifact.
+        model = _shipped(job)
+    record.parameters = count_parameters(model)
+    write_record(record, job.folder)
+    with _phase(record, "evaluate"):
+        record.metrics = _evaluate(job, model, progress)
+    record.sparsity = _look_inside(job, model)
+    record.status = "complete"
+    write_record(record, job.folder)
+    (job.folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
+    """Write pictures of predictions and of what the method tells of its layers; return what it tells of its tasks."""
+    write_contact_sheet(
+        job.folder / "predictions.png",
+        model,
+        job.data.val,
+        job.data.transform,
+        job.tasks(),
+        job.data.protocol,
+        job.device,
+    )
+    batch = next(eval_batches(job.data.val, job.data.transform, job.config.batch_size))
+    with torch.inference_mode():
+        images = batch.images.to(job.device)
+        statistics, sparsity = job.method.statistics(model, images), job.method.sparsity(model, images)
+    if statistics:
+        write_heat_maps(job.folder / "layers.png", statistics)
+        write_atomically(job.folder / "layers.json", frames_as_json(statistics))
+    return dict(sparsity)
+
+
+def _shipped(job: Job) -> MultiTaskModel:
+    return job.method.load(job.artifact or job.folder / ARTIFACT, job.data.problem.names).to(job.device)
+
+
+def _train(job: Job, record: Record, progress: RunProgress) -> None:
+    data, config = job.data, job.config
+    assert data.train is not None
+    seed_everything(job.seed)
+    build = job.method.build(data.problem) if job.extend is None else job.method.extend(job.extend, data.problem)
+    model = build.to(job.device)
+    _warn(record, _notes(model))
+    write_record(record, job.folder)
+
+    def transform(stage: Stage) -> TrainTransform:
+        return TrainTransform(data.problem.input_size, stage.augmentation, stage.tasks)
+
+    setup = TrainingSetup(
+        scenes=data.train,
+        tasks=job.tasks(),
+        transform=transform,
+        device=job.device,
+        precision=config.precision,
+        seed=job.seed,
+        workers=config.workers,
+        checkpoint=job.folder / CHECKPOINT,
+        save_every=config.save_every,
+        progress=progress,
+    )
+    logs = train(model, job.stages(), setup)
+    record.training = [StageInfo(**asdict(log)) for log in logs]
+    job.method.calibrate(model, partial(_score, job))
+    _ship(job, model)
+
+
+def _ship(job: Job, model: MultiTaskModel) -> None:
+    """Save the artifact of a model; it is there as a whole or not at all."""
+    unfinished = job.folder / f"{ARTIFACT}.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    job.method.save(model.cpu(), unfinished)
+    if job.extend is not None:  # what exists stays as it is, byte for byte
+        shutil.copytree(job.extend, unfinished, dirs_exist_ok=True)
+    unfinished.replace(job.folder / ARTIFACT)
+
+
+def _warn(record: Record, notes: Iterable[str]) -> None:
+    record.warnings = list(dict.fromkeys([*record.warnings, *notes]))  # a resumed run has them already
+
+
+def _notes(model: MultiTaskModel) -> list[str]:
+    """Return what is to be known of the weights that the encoders of a model started from."""
+    encoders = [note for module in model.modules() if isinstance(module, Encoder) for note in module.notes]
+    return [*model.notes, *encoders]
+
+
+def _score(job: Job, model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, Metric]:
+    """Return headline figures on the first training images, prepared as for evaluation."""
+    scenes, transform = job.data.calibration(CALIBRATION_IMAGES)
+    batches = eval_batches(scenes, transform, job.config.batch_size)
+    subjects = {name: task for name, task in job.tasks().items() if name in tasks}
+    quiet = RunProgress(quiet=True)
+    protocol, precision = job.data.protocol, job.config.precision
+    figures = evaluate(model, batches, len(scenes), subjects, protocol, job.device, precision, quiet)
+    return {task: next(iter(metrics.values())) for task, metrics in figures.items()}
+
+
+def _evaluate(job: Job, model: MultiTaskModel, progress: RunProgress) -> dict[str, dict[str, Metric]]:
+    data, config, tasks = job.data, job.config, job.tasks()
+    batches = eval_batches(data.val, data.transform, config.batch_size, config.workers)
+    writer = PredictionWriter(job.predictions, tasks, data.transform) if job.predictions else None
+    return evaluate(model, batches, len(data.val), tasks, data.protocol, job.device, config.precision, progress, writer)
+
+
+def _started(job: Job) -> Record:
+    """Return the record of an earlier try, or a new one."""
+    if (job.folder / RECORD_NAME).is_file():
+        record = read_record(job.folder)
+        if job.config.overwrite == "never":
+            raise UsageError(f"{job.title} {job.folder} holds a {record.status} run already, and --overwrite is never")
+        if record.status == "complete":
+            return record
+        record.status, record.failure = "partial", None
+        return record
+    record = new_record(job)
+    write_record(record, job.folder)
+    return record
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder / ARTIFACT, ignore_errors=True)
+    for name in (RECORD_NAME, CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _phase(record: Record, name: str, resumed: bool = False) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    record.phases.append(Phase(name=name, seconds=time.perf_counter() - start, resumed=resumed))

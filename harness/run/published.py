@@ -1,0 +1,49 @@
+"""Published checkpoints of whole methods, as their authors' code wrote them."""
+
+from pathlib import Path
+
+from harness.errors import UsageError
+from harness.method import Method, MultiTaskModel
+from harness.problem import Problem
+from harness.weights import WeightFile, load_exactly
+from harness.weights.state import read_state
+
+
+def artifact_or_published(path: Path | None) -> tuple[Path | None, WeightFile | None]:
+    """Return what ``--checkpoint`` names, the folder of an artifact or the file of a published checkpoint.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    if path is not None and path.is_file():
+        return None, WeightFile(path)
+    if path is not None and not path.exists():
+        raise UsageError(f"--checkpoint {path}: no such file or folder")
+    return path, None
+
+
+def load_published(method: Method, problem: Problem, file: WeightFile) -> tuple[MultiTaskModel, tuple[str, ...]]:
+    """Return a method's model with the weights of a published checkpoint, and what is to be known of them.
+
+    Args:
+        method: The method, set up.
+        problem: The tasks and the input size that the checkpoint was trained for.
+        file: The checkpoint, in one of the formats that `harness.weights.state.read_state` understands.
+
+    Raises:
+        UsageError: the file is unreadable, or does not hold exactly the weights of this model.
+    """
+    found = read_state(file.path)
+    model = type(method)(method.options, method.backbone).build(problem)  # encoders start from the file, too
+    adapted = method.adapt(found.state, model)
+    height, width = problem.input_size
+    target = f"{method.name} on {method.backbone} for {', '.join(problem.names)} at {height}x{width}"
+    load_exactly(model, adapted.state, f"checkpoint {file.path}", target)
+    notes = (*found.notes, *adapted.notes, *_unused(model))
+    return model, tuple(f"checkpoint {file.path.name}: {note}" for note in notes)
+
+
+def _unused(model: MultiTaskModel) -> list[str]:
+    """Say how many weights no prediction depends on."""
+    count = sum(value.numel() for name, value in model.named_parameters() if name.startswith(model.unused))
+    return [f"{count / 1e6:.2f} M of its parameters are never used, and kept"] if model.unused and count else []

@@ -1,0 +1,79 @@
+"""The record of a job before anything is known."""
+
+from datetime import UTC, datetime
+
+from harness.files import digest
+from harness.method import Method
+from harness.probes.environment import environment, software, system_id
+from harness.records import (
+    Init,
+    MethodInfo,
+    Record,
+)
+from harness.run.job import Job
+from harness.weights import WeightFile
+from harness.weights.artifact import digest_artifact
+
+
+def new_record(job: Job) -> Record:
+    """Return the record of a job that begins."""
+    now = datetime.now(UTC)
+    system = environment()
+    config = job.config
+    init, source = _origin(job)
+    return Record(
+        run_id=job.run_id,
+        source="measured",
+        status="partial",
+        created_at=now,
+        updated_at=now,
+        harness=software(),
+        command=job.command,
+        config=config.model_dump(mode="json"),
+        config_hash=digest(job.identity),
+        method=method_info(job.method, init, source),
+        dataset=job.data.info(),
+        protocol_name=config.protocol_name,
+        protocol=job.data.protocol.model_dump(mode="json"),
+        budget=config.budget,
+        input_size=job.data.problem.input_size,
+        precision=config.precision,
+        device=job.device.type,
+        seed=job.seed,
+        system_id=system_id(system),
+        environment=system,
+        warnings=job.data.warnings,
+    )
+
+
+def method_info(method: Method, init: Init, source: str | None) -> MethodInfo:
+    """Return what a record says of a method.
+
+    Args:
+        method: The method, set up.
+        init: Where its model comes from.
+        source: Name and sha256 of what was loaded.
+    """
+    return MethodInfo(
+        name=method.name,
+        summary=method.summary,
+        paper=method.paper,
+        is_reference=method.is_reference,
+        backbone=method.backbone,
+        init=init,
+        checkpoint=source,
+        options=method.options.model_dump(mode="json"),
+        plugin=type(method).__module__,
+    )
+
+
+def _origin(job: Job) -> tuple[Init, str | None]:
+    """Return where the model comes from, and name and sha256 of what was loaded."""
+    weights = job.method.weights
+    if job.artifact is not None:
+        return "checkpoint", f"{job.artifact.name} sha256:{digest_artifact(job.artifact)}"
+    if job.published is not None:
+        return "checkpoint", f"{job.published.path.name} sha256:{job.published.sha256}"
+    if isinstance(weights, WeightFile):
+        return "file", f"{weights.path.name} sha256:{weights.sha256}"
+    return weights or "random", None
