@@ -78,7 +78,7 @@ def test_rooms_and_arrows_are_few_and_make_no_circle(capsys: pytest.CaptureFixtu
     found = arrows()
     count = sum(map(len, found.values()))
     with capsys.disabled():
-        print(f"\n{len(found)} rooms (at most {MOST_ROOMS}), {count} arrows between them (at most {MOST_ARROWS})")
+        print(f"\n{len(found)} rooms (at most {MOST_ROOMS}), {count} arrows between them (at most {MOST_ARROWS})")  # noqa: T201
     assert len(found) <= MOST_ROOMS
     assert count <= MOST_ARROWS
     graphlib.TopologicalSorter(found).prepare()  # raises CycleError
