@@ -1,15 +1,38 @@
-"""A transformer block as a function of its weights, with every product handed to an execution."""
+"""Transformer block as a function of its weights; an execution computes its two branches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from timm.layers.drop import drop_path
 from torch import Tensor
 from torch.nn import functional as F
 
 EPS = 1e-6
-"""Of the layer norms, as timm's vision transformers have it."""
+"""Of the layer norms, as in timm's vision transformers; torch's default, 1e-5, gives other outputs."""
+
+
+class Product(StrEnum):
+    """The four linear layers of a block, the products that a sub-task can skip."""
+
+    QKV = "qkv"
+    PROJ = "proj"
+    FC1 = "fc1"
+    FC2 = "fc2"
+
+    @property
+    def timm_name(self) -> str:
+        """Name of the layer inside a block of timm's vision transformers."""
+        return f"attn.{self}" if self in (Product.QKV, Product.PROJ) else f"mlp.{self}"
+
+
+class Site(StrEnum):
+    """The inputs of a block that are gated; one gate before the MLP serves both of its layers."""
+
+    QKV = "qkv"
+    PROJ = "proj"
+    MLP = "mlp"
 
 
 @dataclass(frozen=True)
@@ -20,11 +43,11 @@ class Affine:
     bias: Tensor
 
     def linear(self, x: Tensor) -> Tensor:
-        """Map [..., d_in] to [..., d_out]."""
+        """Map [..., d_in] to [..., d_out]: x W^T + b."""
         return F.linear(x, self.weight, self.bias)
 
     def norm(self, x: Tensor) -> Tensor:
-        """Normalise each row [..., d]."""
+        """Normalise each token [..., d]."""
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, EPS)
 
 
@@ -52,24 +75,29 @@ class BlockWeights:
 
     @classmethod
     def of(cls, weights: Mapping[str, Tensor], index: int, heads: int) -> "BlockWeights":
-        """Return the weights of block ``index`` out of an encoder's, under timm's names."""
+        """Return the weights of block ``index`` from those of an encoder, under timm's names."""
 
         def pick(name: str) -> Affine:
             return Affine(weights[f"blocks.{index}.{name}.weight"], weights[f"blocks.{index}.{name}.bias"])
 
-        return cls(
-            norm1=pick("norm1"),
-            qkv=pick("attn.qkv"),
-            proj=pick("attn.proj"),
-            norm2=pick("norm2"),
-            fc1=pick("mlp.fc1"),
-            fc2=pick("mlp.fc2"),
-            heads=heads,
-        )
+        products = {product.value: pick(product.timm_name) for product in Product}
+        return cls(norm1=pick("norm1"), norm2=pick("norm2"), heads=heads, **products)
+
+    def layer(self, product: Product) -> Affine:
+        """Return the linear layer of a product."""
+        match product:
+            case Product.QKV:
+                return self.qkv
+            case Product.PROJ:
+                return self.proj
+            case Product.FC1:
+                return self.fc1
+            case Product.FC2:
+                return self.fc2
 
 
 class Execution(ABC):
-    """How the two branches of a block are computed: in full, by changed rows, or with clamped outputs."""
+    """A way to compute the two branches of a block: in full, for active tokens, or with clamped outputs."""
 
     @abstractmethod
     def attend(self, index: int, u: Tensor, weights: BlockWeights) -> Tensor:
@@ -81,9 +109,19 @@ class Execution(ABC):
 
 
 def run_block(index: int, x: Tensor, weights: BlockWeights, execution: Execution, drop: float = 0.0) -> Tensor:
-    """Return the tokens [B, N, D] after a block; each branch of an image is left out with probability ``drop``."""
+    """Return the tokens [B, N, D] after a block.
+
+    Args:
+        index: Number of the block, for the execution.
+        x: Tokens before it, [B, N, D].
+        weights: Its weights.
+        execution: Computes the two branches.
+        drop: Probability that an image skips a branch (stochastic depth, Huang et al., ECCV 2016).
+    """
+    # x' = x + Attention(LN1(x))
     attended: Tensor = drop_path(execution.attend(index, weights.norm1.norm(x), weights), drop, training=True)
     x = x + attended
+    # y = x' + MLP(LN2(x'))
     mixed: Tensor = drop_path(execution.mlp(index, weights.norm2.norm(x), weights), drop, training=True)
     return x + mixed
 
@@ -98,11 +136,12 @@ def attention(queries: Tensor, qkv: Tensor, heads: int) -> Tensor:
     """Return the attended values [B, M, D].
 
     Args:
-        queries: [B, M, D].
+        queries: [B, M, D]; M may be smaller than N where only some tokens ask.
         qkv: Its last two thirds are the keys and values, [B, N, 3 D].
         heads: Attention heads.
     """
     _, keys, values = qkv.chunk(3, dim=-1)
-    q, k, v = (split_heads(part, heads) for part in (queries, keys, values))
+    q, k, v = (split_heads(part, heads) for part in (queries, keys, values))  # [B, h, M or N, d]
+    # softmax(q k^T / sqrt(d)) v: [B, h, M, d], then [B, M, h d]
     context: Tensor = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
     return context

@@ -1,4 +1,4 @@
-"""Choosing the gate of every block on training images, within a budget of accuracy."""
+"""Calibration: the token gate of every block, chosen on training images within a budget of accuracy."""
 
 import math
 from collections import defaultdict
@@ -9,20 +9,20 @@ import torch
 from torch import Tensor
 
 from harness.method import Score
-from harness.methods.share.execution import SITES
+from harness.methods.share.block import Site
+from harness.methods.share.execution import Tokens
 from harness.methods.share.model import SharedNets
-from harness.methods.share.rows import Rows
 from harness.records.delta_m import delta_m
 
-SHARES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
-"""Shares of active rows to choose from."""
+FRACTIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+"""Fractions of active tokens to choose from."""
 
 
 def calibrate(model: SharedNets, score: Score, budget: float) -> None:
-    """Set the gates of every sub-task that was trained: the smallest shares of rows that the budget allows.
+    """Set the gates of every sub-task that was trained: the smallest fractions of tokens that the budget allows.
 
-    First the smallest share for all blocks alike; then each block is narrowed further, from the front to the back (as
-    DeltaCNN tunes its thresholds, Parger et al., CVPR 2022).
+    First the smallest fraction that is the same for all blocks; then each block is narrowed further, from front to back
+    (as DeltaCNN tunes its thresholds, Parger et al., CVPR 2022).
 
     Args:
         model: Trained; its gates are set.
@@ -30,6 +30,7 @@ def calibrate(model: SharedNets, score: Score, budget: float) -> None:
         budget: Points of multi-task gain that all gates together may cost against dense runs. The base task costs
             nothing, so each of the others may lose the budget times tasks over sub-tasks.
     """
+    # The gain is a mean over tasks: of T tasks, each of S sub-tasks may lose budget T / S points.
     each = budget * len(model.problem.names) / max(len(model.deltas), 1)
     for task in model.deltas:
         if task in model.calibrated:
@@ -55,31 +56,34 @@ class _Loss:
 
 
 def _narrow(model: SharedNets, task: str, budget: float, loss: _Loss) -> None:
-    """Choose the shares of one sub-task."""
-    for share in SHARES:
-        model.gates[task] = model.uniform_gates(share)
-        if share == SHARES[-1] or loss() <= budget:
+    """Choose the fractions of one sub-task."""
+    # 1. One fraction for all blocks; with every token active nothing is lost, so the last one is not tried.
+    for fraction in FRACTIONS:
+        model.gates[task] = model.uniform_gates(fraction)
+        if fraction == FRACTIONS[-1] or loss() <= budget:
             break
+    # 2. Each block further, while the others stay.
     gates = model.gates[task]
-    for block in model.own_blocks(task):
-        for share in SHARES[: SHARES.index(gates[block].share)]:
-            held, gates[block] = gates[block], replace(gates[block], share=share)
+    for block in model.own_part(task).blocks:
+        for fraction in FRACTIONS[: FRACTIONS.index(gates[block].fraction)]:
+            original, gates[block] = gates[block], replace(gates[block], fraction=fraction)
             if loss() <= budget:
                 break
-            gates[block] = held
+            gates[block] = original
 
 
 def _set_thresholds(model: SharedNets, task: str, score: Score) -> None:
-    """Set thresholds that let through as many rows of the training images as the shares do, on average."""
-    seen: dict[tuple[int, str], list[float]] = defaultdict(list)
+    """Set thresholds that let through as many tokens of the training images as the fractions do, on average."""
+    seen: dict[tuple[int, Site], list[float]] = defaultdict(list)
 
-    def observe(index: int, site: str, rows: Rows | None, change: Tensor) -> None:
-        size = change.square().mean(-1).sqrt()
-        seen[index, site].append(float(torch.quantile(size, 1 - model.gates[task][index].share, dim=1).mean()))
+    def observe(index: int, site: Site, tokens: Tokens | None, change: Tensor) -> None:
+        size = change.square().mean(-1).sqrt()  # [B, N]
+        cut = torch.quantile(size, 1 - model.gates[task][index].fraction, dim=1)
+        seen[index, site].append(float(cut.mean()))
 
     with model.executed_as(mode="gated", policy="top-k"), model.observed_by(observe):
         score(model, [task])
     for index, gate in model.gates[task].items():
-        if index in model.own_blocks(task):
-            low, middle, high = (float(np.mean(seen.get((index, site), [0.0]))) for site in SITES)
+        if index in model.own_part(task).blocks:
+            low, middle, high = (float(np.mean(seen.get((index, site), [0.0]))) for site in Site)
             model.gates[task][index] = replace(gate, thresholds=(low, middle, high))

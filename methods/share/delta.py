@@ -1,14 +1,15 @@
-"""The difference of a sub-task's weights from the base's: while it is learned, and as it is stored."""
+"""Delta weights: the sparse difference of a sub-task's weights from the base's, learned or stored."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from harness.methods.share.gates import open_probability, sample_gates, settled_gates
+from harness.methods.share.hard_concrete import deterministic_gates, open_probability, sample_gates
 from harness.methods.share.options import Granularity, Values
 
 INITIAL_LOGIT = 5.0
@@ -16,8 +17,8 @@ INITIAL_LOGIT = 5.0
 
 Phase = Literal["gates", "mask", "activations", "rows"]
 PHASES: tuple[Phase, ...] = ("gates", "mask", "activations", "rows")
-"""The steps of a sub-task's training: gates open and close; then on a fixed mask; with a pull towards the base's
-activations; with rows gated."""
+"""Phases of a sub-task's training: gates of weights open and close; weights on the binarised mask; with the
+activation-matching loss; with tokens gated."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class SparseTensor:
     Attributes:
         shape: Of the tensor.
         index: Places in the flattened tensor, ascending, int64 [k].
-        values: What stands there, [k], none of them zero.
+        values: Values at these places, [k], none of them zero.
     """
 
     shape: torch.Size
@@ -68,7 +69,7 @@ class Delta(nn.Module, ABC):
     def merged(self, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the sub-task's weights: the base's, those that may differ with their difference added.
 
-        In evaluation they are merged once and held as buffers, so that they count as memory and move along.
+        In evaluation they are merged once and kept as buffers, so that they count as memory and move with the module.
         """
         if self.training:
             return dict(base) | {name: base[name].detach() + change for name, change in self.differences()}
@@ -87,7 +88,7 @@ class Delta(nn.Module, ABC):
         return super().train(mode)
 
     def sparse(self) -> dict[str, SparseTensor]:
-        """Return what is stored of every weight that may differ."""
+        """Return the non-zero differences of every weight that may differ, as they are stored."""
         with torch.no_grad():
             return {name: SparseTensor.of(difference) for name, difference in self.differences()}
 
@@ -104,6 +105,7 @@ class StoredDelta(Delta):
         self.shapes = [tensor.shape for tensor in tensors.values()]
         self.values = nn.ParameterList(tensor.values for tensor in tensors.values())
         for number, tensor in enumerate(tensors.values()):
+            # 32 bits halve the memory; no weight of an encoder has 2^31 elements
             self.register_buffer(f"index{number}", tensor.index.int(), persistent=False)
 
     def differences(self) -> Iterator[tuple[str, Tensor]]:
@@ -121,7 +123,7 @@ class LearnedDelta(Delta):
 
     Args:
         weights: The base's weights that may differ, by name.
-        granularity: What one gate switches.
+        granularity: Whether one gate switches an element or an output channel.
         values: Type the differences are stored in; they are rounded to it once nothing is learned any more.
     """
 
@@ -130,6 +132,7 @@ class LearnedDelta(Delta):
         self._generator = torch.Generator()
         self.stored = torch.float16 if values == "fp16" else torch.float32
         shapes = [weight.shape for weight in weights.values()]
+        # Differences start at zero: a sub-task starts as the base.
         self.weights = nn.ParameterList(torch.zeros(shape) for shape in shapes)
         self.logits = nn.ParameterList(torch.full(_gate_shape(shape, granularity), INITIAL_LOGIT) for shape in shapes)
         self.tensor_logits = nn.ParameterList(torch.tensor(INITIAL_LOGIT) for _ in shapes)
@@ -146,7 +149,7 @@ class LearnedDelta(Delta):
         self.phase = PHASES[int(state)]
 
     def differences(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the differences: with gates drawn anew while they are learned, settled ones in evaluation."""
+        """Yield the differences: with gates drawn each time while they are learned, without noise in evaluation."""
         for number, name in enumerate(self.names):
             yield name, self._difference(number)
 
@@ -155,32 +158,32 @@ class LearnedDelta(Delta):
         if self.phase != "gates":
             difference = weight * self._mask(number)
         else:
-            gates = self._draw if self.training else settled_gates
+            # dW = z_T z w
+            gates = partial(sample_gates, generator=self._generator) if self.training else deterministic_gates
             difference = weight * gates(self.tensor_logits[number]) * gates(self.logits[number])
+        # Evaluation sees the values as they will be stored.
         return difference if self.training else difference.to(self.stored).float()
 
-    def _draw(self, logits: Tensor) -> Tensor:
-        return sample_gates(logits, self._generator)
-
     def reseed(self, seed: int) -> None:
-        """Seed the draws of the gates, so that they depend on nothing else that is drawn; all processes draw alike."""
+        """Seed the draws of the gates: they depend on nothing else that is drawn, and all processes draw the same."""
         self._generator = torch.Generator(self.weights[0].device).manual_seed(seed)
 
-    def open_gates(self) -> Tensor:
-        """Return the expected number of open gates: of all elements or channels, and one per tensor (L0 penalty)."""
-        logits = [*self.logits, *self.tensor_logits]
-        return torch.stack([open_probability(held).sum() for held in logits]).sum()
+    def expected_l0_norm(self) -> Tensor:
+        """Return the expected L0 norm of the gates: of all elements or channels, and one per tensor."""
+        return torch.stack([open_probability(logits).sum() for logits in (*self.logits, *self.tensor_logits)]).sum()
 
     @torch.no_grad()
-    def settle(self, density: float | None, elements: int) -> None:
-        """End the learning of gates: multiply them into the weights and fix the mask.
+    def binarise(self, density: float | None, elements: int) -> None:
+        """End the learning of gates: multiply them into the weights and binarise the mask.
 
         Args:
-            density: Keep at most this share of ``elements``, those that differ most; None keeps all open ones.
+            density: Keep at most this fraction of ``elements``, those that differ most; None keeps all open ones.
             elements: Elements of the whole encoder.
         """
+        # 1. Gates into weights: w <- z_T z w.
         for number, weight in enumerate(self.weights):
-            weight.mul_(settled_gates(self.tensor_logits[number]) * settled_gates(self.logits[number]))
+            weight.mul_(deterministic_gates(self.tensor_logits[number]) * deterministic_gates(self.logits[number]))
+        # 2. The mask of what is kept, and zeros elsewhere.
         limit = None if density is None else int(density * elements)
         units = [_unit_sizes(logits, weight) for logits, weight in zip(self.logits, self.weights, strict=True)]
         for number, keep in enumerate(_largest(units, limit)):
@@ -192,8 +195,8 @@ class LearnedDelta(Delta):
     def randomise(self, density: float, elements: int) -> None:
         """Set differences at random, as many as training would leave, for measurements of untrained models."""
         for weight in self.weights:
-            weight.normal_(std=0.01)
-        self.settle(density, elements)
+            weight.normal_(std=0.01)  # any scale: costs depend on where differences are, not on their size
+        self.binarise(density, elements)
 
     def _mask(self, number: int) -> Tensor:
         mask: Tensor = getattr(self, f"mask{number}")
@@ -210,18 +213,22 @@ def _gate_shape(shape: torch.Size, granularity: Granularity) -> torch.Size:
 
 
 def _unit_sizes(logits: Tensor, weight: Tensor) -> tuple[Tensor, int]:
-    """Return the root mean square of what each gate switches, flat, and how many elements that is."""
+    """Return the root mean square of the elements that each gate switches, flat, and their number per gate."""
     count = weight.numel() // logits.numel()
     return weight.square().view(-1, count).mean(1).sqrt(), count
 
 
 def _largest(units: list[tuple[Tensor, int]], limit: int | None) -> Iterable[Tensor]:
-    """Return, per tensor, which units are kept: not zero, and among the largest that ``limit`` elements hold."""
+    """Return, per tensor, the mask of kept units: not zero, and among the largest with ``limit`` elements in all.
+
+    Units as large as the largest that is dropped are dropped too: which of equals stay would depend on their order.
+    """
     threshold = torch.tensor(0.0)
     if limit is not None:
         sizes = torch.cat([size for size, _ in units])
         counts = torch.cat([torch.full_like(size, count, dtype=torch.long) for size, count in units])
         order = sizes.argsort(descending=True)
+        # Channels have different numbers of elements, so the limit is on the running sum.
         within = counts[order].cumsum(0) <= limit
         dropped = sizes[order][~within]
         threshold = dropped[0] if len(dropped) else threshold

@@ -1,6 +1,7 @@
-"""A vision transformer run as a function of its weights."""
+"""Vision transformer as a function of its weights."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -19,8 +20,17 @@ FROZEN = ("pos_embed",)
 """Weights in which no sub-task ever differs."""
 
 
-EMBEDDING = -1
-"""Place of the embedding before the blocks."""
+@dataclass(frozen=True)
+class OwnPart:
+    """The part of an encoder that a sub-task computes itself; everything before it is exactly the base's.
+
+    Attributes:
+        embedding: Whether even the tokens before the first block are the sub-task's.
+        blocks: Blocks it computes; empty where none differs.
+    """
+
+    embedding: bool
+    blocks: range
 
 
 class FunctionalViT:
@@ -39,8 +49,8 @@ class FunctionalViT:
     def embed(self, weights: Weights, images: Tensor) -> Tensor:
         """Map images [B, 3, H, W] to tokens [B, 1 + h w, D], the class token first."""
         own = {key.removeprefix(_PATCHES): value for key, value in weights.items() if key.startswith(_PATCHES)}
-        patches: Tensor = functional_call(self.vit.patch_embed, own, images)
-        first = weights["cls_token"].expand(len(images), -1, -1)
+        patches: Tensor = functional_call(self.vit.patch_embed, own, images)  # [B, h w, D]
+        first = weights["cls_token"].expand(len(images), -1, -1)  # [B, 1, D]
         return torch.cat((first, patches), dim=1) + weights["pos_embed"]
 
     def block(self, weights: Weights, index: int, x: Tensor, execution: Execution, drop: float = 0.0) -> Tensor:
@@ -48,39 +58,43 @@ class FunctionalViT:
 
         Args:
             weights: Weights of the encoder.
-            index: Which block.
+            index: Number of the block.
             x: Tokens before it, [B, N, D].
-            execution: How its products are computed.
+            execution: Computes its products.
             drop: Probability that an image skips a branch of the last block while training; it grows linearly from 0
                 at the first block (stochastic depth).
         """
         rate = drop * index / max(self.depth - 1, 1)
         return run_block(index, x, BlockWeights.of(weights, index, self.heads), execution, rate)
 
-    def first_of(self, names: Iterable[str]) -> int:
-        """Return the first block that one of the weights called ``names`` acts in; `EMBEDDING` comes before the first.
+    def own_part(self, differing: Iterable[str]) -> OwnPart:
+        """Return the part of the encoder that depends on the weights called ``differing``.
 
-        The final norm acts after the last block: its place is the depth.
+        The final norm depends on no block, and whoever differs in it alone computes none.
         """
-        return min((_place(name, self.depth) for name in names), default=self.depth)
+        names = list(differing)
+        if "embedding" in map(layer_of, names):
+            return OwnPart(embedding=True, blocks=range(self.depth))
+        first = min((block for name in names if (block := _block_of(name)) is not None), default=self.depth)
+        return OwnPart(embedding=False, blocks=range(first, self.depth))
 
     def features(self, weights: Weights, x: Tensor) -> Tensor:
         """Map the last tokens [B, 1 + h w, D] to the normed map [B, D, h, w] that heads read."""
         normed = Affine(weights["norm.weight"], weights["norm.bias"]).norm(x)
-        patches = normed[:, 1:].transpose(1, 2)
+        patches = normed[:, 1:].transpose(1, 2)  # without the class token, [B, D, h w]
         return patches.reshape(*patches.shape[:2], *self.grid)
 
 
-def _place(name: str, depth: int) -> int:
-    if name.startswith("blocks."):
-        return int(name.split(".")[1])
-    return depth if name.startswith("norm.") else EMBEDDING
+def _block_of(name: str) -> int | None:
+    """Return the block a weight belongs to; None for the embedding and the final norm."""
+    return int(name.split(".")[1]) if name.startswith("blocks.") else None
 
 
-def layer_of(name: str, depth: int) -> str:
-    """Return what the layer of a weight is called in tables and pictures."""
-    place = _place(name, depth)
-    return {EMBEDDING: "embedding", depth: "norm"}.get(place, f"block {place}")
+def layer_of(name: str) -> str:
+    """Return the name of a weight's layer in tables and pictures."""
+    if (block := _block_of(name)) is not None:
+        return f"block {block}"
+    return "norm" if name.startswith("norm.") else "embedding"
 
 
 def differing_names(encoder: ViTEncoder, shared_blocks: int) -> list[str]:
@@ -88,7 +102,7 @@ def differing_names(encoder: ViTEncoder, shared_blocks: int) -> list[str]:
 
     Args:
         encoder: The base's.
-        shared_blocks: First blocks that are taken over unchanged; the embedding is too unless it is 0.
+        shared_blocks: First blocks that are taken over unchanged, the embedding with them unless it is 0.
 
     Raises:
         UsageError: the encoder has fewer blocks.
@@ -104,5 +118,5 @@ def differing_names(encoder: ViTEncoder, shared_blocks: int) -> list[str]:
 
 
 def countable_elements(encoder: ViTEncoder) -> int:
-    """Return the elements that density is a share of: all weights but the frozen positions."""
+    """Return the elements that a density is a fraction of: all weights but the frozen positions."""
     return sum(weight.numel() for name, weight in encoder.vit.named_parameters() if name not in FROZEN)

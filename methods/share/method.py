@@ -19,11 +19,12 @@ from harness.methods.share.encoder import differing_names
 from harness.methods.share.model import SharedNets
 from harness.methods.share.options import ShareOptions
 from harness.methods.share.recipe import stages
+from harness.methods.share.training import TrainedNets
 from harness.problem import Problem
 from harness.records.costs import Sparsity
 from harness.weights.artifact import read_manifest
 
-_BENCHED_ROWS = (0.1, 0.2, 0.3, 0.5)
+_BENCHED_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
 
 
 class Share(Method):
@@ -40,12 +41,12 @@ class Share(Method):
     Options: ClassVar[type[ShareOptions]] = ShareOptions
     options: ShareOptions
 
-    def build(self, problem: Problem) -> SharedNets:
+    def build(self, problem: Problem) -> TrainedNets:
         """Return the base, and a sub-task without any difference for each of the other tasks."""
         self._check(problem)
         base = self._encoder(problem)
         subs = [task for task in problem.names if task != self.options.base_task]
-        return SharedNets(problem, base, {task: self._untrained(base) for task in subs}, self.options)
+        return TrainedNets(problem, base, {task: self._untrained(base) for task in subs}, self.options)
 
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
         """Return the base's training, then four phases per sub-task; see `harness.methods.share.recipe`."""
@@ -81,16 +82,14 @@ class Share(Method):
         """Return a model whose differences are random, as dense as training leaves them."""
         model = self.build(problem)
         for task in model.deltas:
-            delta = model.delta(task)
-            assert isinstance(delta, LearnedDelta)
-            delta.randomise(self.options.density or 1.0, model.countable)
+            model.learned(task).randomise(self.options.density or 1.0, model.countable)
         return model
 
     def variants(self, given: Collection[str]) -> Sequence[ShareOptions]:
-        """Return some shares of active rows, unless one was asked for."""
+        """Return some fractions of active tokens, unless one was asked for."""
         if "rows" in given or self.options.mode != "gated":
             return [self.options]
-        return [self.options.model_copy(update={"rows": rows}) for rows in _BENCHED_ROWS]
+        return [self.options.model_copy(update={"rows": fraction}) for fraction in _BENCHED_FRACTIONS]
 
     def macs(self, model: MultiTaskModel, images: Tensor) -> MacReport:
         """Count what is executed, and what dense, ideal and clamped runs come to."""
@@ -98,12 +97,12 @@ class Share(Method):
         return accounting.report(model, images)
 
     def statistics(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, pd.DataFrame]:
-        """Return densities and active shares per layer and sub-task."""
+        """Return densities and fractions of active tokens per layer and sub-task."""
         assert isinstance(model, SharedNets)
         return accounting.layer_statistics(model, images) if len(model.deltas) else {}
 
     def sparsity(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, Sparsity]:
-        """Return the density of each sub-task's difference and the rows it computes; the base has all of both."""
+        """Return the density of each sub-task's difference and the tokens it computes; the base has all of both."""
         assert isinstance(model, SharedNets)
         return accounting.sparsity(model, images)
 
@@ -113,7 +112,7 @@ class Share(Method):
 
     def describe(self, folder: Path) -> dict[str, Any]:
         """Return densities per layer, and bytes per task and encoding."""
-        return storage.describe(folder, read_manifest(folder).problem().names, VITS[self.backbone].depth)
+        return storage.describe(folder, read_manifest(folder).problem().names)
 
     def _assemble(self, folder: Path, problem: Problem, added: Sequence[str]) -> SharedNets:
         """Build the model of an artifact, tasks in ``added`` untrained."""
@@ -123,7 +122,8 @@ class Share(Method):
         loaded = {task: storage.load_task(task, folder) for task in problem.names if task not in added}
         deltas: dict[str, Delta] = {task: part.delta for task, part in loaded.items() if part.delta is not None}
         deltas |= {task: self._untrained(base) for task in added}
-        model = SharedNets(problem, base, deltas, self.options)
+        kind = TrainedNets if added else SharedNets
+        model = kind(problem, base, deltas, self.options)
         for task, part in loaded.items():
             part.give_to(model, task)
         return model

@@ -1,4 +1,4 @@
-"""The options of the sharing method."""
+"""Options of the sharing method."""
 
 from typing import Literal
 
@@ -28,45 +28,46 @@ class ShareOptions(MethodOptions):
         "embedding, as in the paper.",
     )
     granularity: Granularity = Field(
-        default="element", description="What one gate of the delta weights switches: an element or an output channel."
+        default="element", description="One gate of the delta weights per element, or per output channel."
     )
     density: float | None = Field(
         default=0.08,
         gt=0,
         le=1,
-        description="Largest share of the encoder's weights that may differ; the smallest differences beyond it are "
+        description="Largest fraction of the encoder's weights that may differ; the smallest differences beyond it are "
         "dropped. Null: what the gates leave.",
     )
     values: Values = Field(default="fp32", description="Stored type of the differences.")
     mode: Mode = Field(
         default="gated",
-        description="gated: rows below the gate are skipped; dense: nothing is; clamped: the paper's thresholds on "
+        description="gated: inactive tokens are skipped; dense: nothing is; clamped: the paper's thresholds on "
         "outputs, which skip nothing (simulated).",
     )
     policy: Policy = Field(
-        default="top-k", description="Active rows: a fixed share with the largest change, or those above a threshold."
+        default="top-k",
+        description="Active tokens: a fixed fraction with the largest change, or those above a threshold.",
     )
     rows: float = Field(
-        default=0.2, ge=0, le=1, description="Share of active rows that training aims at, and without calibration."
+        default=0.2, ge=0, le=1, description="Fraction of active tokens that training aims at, and without calibration."
     )
     queries: Queries = Field(
         default="active",
-        description="Attention of active rows alone, the others keep the base's (approximate), or of all rows.",
+        description="Attention of active tokens alone, the others keep the base's (approximate), or of all tokens.",
     )
     ungated: Ungated = Field(
         default="reuse",
-        description="Rows below the gate reuse the base's result, or that with the changed output channels computed "
-        "anew (exact for inputs that did not change).",
+        description="Inactive tokens reuse the base's result, or that with the changed output channels computed "
+        "again (exact for inputs that did not change).",
     )
     threshold: float = Field(
         default=0.15,
         ge=0,
         description="Smallest change that counts: of an element in mode clamped (0.15 in the released code), of a "
-        "row's root mean square under policy threshold without calibration.",
+        "token's root mean square under policy threshold without calibration.",
     )
     accuracy_budget: float | None = Field(
         default=1.0,
         ge=0,
-        description="Points of Δm that gates may cost on training images when their shares are chosen per block; "
+        description="Points of Δm that gates may cost on training images when their fractions are chosen per block; "
         "null: `rows` everywhere.",
     )

@@ -1,4 +1,4 @@
-"""The artifact: one base that never changes, and two files per task.
+"""Artifact of the sharing method: one base that never changes, and two files per task.
 
 ``artifact.json`` and ``base.safetensors`` are the base's; ``<task>.task.json`` and ``<task>.safetensors`` hold a head
 and, for a sub-task, the difference of its weights and its gates. To add a task is to add its two files.
@@ -23,7 +23,7 @@ from harness.errors import UsageError
 from harness.methods.share.delta import Delta, SparseTensor, StoredDelta
 from harness.methods.share.encoder import layer_of
 from harness.methods.share.encoding import Encoding, decode, encode
-from harness.methods.share.execution import BlockGate
+from harness.methods.share.execution import TokenGate
 from harness.methods.share.model import SharedNets
 from harness.methods.share.options import Values
 from harness.weights import load_exactly
@@ -61,7 +61,7 @@ class StoredGate(BaseModel):
 
 
 class SubTaskFacts(BaseModel):
-    """What a task file tells of a sub-task's difference."""
+    """Contents of a task file about a sub-task's difference."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -89,9 +89,9 @@ def save_task(model: SharedNets, task: str, folder: Path) -> None:
             encoder_elements=model.countable,
             tensors=table,
             gates=[
-                StoredGate(block=block, share=gate.share, thresholds=gate.thresholds)
+                StoredGate(block=block, share=gate.fraction, thresholds=gate.thresholds)
                 for block, gate in model.gates[task].items()
-                if block in model.own_blocks(task)
+                if block in model.own_part(task).blocks
             ],
             calibrated=task in model.calibrated,
         ).model_dump(mode="json")
@@ -111,12 +111,12 @@ def load_base(encoder: ViTEncoder, folder: Path) -> None:
 
 @dataclass(frozen=True)
 class LoadedTask:
-    """What the two files of a task hold.
+    """Contents of the two files of a task.
 
     Attributes:
         head: State of its head.
         delta: Difference of its weights; None for the base task.
-        facts: What is told of it; None for the base task.
+        facts: Its table; None for the base task.
         source: The file, for messages.
     """
 
@@ -136,7 +136,7 @@ class LoadedTask:
             return
         for gate in self.facts.gates:
             low, middle, high = gate.thresholds
-            model.gates[task][gate.block] = BlockGate(gate.share, (low, middle, high))
+            model.gates[task][gate.block] = TokenGate(gate.share, (low, middle, high))
         model.calibrated.add(task)
 
 
@@ -162,11 +162,13 @@ def load_task(task: str, folder: Path) -> LoadedTask:
 
 
 def _pack(delta: Delta, values: Values) -> tuple[dict[str, Tensor], list[StoredTensor]]:
+    """Return the tensors of a difference, codes and values each in one, and the table that takes them apart."""
     codes, kept, table = [], [], []
     for name, sparse in delta.sparse().items():
         places = sparse.index.cpu().numpy()
         layout = encode(tuple(sparse.shape), places, _TYPES[values].itemsize)
         codes.append(layout.code)
+        # Values at the encoded places, which for whole channels include zeros.
         kept.append(sparse.dense().flatten().cpu()[torch.from_numpy(layout.places)].to(_TYPES[values]))
         table.append(
             StoredTensor(
@@ -182,6 +184,11 @@ def _pack(delta: Delta, values: Values) -> tuple[dict[str, Tensor], list[StoredT
 
 
 def _unpack(tensors: Mapping[str, Tensor], facts: SubTaskFacts) -> dict[str, SparseTensor]:
+    """Undo `_pack`.
+
+    Raises:
+        ValueError: the codes or values do not fit the table.
+    """
     codes = tensors[_CODE].numpy()
     values = tensors[_VALUES]
     if codes.size != sum(row.code_bytes for row in facts.tensors):
@@ -193,7 +200,7 @@ def _unpack(tensors: Mapping[str, Tensor], facts: SubTaskFacts) -> dict[str, Spa
         stored = values[value_at : value_at + row.stored]
         if len(places) != len(stored):
             raise ValueError(f"{row.name} has {len(places)} places for {len(stored)} values")
-        differs = stored != 0
+        differs = stored != 0  # whole channels were stored with their zeros
         found[row.name] = SparseTensor(torch.Size(row.shape), places[differs], stored[differs])
         code_at, value_at = code_at + row.code_bytes, value_at + row.stored
     return found
@@ -219,7 +226,7 @@ def bytes_by_part(folder: Path, tasks: Iterable[str]) -> dict[str, int]:
         with safe_open(path, "pt") as file:
             sizes = {key: _size(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 - not a dictionary
         head = sum(size for key, size in sizes.items() if key.startswith(_HEAD))
-        if _CODE in sizes:
+        if _CODE in sizes:  # headers and tables exist for the difference's sake
             parts[f"delta/{task}"] = whole - head + TaskFile.path(folder, task).stat().st_size
             parts[f"head/{task}"] = head
         else:
@@ -227,7 +234,7 @@ def bytes_by_part(folder: Path, tasks: Iterable[str]) -> dict[str, int]:
     return parts
 
 
-def describe(folder: Path, tasks: Iterable[str], depth: int) -> dict[str, Any]:
+def describe(folder: Path, tasks: Iterable[str]) -> dict[str, Any]:
     """Return densities per layer, and bytes per task and encoding, as ``harness show`` prints them."""
     described: dict[str, Any] = {}
     for task in tasks:
@@ -238,9 +245,10 @@ def describe(folder: Path, tasks: Iterable[str], depth: int) -> dict[str, Any]:
         value_bytes = _TYPES[facts.values].itemsize
         encodings: Counter[str] = Counter()
         layers: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        # Every tensor counts for its encoding, and its elements for its layer: [non-zero, all].
         for row in facts.tensors:
             encodings[row.encoding] += row.code_bytes + value_bytes * row.stored
-            layer = layers[layer_of(row.name, depth)]
+            layer = layers[layer_of(row.name)]
             layer[0] += row.nonzero
             layer[1] += math.prod(row.shape)
         described[task] = {

@@ -8,7 +8,7 @@ from shared_nets import DEPTH, TOKENS, WIDTH, differing, images, method
 
 from harness.counting import count_macs
 from harness.methods.share.accounting import layer_statistics, report, sparsity
-from harness.methods.share.calibration import SHARES, calibrate
+from harness.methods.share.calibration import FRACTIONS, calibrate
 from harness.problem import Problem, TaskSpec
 from harness.records.metric import Metric
 
@@ -95,36 +95,36 @@ def test_vit_b16_has_the_papers_parameters_and_macs() -> None:
 
 
 def made_up(model: object, losses: dict[float, float]) -> object:
-    """Return a score that falls with the largest share of rows that is left out, as a table says."""
+    """Return a score that falls with the mean fraction of active tokens, as a table says."""
 
     def score(asked: object, tasks: object) -> dict[str, Metric]:
         [task] = tasks  # type: ignore[misc]
         dense = asked.options.mode == "dense"  # type: ignore[attr-defined]
-        shares = [asked.gates[task][block].share for block in asked.own_blocks(task)]  # type: ignore[attr-defined]
-        loss = 0 if dense else sum(losses[share] for share in shares) / len(shares)
+        fractions = [asked.gates[task][block].fraction for block in asked.own_part(task).blocks]  # type: ignore[attr-defined]
+        loss = 0 if dense else sum(losses[fraction] for fraction in fractions) / len(fractions)
         value = 1 - loss / 100
         return {task: Metric(value=value, unit="fraction", higher_is_better=True, n=1, protocol="p")}
 
     return score
 
 
-def test_calibration_takes_the_smallest_shares_within_the_budget() -> None:
+def test_calibration_takes_the_smallest_fractions_within_the_budget() -> None:
     model = differing()
     losses = {0.05: 10.0, 0.1: 4.0, 0.2: 2.0, 0.3: 0.59, 0.5: 0.1, 0.7: 0.0, 1.0: 0.0}
     calibrate(model, made_up(model, losses), budget=0.4)  # type: ignore[arg-type]
     # 0.4 points of the mean over three tasks are 0.6 for each of two sub-tasks: 0.3 everywhere, and no block less
-    assert {gate.share for gate in model.gates["depth"].values()} == {0.3}
+    assert {gate.fraction for gate in model.gates["depth"].values()} == {0.3}
     assert model.calibrated == {"depth", "normals"}
     calibrate(model, made_up(model, losses), budget=100.0)  # type: ignore[arg-type]
-    assert {gate.share for gate in model.gates["depth"].values()} == {0.3}, "what is calibrated stays as it is"
+    assert {gate.fraction for gate in model.gates["depth"].values()} == {0.3}, "what is calibrated stays as it is"
 
 
 def test_calibration_narrows_single_blocks_and_gives_up_nothing_it_cannot_measure() -> None:
     model = differing()
-    losses = dict.fromkeys(SHARES, 0.0) | {0.05: 4.0}
+    losses = dict.fromkeys(FRACTIONS, 0.0) | {0.05: 4.0}
     calibrate(model, made_up(model, losses), budget=1.0)  # type: ignore[arg-type]
     # 1.5 points per sub-task: all blocks at 0.1, and one of four at 0.05, which costs one
-    assert sorted(gate.share for gate in model.gates["depth"].values()) == [0.05, 0.1, 0.1, 0.1]
+    assert sorted(gate.fraction for gate in model.gates["depth"].values()) == [0.05, 0.1, 0.1, 0.1]
 
     def unknown(asked: object, tasks: object) -> dict[str, Metric]:
         [task] = tasks  # type: ignore[misc]
@@ -132,10 +132,10 @@ def test_calibration_narrows_single_blocks_and_gives_up_nothing_it_cannot_measur
 
     careful = differing()
     calibrate(careful, unknown, budget=1.0)  # type: ignore[arg-type]
-    assert {gate.share for gate in careful.gates["depth"].values()} == {1.0}
+    assert {gate.fraction for gate in careful.gates["depth"].values()} == {1.0}
 
 
-def test_a_sub_task_has_its_changed_weights_and_active_rows_and_the_base_all_of_both() -> None:
+def test_a_sub_task_has_its_changed_weights_and_active_tokens_and_the_base_all_of_both() -> None:
     model = differing()
     model.gates = {task: model.uniform_gates(0.4) for task in model.deltas}
     with torch.inference_mode():

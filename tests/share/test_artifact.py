@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from shared_nets import PROBLEM, differing, images, method
 
 from harness.errors import UsageError
-from harness.methods.share.execution import BlockGate
+from harness.methods.share.execution import TokenGate
 from harness.probes.storage import measure_storage
 
 
@@ -94,12 +94,12 @@ def test_damaged_artifacts_are_refused(fault: object, message: str, tmp_path: Pa
 
 def test_calibrated_gates_are_shipped_and_can_be_overruled(tmp_path: Path) -> None:
     model = differing()
-    gate = BlockGate(0.7, (0.1, 0.2, 0.3))
+    gate = TokenGate(0.7, (0.1, 0.2, 0.3))
     model.gates["depth"][1] = gate
     model.calibrated.add("depth")
     method().save(model, tmp_path)
     assert method().load(tmp_path).gates["depth"][1] == gate
-    assert method(accuracy_budget=None, rows=0.4).load(tmp_path).gates["depth"][1].share == 0.4
+    assert method(accuracy_budget=None, rows=0.4).load(tmp_path).gates["depth"][1].fraction == 0.4
 
 
 def test_sizes_are_split_by_part_and_task(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def learned(granularity: str = "element", values: str = "fp32") -> LearnedDelta:
 @settings(max_examples=30, deadline=None)
 def test_the_density_is_kept_and_is_that_of_the_stored_values(density: float) -> None:
     delta = learned()
-    delta.settle(density, ELEMENTS)
+    delta.binarise(density, ELEMENTS)
     delta.eval()
     stored = sum(sparse.index.numel() for sparse in delta.sparse().values())
     shown = sum(int(change.count_nonzero()) for _, change in delta.differences())
@@ -37,7 +37,7 @@ def test_the_density_is_kept_and_is_that_of_the_stored_values(density: float) ->
 def test_the_largest_differences_are_kept_with_the_gates_multiplied_in() -> None:
     delta = learned()
     before = {name: change.detach().clone() for name, change in delta.eval().differences()}
-    delta.settle(0.2, ELEMENTS)
+    delta.binarise(0.2, ELEMENTS)
     after = dict(delta.eval().differences())
     kept = torch.cat([after[name].flatten() for name in SHAPES])
     whole = torch.cat([before[name].flatten() for name in SHAPES])
@@ -50,7 +50,7 @@ def test_the_largest_differences_are_kept_with_the_gates_multiplied_in() -> None
 
 def test_channels_differ_as_a_whole() -> None:
     delta = learned("channel")
-    delta.settle(0.3, ELEMENTS)
+    delta.binarise(0.3, ELEMENTS)
     for name, change in delta.eval().differences():
         rows = change.reshape(len(change), -1) != 0
         assert (rows.all(1) | ~rows.any(1)).all(), name
@@ -59,7 +59,7 @@ def test_channels_differ_as_a_whole() -> None:
 
 def test_what_is_masked_stays_zero_while_the_rest_is_trained() -> None:
     delta = learned()
-    delta.settle(0.2, ELEMENTS)
+    delta.binarise(0.2, ELEMENTS)
     delta.train()
     zero = {name: change == 0 for name, change in delta.differences()}
     optimizer = torch.optim.SGD(delta.weights.parameters(), lr=1.0)
@@ -72,14 +72,14 @@ def test_what_is_masked_stays_zero_while_the_rest_is_trained() -> None:
 
 def test_half_precision_is_what_is_evaluated_and_stored() -> None:
     delta = learned(values="fp16")
-    delta.settle(None, ELEMENTS)
+    delta.binarise(None, ELEMENTS)
     for _, change in delta.eval().differences():
         assert torch.equal(change, change.half().float())
 
 
 def test_stored_differences_are_the_learned_ones() -> None:
     delta = learned()
-    delta.settle(0.3, ELEMENTS)
+    delta.binarise(0.3, ELEMENTS)
     stored = StoredDelta(delta.eval().sparse()).eval()
     for (name, ours), (other, theirs) in zip(delta.differences(), stored.differences(), strict=True):
         assert name == other
@@ -91,7 +91,7 @@ def test_stored_differences_are_the_learned_ones() -> None:
 def test_merged_weights_follow_training_and_the_phase_is_part_of_the_state() -> None:
     delta = learned()
     base = {name: torch.ones(shape) for name, shape in SHAPES.items()}
-    delta.settle(None, ELEMENTS)
+    delta.binarise(None, ELEMENTS)
     first = delta.eval().merged(base)["a.weight"].clone()
     delta.train()
     with torch.no_grad():

@@ -13,11 +13,11 @@ from harness.backbones import build_backbone
 from harness.counting import count_macs
 from harness.heads.convnext import task_head
 from harness.methods.share import block
-from harness.methods.share.channels import ChangedChannels, linear_of_unchanged, mlp_of_unchanged
 from harness.methods.share.delta import LearnedDelta
-from harness.methods.share.execution import BlockGate, Clamped, Dense, RowGated
+from harness.methods.share.execution import Clamped, Dense, TokenGate, TokenGated
+from harness.methods.share.execution.channels import changed_channels, corrected_linear, corrected_mlp
+from harness.methods.share.execution.tokens import Tokens, mean_square_change, tokens_above, top_tokens
 from harness.methods.share.model import SharedNets
-from harness.methods.share.rows import Rows, mean_square_change, rows_above, top_rows
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -27,8 +27,8 @@ def predict(model: SharedNets, batch: Tensor, **options: object) -> dict[str, Te
         return model(batch)
 
 
-def with_rows(model: SharedNets, share: float) -> SharedNets:
-    model.gates = {task: model.uniform_gates(share) for task in model.deltas}
+def with_fraction(model: SharedNets, fraction: float) -> SharedNets:
+    model.gates = {task: model.uniform_gates(fraction) for task in model.deltas}
     return model
 
 
@@ -44,8 +44,8 @@ def plain_net(model: SharedNets, task: str, batch: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("queries", ["active", "all"])
 @pytest.mark.parametrize("shared_blocks", [0, 2])
-def test_every_row_active_is_dense_is_a_plain_network(queries: str, shared_blocks: int) -> None:
-    model = with_rows(differing(shared_blocks=shared_blocks), 1.0)
+def test_every_token_active_is_dense_is_a_plain_network(queries: str, shared_blocks: int) -> None:
+    model = with_fraction(differing(shared_blocks=shared_blocks), 1.0)
     batch = images()
     dense = predict(model, batch, mode="dense")
     gated = predict(model, batch, mode="gated", queries=queries)
@@ -64,7 +64,7 @@ def test_clamped_with_threshold_zero_is_dense_and_with_a_huge_one_the_base() -> 
         torch.testing.assert_close(map_, dense[task], **CLOSE)
     with torch.inference_mode():
         base = model.run_base(batch, ("depth",), "all")
-        clamped = Clamped(base.activations, base.hidden, 1e9)
+        clamped = Clamped(base, 1e9)
         x = base.entries[2]
         for index in (2, 3):
             x = model.functional.block(model.weights_of("depth"), index, x, clamped)
@@ -72,11 +72,11 @@ def test_clamped_with_threshold_zero_is_dense_and_with_a_huge_one_the_base() -> 
 
 
 @pytest.mark.parametrize("policy", ["top-k", "threshold"])
-def test_no_difference_gates_no_row_and_returns_the_bases_activations_bit_for_bit(policy: str) -> None:
+def test_no_difference_gates_no_token_and_returns_the_bases_activations_bit_for_bit(policy: str) -> None:
     model = method(policy=policy, threshold=0.0).build(PROBLEM).eval()  # differences start at zero
     batch = images(1)
     with torch.inference_mode():
-        base = model.run_base(batch, ("depth",), "rows")
+        base = model.run_base(batch, ("depth",), "gated")
         features = model.run_sub("depth", base, batch, model.gated("depth", base))
         theirs = model.features_of(base)
         count = count_macs(lambda: model.run_sub("depth", base, batch, model.gated("depth", base)))
@@ -84,13 +84,13 @@ def test_no_difference_gates_no_row_and_returns_the_bases_activations_bit_for_bi
     assert count.macs == 0
 
 
-def test_equal_inputs_gate_no_row_where_thresholds_decide() -> None:
+def test_equal_inputs_gate_no_token_where_thresholds_decide() -> None:
     model = differing()
     batch = images(1)
     with torch.inference_mode():
-        base = model.run_base(batch, ("depth",), "rows")
-        zero = {index: BlockGate(1.0, (0.0, 0.0, 0.0)) for index in range(DEPTH)}
-        execution = RowGated(base.activations, zero, "threshold", "active")
+        base = model.run_base(batch, ("depth",), "gated")
+        zero = {index: TokenGate(1.0, (0.0, 0.0, 0.0)) for index in range(DEPTH)}
+        execution = TokenGated(base, zero, "threshold", "active")
         x = base.entries[0]
         weights = model.base_weights
         count = count_macs(lambda: model.functional.block(weights, 0, x, execution))
@@ -133,7 +133,7 @@ def test_executed_macs_are_the_multiplies_that_were_launched(
     queries: str, policy: str, ungated: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"queries": queries, "policy": policy, "ungated": ungated, "granularity": "channel", "threshold": 0.3}
-    subject, model = method(**options), with_rows(differing(**options), 0.3)
+    subject, model = method(**options), with_fraction(differing(**options), 0.3)
     batch = images(1)
     with torch.inference_mode():
         model(batch)  # merges weights
@@ -146,8 +146,8 @@ def test_executed_macs_are_the_multiplies_that_were_launched(
     assert sum(report.executed.per_part.values()) == report.executed.macs
 
 
-def test_the_macs_of_top_k_rows_are_those_of_the_formula() -> None:
-    subject, model = method(), with_rows(differing(), 0.3)
+def test_the_macs_of_top_k_tokens_are_those_of_the_formula() -> None:
+    subject, model = method(), with_fraction(differing(), 0.3)
     with torch.inference_mode():
         executed = subject.macs(model, images(1)).executed
     active = -(-3 * TOKENS // 10)  # rounded up
@@ -157,7 +157,7 @@ def test_the_macs_of_top_k_rows_are_those_of_the_formula() -> None:
 
 
 def test_a_batch_is_its_images_one_by_one() -> None:
-    model = with_rows(differing(), 0.2)
+    model = with_fraction(differing(), 0.2)
     batch = images(3)
     together = predict(model, batch)
     for number in range(3):
@@ -166,7 +166,7 @@ def test_a_batch_is_its_images_one_by_one() -> None:
             torch.testing.assert_close(together[task][number], alone[task][0], **CLOSE)
 
 
-def test_rows_below_a_threshold_are_the_same_for_a_batch_and_its_images() -> None:
+def test_tokens_below_a_threshold_are_the_same_for_a_batch_and_its_images() -> None:
     model = differing(policy="threshold", threshold=0.3)
     batch = images(2)
     together = predict(model, batch)
@@ -175,49 +175,49 @@ def test_rows_below_a_threshold_are_the_same_for_a_batch_and_its_images() -> Non
         torch.testing.assert_close(together["depth"][number], alone["depth"][0], **CLOSE)
 
 
-def test_channels_correct_unchanged_rows_exactly() -> None:
+def test_channels_correct_unchanged_tokens_exactly() -> None:
     model = differing(granularity="channel")
     heads = model.functional.heads
     base_weights = block.BlockWeights.of(model.base_weights, 1, heads)
     sub_weights = block.BlockWeights.of(model.weights_of("depth"), 1, heads)
-    changed = ChangedChannels.between(base_weights, sub_weights)
-    assert 0 < len(changed.qkv) < 3 * WIDTH
+    changed = changed_channels(base_weights, sub_weights)
+    assert 0 < len(changed[block.Product.QKV]) < 3 * WIDTH
     x = torch.randn(2, 7, WIDTH)
     with torch.inference_mode():
-        anew = linear_of_unchanged(x, base_weights.qkv.linear(x), sub_weights.qkv, changed.qkv)
+        anew = corrected_linear(x, base_weights.qkv.linear(x), sub_weights.qkv, changed[block.Product.QKV])
         torch.testing.assert_close(anew, sub_weights.qkv.linear(x), **CLOSE)
         act = F.gelu(base_weights.fc1.linear(x))
-        anew = mlp_of_unchanged(x, act, base_weights.fc2.linear(act), sub_weights, changed)
+        anew = corrected_mlp(x, act, base_weights.fc2.linear(act), sub_weights, changed)
         torch.testing.assert_close(
             anew, sub_weights.fc2.linear(F.gelu(sub_weights.fc1.linear(x))), rtol=1e-4, atol=1e-4
         )
 
 
-def test_the_rows_with_the_largest_change_are_taken_and_put_back() -> None:
+def test_the_tokens_with_the_largest_change_are_taken_and_put_back() -> None:
     change = torch.tensor([[0.0, 3.0, 1.0, 2.0], [5.0, 0.0, 0.0, 4.0]])
-    rows = top_rows(change, 0.5)
-    assert sorted(rows.index.tolist()) == [1, 3, 4, 7]
-    assert top_rows(change, 0.51).count == 3, "rounded up"
-    assert top_rows(change, 0.0).count == 0
+    tokens = top_tokens(change, 0.5)
+    assert sorted(tokens.index.tolist()) == [1, 3, 4, 7]
+    assert top_tokens(change, 0.51).count == 3, "rounded up"
+    assert top_tokens(change, 0.0).count == 0
     x = torch.arange(16.0).view(2, 4, 2)
-    assert torch.equal(rows.put(rows.take(x), torch.zeros_like(x)) != 0, (x != 0) & (change >= 2)[..., None])
-    assert rows_above(change[:1], 1.4).index.tolist() == [1, 3]
+    assert torch.equal(tokens.put(tokens.take(x), torch.zeros_like(x)) != 0, (x != 0) & (change >= 2)[..., None])
+    assert tokens_above(change[:1], 1.4).index.tolist() == [1, 3]
     other = x.clone()
     other[0, 1] += torch.tensor([3.0, 4.0])
     assert mean_square_change(other, x)[0].tolist() == [0, 12.5, 0, 0]
 
 
-def test_rows_keep_their_gradient() -> None:
+def test_tokens_keep_their_gradient() -> None:
     x = torch.randn(1, 4, 3, requires_grad=True)
-    rows = Rows(torch.tensor([2, 0]), 2)
-    rows.put(rows.take(x) * 2, torch.zeros(1, 4, 3)).sum().backward()
+    tokens = Tokens(torch.tensor([2, 0]), 2)
+    tokens.put(tokens.take(x) * 2, torch.zeros(1, 4, 3)).sum().backward()
     assert x.grad is not None
     assert x.grad[0, :, 0].tolist() == [2, 0, 2, 0]
 
 
 def test_a_sub_task_starts_at_the_first_block_that_differs() -> None:
     model = differing(shared_blocks=2)
-    assert model.start_of("depth") == 2
+    assert model.own_part("depth").blocks.start == 2
     delta = model.delta("normals")
     assert isinstance(delta, LearnedDelta)
     model.train()
@@ -226,7 +226,7 @@ def test_a_sub_task_starts_at_the_first_block_that_differs() -> None:
             if name.startswith("blocks.2."):
                 weight.zero_()
     model.eval()
-    assert model.start_of("normals") == 3
-    assert model.start_of("depth") == 2
+    assert model.own_part("normals").blocks.start == 3
+    assert model.own_part("depth").blocks.start == 2
     with torch.inference_mode():
         assert count_macs(lambda: model(images(1))).macs > 0

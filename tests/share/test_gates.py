@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness.methods.share.delta import LearnedDelta
-from harness.methods.share.gates import HIGH, LOW, open_probability, sample_gates, settled_gates
+from harness.methods.share.hard_concrete import HIGH, LOW, deterministic_gates, open_probability, sample_gates
 
 
 @pytest.mark.parametrize("logit", [-3.0, -0.5, 0.0, 1.0, 4.0])
@@ -40,11 +40,11 @@ def test_the_gradient_of_a_draw_is_its_finite_difference() -> None:
     assert (gradient == 0).any(), "gates that are clipped have no gradient"
 
 
-def test_settled_gates_are_the_stretched_sigmoid_and_open_above_zero() -> None:
+def test_deterministic_gates_are_the_stretched_sigmoid_and_open_above_zero() -> None:
     logits = torch.tensor([-2.0, -1e-3, 1e-3, 0.5, 6.0])
     by_hand = [min(max(float(torch.sigmoid(x)) * (HIGH - LOW) + LOW, 0), 1) for x in logits]
-    assert settled_gates(logits).tolist() == pytest.approx(by_hand)
-    assert ((settled_gates(logits) > 0) == (logits > 0)).all()
+    assert deterministic_gates(logits).tolist() == pytest.approx(by_hand)
+    assert ((deterministic_gates(logits) > 0) == (logits > 0)).all()
 
 
 DRAW = """
@@ -75,9 +75,9 @@ def test_the_expected_number_of_open_gates_counts_elements_and_tensors() -> None
     with torch.no_grad():
         for logits in (*delta.logits, *delta.tensor_logits):
             logits.fill_(0.0)
-    assert delta.open_gates().item() == pytest.approx((24 + 6 + 2) / 2)
+    assert delta.expected_l0_norm().item() == pytest.approx((24 + 6 + 2) / 2)
     channels = LearnedDelta({"a.weight": torch.ones(6, 4)}, "channel", "fp32")
     with torch.no_grad():
         for logits in (*channels.logits, *channels.tensor_logits):
             logits.fill_(0.0)
-    assert channels.open_gates().item() == pytest.approx((6 + 1) / 2)
+    assert channels.expected_l0_norm().item() == pytest.approx((6 + 1) / 2)

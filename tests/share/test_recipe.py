@@ -12,8 +12,9 @@ from harness.data.augment import TrainTransform
 from harness.data.open import OpenedData, open_data
 from harness.method import Method
 from harness.methods.share.execution import Dense
-from harness.methods.share.model import SharedNets, SubRun
+from harness.methods.share.model import SharedNets
 from harness.methods.share.recipe import Penalties
+from harness.methods.share.training import SubTaskOutput
 from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.registry import load_dataset, load_method
@@ -55,7 +56,7 @@ def trained(subject: Method, data: OpenedData, tasks: tuple[str, ...], folder: P
     return model.eval()
 
 
-def test_every_sub_task_has_four_steps_and_the_base_stands_still_in_all_of_them() -> None:
+def test_every_sub_task_has_four_phases_and_the_base_is_frozen_in_all_of_them() -> None:
     for budget in ("quick", "full"):
         stages = method().stages(PROBLEM, budget)  # type: ignore[arg-type]
         names = [stage.name for stage in stages]
@@ -78,7 +79,7 @@ def test_the_base_is_the_single_task_network(data: OpenedData, tmp_path: Path) -
         assert torch.equal(value, theirs[key]), key
 
 
-def test_a_sub_task_trains_alike_whatever_stands_before_it(data: OpenedData, tmp_path: Path) -> None:
+def test_a_sub_task_trains_the_same_whatever_precedes_it(data: OpenedData, tmp_path: Path) -> None:
     alone = trained(method(), data, ("semseg", "normals"), tmp_path / "alone")
     beside = trained(method(), data, ("semseg", "depth", "normals"), tmp_path / "beside")
     assert isinstance(alone, SharedNets)
@@ -90,7 +91,7 @@ def test_a_sub_task_trains_alike_whatever_stands_before_it(data: OpenedData, tmp
             assert torch.equal(value, beside.state_dict()[key]), key
 
 
-def test_the_pull_is_the_mean_absolute_difference_at_six_places() -> None:
+def test_the_matching_loss_is_the_mean_absolute_difference_at_six_places() -> None:
     model = differing()
     base, own = Dense("all"), Dense("all")
     batch = images(2)
@@ -98,9 +99,9 @@ def test_the_pull_is_the_mean_absolute_difference_at_six_places() -> None:
         whole = model.run_base(batch, ("depth",), "all")
         model.run_sub("depth", whole, batch, own)
         base.activations, base.hidden = dict(whole.activations), dict(whole.hidden)
-        output = SubRun({}, delta=model.delta("depth"), base=whole, own=own)
+        output = SubTaskOutput({}, delta=model.delta("depth"), base=whole, own=own)
         model.delta("depth").phase = "activations"
-        terms = Penalties(l0=1.0, pull=2.0)(model, None, output)  # type: ignore[arg-type]
+        terms = Penalties(l0=1.0, matching=2.0)(model, None, output)  # type: ignore[arg-type]
     means = []
     for index in range(4):
         places = []
@@ -112,24 +113,24 @@ def test_the_pull_is_the_mean_absolute_difference_at_six_places() -> None:
             places.append((mine - theirs).abs().flatten())
         means.append(torch.cat(places).mean())
     assert terms["elements"].item() == pytest.approx(2 * float(torch.stack(means).mean()), rel=1e-5)
-    rows = [
+    tokens = [
         (getattr(own.activations[i], name) - getattr(whole.activations[i], name)).square().mean(-1).sqrt().mean()
         for i in range(4)
         for name in ("norm1", "context", "norm2")
     ]
-    assert terms["rows"].item() == pytest.approx(2 * 0.5 * float(torch.stack(rows).mean()), rel=1e-4)
+    assert terms["tokens"].item() == pytest.approx(2 * 0.5 * float(torch.stack(tokens).mean()), rel=1e-4)
 
 
 def test_gates_that_matter_for_nothing_close_under_the_penalty() -> None:
     model = method().build(PROBLEM).train()
     delta = model.delta("depth")
     optimizer = torch.optim.AdamW(delta.logits.parameters(), lr=0.1, eps=1e-12, weight_decay=0.0)
-    before = delta.open_gates().item()
+    before = delta.expected_l0_norm().item()
     for _ in range(80):
         optimizer.zero_grad()
-        (5e-8 * delta.open_gates()).backward()
+        (5e-8 * delta.expected_l0_norm()).backward()
         optimizer.step()
-    assert delta.open_gates().item() < 0.3 * before
+    assert delta.expected_l0_norm().item() < 0.3 * before
 
 
 def test_stochastic_depth_leaves_branches_out_and_is_part_of_the_state() -> None:

@@ -1,4 +1,4 @@
-"""Hard-concrete gates (Louizos et al., ICLR 2018) as diff pruning uses them (Guo et al., ACL 2021)."""
+"""Hard-concrete gates of weights (Louizos et al., ICLR 2018) as diff pruning uses them (Guo et al., ACL 2021)."""
 
 import torch
 from torch import Tensor
@@ -19,11 +19,12 @@ def sample_gates(logits: Tensor, generator: torch.Generator | None = None) -> Te
         logits: Any shape.
         generator: Source of the draws, on the device of ``logits``.
     """
+    # A concrete variable at temperature 1: s = sigmoid(log u - log(1 - u) + logits).
     uniform = torch.empty_like(logits).uniform_(_MARGIN, 1 - _MARGIN, generator=generator)
     return _stretch(torch.sigmoid(torch.logit(uniform) + logits))
 
 
-def settled_gates(logits: Tensor) -> Tensor:
+def deterministic_gates(logits: Tensor) -> Tensor:
     """Return the gates without noise, for evaluation; positive exactly where a gate is open more often than not."""
     return _stretch(torch.sigmoid(logits))
 
@@ -31,9 +32,9 @@ def settled_gates(logits: Tensor) -> Tensor:
 def open_probability(logits: Tensor) -> Tensor:
     """Return the probability that a gate is not zero: sigmoid(logits - log(-LOW / HIGH)).
 
-    The uniform's margin is left out of account; it moves the probability by at most 1e-4.
+    The margin of the uniform draws is neglected; it moves the probability by at most 1e-4.
     """
-    return torch.sigmoid(logits)  # log(-LOW / HIGH) is 0
+    return torch.sigmoid(logits)  # the interval is symmetric: log(-LOW / HIGH) = 0
 
 
 def _stretch(s: Tensor) -> Tensor:

@@ -1,0 +1,20 @@
+"""Executions of a transformer block, one a file, and the traces they compare with."""
+
+from harness.methods.share.execution.clamped import Clamped
+from harness.methods.share.execution.dense import Dense
+from harness.methods.share.execution.gated import Observer, TokenGate, TokenGated
+from harness.methods.share.execution.tokens import Tokens
+from harness.methods.share.execution.trace import Activations, Hidden, Keep, Reference
+
+__all__ = [
+    "Activations",
+    "Clamped",
+    "Dense",
+    "Hidden",
+    "Keep",
+    "Observer",
+    "Reference",
+    "TokenGate",
+    "TokenGated",
+    "Tokens",
+]

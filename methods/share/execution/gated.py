@@ -1,0 +1,130 @@
+"""Token-gated execution: only the tokens that changed most against the reference are computed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from harness.methods.share.block import BlockWeights, Execution, Product, Site, attention
+from harness.methods.share.execution.channels import ChangedChannels, corrected_linear, corrected_mlp
+from harness.methods.share.execution.tokens import Tokens, mean_square_change, tokens_above, top_tokens
+from harness.methods.share.execution.trace import Reference
+from harness.methods.share.options import Policy, Queries
+
+
+@dataclass(frozen=True)
+class TokenGate:
+    """The gate of one block.
+
+    Attributes:
+        fraction: Fraction of the tokens that are active at each gated input, under the policy ``top-k``.
+        thresholds: By input in the order of `Site`: root mean square change above which a token is active, under the
+            policy ``threshold``.
+    """
+
+    fraction: float
+    thresholds: tuple[float, float, float]
+
+    def active(self, site: Site, change: Tensor, policy: Policy) -> Tokens | None:
+        """Return the active tokens by their mean square change [B, N]; None for all."""
+        if policy == "threshold":
+            return tokens_above(change, self.thresholds[list(Site).index(site)])
+        return top_tokens(change, self.fraction) if self.fraction < 1 else None
+
+
+class Observer(Protocol):
+    """Receives the decision of every gate."""
+
+    def __call__(self, index: int, site: Site, tokens: Tokens | None, change: Tensor) -> None:
+        """Record the decision of the gate of block ``index`` at ``site``.
+
+        Args:
+            index: Block.
+            site: Gated input.
+            tokens: Active tokens; None for all.
+            change: Difference of the input from the reference's, [B, N, C].
+        """
+
+
+class TokenGated(Execution):
+    """Computes the tokens that changed most against a reference and takes the others from it.
+
+    Args:
+        reference: The base's run.
+        gates: Gate by block.
+        policy: How active tokens are chosen.
+        queries: The tokens whose attention is computed: active ones, so that one gate serves ``qkv`` and ``proj``, or
+            all of them.
+        channels: Output channels whose weights differ, by block: they are computed for inactive tokens too. None
+            leaves inactive tokens as the reference's.
+        observe: Receives every decision; None for nobody.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        gates: Mapping[int, TokenGate],
+        policy: Policy,
+        queries: Queries,
+        channels: Mapping[int, ChangedChannels] | None = None,
+        observe: Observer | None = None,
+    ) -> None:
+        self.reference, self.gates = reference, gates
+        self.policy, self.queries = policy, queries
+        self.channels, self.observe = channels, observe
+
+    def attend(self, index: int, u: Tensor, weights: BlockWeights) -> Tensor:
+        """Update the keys and values of active tokens, then attend."""
+        ref = self.reference.activations[index]
+        # 1. Queries, keys and values of active tokens over the reference's, [B, N, 3 D].
+        active = self._choose(index, Site.QKV, u, ref.norm1)
+        if active is None:
+            qkv = weights.qkv.linear(u)
+        else:
+            inactive = self._inactive(index, Product.QKV, weights, ref.norm1, ref.qkv)
+            qkv = active.put(weights.qkv.linear(active.take(u)), inactive)
+        queries = qkv.chunk(3, dim=-1)[0]
+        # 2. Attention of the tokens that ask, over all keys and values, [B, k or N, D].
+        if self.queries == "active":
+            context = attention(queries if active is None else active.take(queries), qkv, weights.heads)
+        else:
+            context = attention(queries, qkv, weights.heads)
+            active = self._choose(index, Site.PROJ, context, ref.context)
+            context = context if active is None else active.take(context)
+        # 3. Projection of active tokens, the others from the reference.
+        out = weights.proj.linear(context)
+        if active is None:
+            return out
+        return active.put(out, self._inactive(index, Product.PROJ, weights, ref.context, ref.proj))
+
+    def mlp(self, index: int, u: Tensor, weights: BlockWeights) -> Tensor:
+        """Run active tokens through the MLP; one gate serves both its layers."""
+        ref = self.reference.activations[index]
+        active = self._choose(index, Site.MLP, u, ref.norm2)
+        hidden = F.gelu(weights.fc1.linear(u if active is None else active.take(u)))  # [B, k or N, 4 D]
+        out = weights.fc2.linear(hidden)
+        if active is None:
+            return out
+        inactive = ref.fc2
+        if self.channels is not None:
+            act = self.reference.hidden[index].act
+            inactive = corrected_mlp(ref.norm2, act, ref.fc2, weights, self.channels[index])
+        return active.put(out, inactive)
+
+    def _choose(self, index: int, site: Site, u: Tensor, reference: Tensor) -> Tokens | None:
+        """Return the active tokens at a gated input, and let the observer see them; None for all."""
+        gate = self.gates[index]
+        active = None
+        if self.policy == "threshold" or gate.fraction < 1:  # with every token active nothing needs comparing
+            active = gate.active(site, mean_square_change(u, reference), self.policy)
+        if self.observe is not None:
+            self.observe(index, site, active, u - reference)
+        return active
+
+    def _inactive(self, index: int, product: Product, weights: BlockWeights, x: Tensor, out: Tensor) -> Tensor:
+        """Return the output of ``qkv`` or ``proj`` for inactive tokens, from the reference's input and output."""
+        if self.channels is None:
+            return out
+        return corrected_linear(x, out, weights.layer(product), self.channels[index][product])
