@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from harness.data.codec import decode
+from harness.data.codec import decode, row
 from harness.data.dataset import Dataset, Reader
 from harness.data.locate import cache_home
 from harness.data.parallel import mapped
-from harness.data.row import row
 from harness.data.sample import Sample
 from harness.errors import DataError, UsageError
 from harness.progress import progress_bar

@@ -7,8 +7,7 @@ from pathlib import Path
 from harness.data.cache import Scenes, open_scenes
 from harness.data.dataset import Dataset, Split
 from harness.data.geometry import eval_transform
-from harness.data.subset import Subset
-from harness.data.transforms import EvalTransform
+from harness.data.transforms import EvalTransform, Subset
 from harness.errors import UsageError, unknown
 from harness.problem import Problem, TaskSpec
 from harness.protocol import Protocol

@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.compute import autocast, pick_device, set_precision
 from harness.config import PredictConfig
 from harness.data.cache import open_scenes
-from harness.data.fit import Fit
+from harness.data.geometry import Fit
 from harness.data.photographs import find_photographs, read_photograph
 from harness.data.transforms import mark_ignored
 from harness.errors import DataError, HarnessError, MethodError, UsageError, unknown

@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data.fit import Fit
-from harness.data.geometry import Pad
+from harness.data.geometry import Fit, Pad
 from harness.data.photographs import LARGEST, find_photographs, read_photograph
 from harness.data.sample import Sample
 from harness.errors import DataError
