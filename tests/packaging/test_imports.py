@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = [
-    {"errors", "files", "progress", "compute", "_torchvision", "jit"},
+    {"errors", "files", "progress"},
+    {"compute", "_torchvision", "jit"},
     {"problem", "protocol", "model", "counting", "boundary"},
     {"records", "weights"},
     {"tasks", "backbones", "heads"},
@@ -107,3 +109,10 @@ def test_plug_ins_do_not_lean_on_each_other() -> None:
     found = arrows()
     for folder in PLUGINS:
         assert not found[folder] & set(PLUGINS), folder
+
+
+def test_the_map_shows_the_rooms_on_their_floors() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = {name: int(floor) for floor, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", page, flags=re.MULTILINE)}
+    floors = {name: number for number, layer in enumerate(LAYERS, 1) for name in layer}
+    assert drawn == floors
