@@ -9,8 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from harness.methods.share.hard_concrete import deterministic_gates, open_probability, sample_gates
 from harness.methods.share.options import Granularity, Values
+
+LOW, HIGH = -1.5, 1.5
+"""The interval a concrete variable is stretched to before it is clipped to [0, 1]."""
+
+_MARGIN = 1e-4
+"""Uniform draws keep this distance from 0 and 1, where the logit is infinite."""
 
 INITIAL_LOGIT = 5.0
 """Gates start open: with probability 0.993."""
@@ -233,3 +238,37 @@ def _largest(units: list[tuple[Tensor, int]], limit: int | None) -> Iterable[Ten
         dropped = sizes[order][~within]
         threshold = dropped[0] if len(dropped) else threshold
     return [size > threshold.to(size.device) for size, _ in units]
+
+
+# Hard-concrete gates (Louizos et al., ICLR 2018), as diff pruning uses them (Guo et al., ACL 2021)
+
+
+def sample_gates(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw gates in [0, 1], differentiable in ``logits``.
+
+    z = clip(s (HIGH - LOW) + LOW, 0, 1) with s = sigmoid(logit(u) + logits), u uniform.
+
+    Args:
+        logits: Any shape.
+        generator: Source of the draws, on the device of ``logits``.
+    """
+    # A concrete variable at temperature 1: s = sigmoid(log u - log(1 - u) + logits).
+    uniform = torch.empty_like(logits).uniform_(_MARGIN, 1 - _MARGIN, generator=generator)
+    return _stretch(torch.sigmoid(torch.logit(uniform) + logits))
+
+
+def deterministic_gates(logits: Tensor) -> Tensor:
+    """Return the gates without noise, for evaluation; positive exactly where a gate is open more often than not."""
+    return _stretch(torch.sigmoid(logits))
+
+
+def open_probability(logits: Tensor) -> Tensor:
+    """Return the probability that a gate is not zero: sigmoid(logits - log(-LOW / HIGH)).
+
+    The margin of the uniform draws is neglected; it moves the probability by at most 1e-4.
+    """
+    return torch.sigmoid(logits)  # the interval is symmetric: log(-LOW / HIGH) = 0
+
+
+def _stretch(s: Tensor) -> Tensor:
+    return (s * (HIGH - LOW) + LOW).clamp(0, 1)

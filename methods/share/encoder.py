@@ -64,7 +64,7 @@ class FunctionalViT:
             drop: Probability that an image skips a branch of the last block while training; it grows linearly from 0
                 at the first block (stochastic depth).
         """
-        rate = drop * index / max(self.depth - 1, 1)
+        rate = drop * index / max(self.depth - 1, 1)  # linear in depth, as in the paper of stochastic depth
         return run_block(index, x, BlockWeights.of(weights, index, self.heads), execution, rate)
 
     def own_part(self, differing: Iterable[str]) -> OwnPart:

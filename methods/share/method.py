@@ -25,6 +25,7 @@ from harness.records.costs import Sparsity
 from harness.weights.artifact import read_manifest
 
 _BENCHED_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
+"""Fractions of active tokens that ``harness bench`` shows: above a half gating no longer pays."""
 
 
 class Share(Method):
@@ -116,14 +117,17 @@ class Share(Method):
 
     def _assemble(self, folder: Path, problem: Problem, added: Sequence[str]) -> SharedNets:
         """Build the model of an artifact, tasks in ``added`` untrained."""
+        # 1. The base; a start of weights would be fetched only to be overwritten.
         fresh = type(self)(self.options, self.backbone)
         base = fresh._encoder(problem)
         storage.load_base(base, folder)
+        # 2. Sub-tasks: stored differences, and untrained ones of the tasks that are added.
         loaded = {task: storage.load_task(task, folder) for task in problem.names if task not in added}
         deltas: dict[str, Delta] = {task: part.delta for task, part in loaded.items() if part.delta is not None}
         deltas |= {task: self._untrained(base) for task in added}
         kind = TrainedNets if added else SharedNets
         model = kind(problem, base, deltas, self.options)
+        # 3. Heads and gates of the stored tasks.
         for task, part in loaded.items():
             part.give_to(model, task)
         return model

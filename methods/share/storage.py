@@ -30,6 +30,7 @@ from harness.weights import load_exactly
 from harness.weights.artifact import TaskFile
 
 BASE = "base.safetensors"
+# Keys of a task's tensors: the prefix of its head, the encoded places and the values of its difference.
 _HEAD, _CODE, _VALUES = "head.", "delta.code", "delta.values"
 _TYPES: Mapping[Values, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
 
@@ -84,6 +85,7 @@ def save_task(model: SharedNets, task: str, folder: Path) -> None:
     if task in model.deltas:
         packed, table = _pack(model.delta(task), model.options.values)
         tensors |= packed
+        # Gates of blocks that the sub-task takes over from the base would never be asked.
         facts = SubTaskFacts(
             values=model.options.values,
             encoder_elements=model.countable,
@@ -96,6 +98,7 @@ def save_task(model: SharedNets, task: str, folder: Path) -> None:
             calibrated=task in model.calibrated,
         ).model_dump(mode="json")
     save_file(_contiguous(tensors), folder / f"{task}.safetensors")
+    # The position keeps the order of tasks when an artifact grows.
     content = TaskFile(position=model.problem.names.index(task), task=asdict(model.problem.task(task)), facts=facts)
     TaskFile.path(folder, task).write_text(content.model_dump_json() + "\n")
 
@@ -132,6 +135,7 @@ class LoadedTask:
             UsageError: the head does not fit.
         """
         load_exactly(model.heads[task], self.head, self.source)
+        # Gates that were not calibrated follow the options; `accuracy_budget=null` overrules those that were.
         if self.facts is None or not self.facts.calibrated or model.options.accuracy_budget is None:
             return
         for gate in self.facts.gates:

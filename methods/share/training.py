@@ -36,6 +36,8 @@ class TrainedNets(SharedNets):
 
     drop_path: float = 0.0
 
+    # The phase of each delta is its own state; the rate is the network's.
+
     def get_extra_state(self) -> Tensor:
         """Return the rate of stochastic depth, so that a resumed training goes on with it."""
         return torch.tensor(self.drop_path)

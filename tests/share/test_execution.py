@@ -16,7 +16,7 @@ from harness.methods.share import block
 from harness.methods.share.delta import LearnedDelta
 from harness.methods.share.execution import Clamped, Dense, TokenGate, TokenGated
 from harness.methods.share.execution.channels import changed_channels, corrected_linear, corrected_mlp
-from harness.methods.share.execution.tokens import Tokens, mean_square_change, tokens_above, top_tokens
+from harness.methods.share.execution.gated import Tokens, mean_square_change, tokens_above, top_tokens
 from harness.methods.share.model import SharedNets
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}

@@ -6,8 +6,7 @@ import sys
 import pytest
 import torch
 
-from harness.methods.share.delta import LearnedDelta
-from harness.methods.share.hard_concrete import HIGH, LOW, deterministic_gates, open_probability, sample_gates
+from harness.methods.share.delta import HIGH, LOW, LearnedDelta, deterministic_gates, open_probability, sample_gates
 
 
 @pytest.mark.parametrize("logit", [-3.0, -0.5, 0.0, 1.0, 4.0])

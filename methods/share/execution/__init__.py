@@ -2,8 +2,7 @@
 
 from harness.methods.share.execution.clamped import Clamped
 from harness.methods.share.execution.dense import Dense
-from harness.methods.share.execution.gated import Observer, TokenGate, TokenGated
-from harness.methods.share.execution.tokens import Tokens
+from harness.methods.share.execution.gated import Observer, TokenGate, TokenGated, Tokens
 from harness.methods.share.execution.trace import Activations, Hidden, Keep, Reference
 
 __all__ = [

@@ -28,6 +28,7 @@ class Clamped(Execution):
     def attend(self, index: int, u: Tensor, weights: BlockWeights) -> Tensor:
         """Attend with clamped queries, keys and values, and clamp the branch."""
         ref = self.reference.activations[index]
+        # Clamped queries, keys and values act on the attention, as in the released code.
         qkv = self._clamp(index, Product.QKV, weights.qkv.linear(u), ref.qkv)
         context = attention(qkv.chunk(3, dim=-1)[0], qkv, weights.heads)
         return self._clamp(index, Product.PROJ, weights.proj.linear(context), ref.proj)
