@@ -1,35 +1,111 @@
 """Reading the files of a data set folder; whatever is wrong with one becomes a `DataError` that names it."""
 
-import io
+import codecs
+import re
+import stat
 import struct
+import tokenize
+import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.data.mat import load_mat
 from harness.data.sample import Array
 from harness.errors import DataError
 
-# What the readers of PIL and NumPy raise on damaged files.
-DAMAGE = (OSError, EOFError, SyntaxError, ValueError, TypeError, IndexError, struct.error, zlib.error)
+DAMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    struct.error,
+    zlib.error,
+    tokenize.TokenError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+"""Exceptions that PIL, NumPy and the standard library raise on damaged files."""
+
+IMAGE_FORMATS = ("PNG", "JPEG")
+"""The only decoders that images are given to; Pillow has fifty more, some of which start other programs."""
+
+MOST_PIXELS = 1 << 24
+"""4096 x 4096: above the images of every data set, and far below what makes a small file fill the memory."""
+
+_MOST_AXES = 4
+_MOST_LIST_BYTES = 1 << 25  # 32 MiB, a million ids
+_LONGEST_ID = 200  # bytes; file systems allow 255 for a name with its suffix
+_LABEL_SUFFIXES = (".png", ".jpg", ".jpeg", ".mat", ".npy")
+_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
 @contextmanager
-def _reading(path: Path, kind: str) -> Iterator[None]:
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into a `DataError`; refuse what is no regular file.
+
+    Opening a named pipe would wait for ever, and a device may never end.
+
+    Args:
+        path: The file.
+        kind: What it should be, for the message.
+    """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: is no regular file (a folder, pipe, socket or device); put the {kind} file there")
         yield
     except FileNotFoundError:
-        raise DataError(f"{path}: the file is missing; restore it from the data set's archive") from None
+        raise DataError(f"{path}: the file is missing{_other_case(path)}") from None
     except PermissionError:
         raise DataError(f"{path}: the file may not be read; check its permissions") from None
-    except (*DAMAGE, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: broken {kind} file ({error}); restore it from the archive") from error
+    except DAMAGE as error:
+        raise DataError(f"{path}: broken {kind} file ({_first_line(error)}); restore it from the archive") from error
+
+
+def _other_case(path: Path) -> str:
+    """Return the remedy for a missing file; another spelling of its name is the likeliest cause."""
+    try:
+        near = [other.name for other in path.parent.iterdir() if other.name.lower() == path.name.lower()]
+    except OSError:
+        near = []
+    return f", but {near[0]} is there; rename it" if near else "; restore it from the data set's archive"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+@contextmanager
+def open_image(path: Path, most_pixels: int = MOST_PIXELS) -> Iterator[Image.Image]:
+    """Open a PNG or JPEG image without decoding it yet; the size in its header is checked first.
+
+    Raises:
+        DataError: the file is missing, broken, of another format or larger than ``most_pixels``.
+    """
+    with reading(path, "image"), warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            if image.width * image.height > most_pixels:
+                raise DataError(
+                    f"{path}: an image of {image.height}x{image.width} has more than the {most_pixels} pixels that "
+                    f"are read; reduce it"
+                )
+            yield image
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -38,17 +114,25 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: the file is missing or no image.
     """
-    with _reading(path, "image"), Image.open(path) as image:
+    with open_image(path) as image:
         return image.height, image.width
 
 
-def read_rgb(path: Path) -> NDArray[np.uint8]:
+def read_rgb(path: Path, *, three_channels: bool = False) -> NDArray[np.uint8]:
     """Return an image file as RGB, uint8 [H, W, 3].
 
+    Args:
+        path: The file.
+        three_channels: Refuse grey images, where the channels are three different numbers: normals.
+
     Raises:
-        DataError: the file is missing or broken.
+        DataError: the file is missing or broken, or has one channel where three are needed.
     """
-    with _reading(path, "image"), Image.open(path) as image:
+    with open_image(path) as image:
+        if three_channels and image.mode not in ("RGB", "RGBA", "P"):
+            raise DataError(
+                f"{path}: holds one channel (mode {image.mode}), but normals need three, x, y and z as 8-bit RGB"
+            )
         return np.array(image.convert("RGB"))
 
 
@@ -58,7 +142,7 @@ def read_indices(path: Path) -> Array:
     Raises:
         DataError: the file is missing, broken or has several channels.
     """
-    with _reading(path, "image"), Image.open(path) as image:
+    with open_image(path) as image:
         values = np.array(image)
     if values.ndim != 2:
         raise DataError(f"{path}: a label image has one channel, this one has {values.shape[2]}")
@@ -68,48 +152,91 @@ def read_indices(path: Path) -> Array:
 def read_npy(path: Path) -> Array:
     """Return the numeric array of a .npy file; pickled objects are refused.
 
+    The header is checked against the size of the file before any memory is reserved.
+
     Raises:
         DataError: the file is missing, broken or holds something other than numbers.
     """
-    with _reading(path, ".npy"):
-        array = np.load(path, allow_pickle=False)
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
-        raise DataError(f"{path}: holds no plain array of numbers")
-    return array
+    with reading(path, ".npy"), path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_column, dtype = read_header(file)
+        if dtype.hasobject:
+            raise ValueError("pickled objects are not loaded")
+        if dtype.kind not in "buif":
+            raise DataError(f"{path}: holds no plain array of numbers")
+        if len(shape) > _MOST_AXES or min(shape, default=1) < 0:
+            raise ValueError(f"an array of shape {shape}")
+        start = file.tell()
+        held = file.seek(0, 2) - start
+        if prod(shape) * dtype.itemsize > held:
+            raise ValueError(f"the header promises {prod(shape) * dtype.itemsize} bytes, {held} are there")
+        if not prod(shape):
+            raise ValueError(f"an array of shape {shape} holds no value")
+        file.seek(start)
+        values = np.fromfile(file, dtype, prod(shape))
+    return values.reshape(shape, order="F" if by_column else "C")
 
 
 def read_mat(path: Path, variable: str) -> Array:
-    """Return one variable of a MATLAB v5 file.
+    """Return one variable of a MATLAB v4 or v5 file.
 
     Raises:
         DataError: the file is missing or broken, or has no such variable.
     """
-    with _reading(path, ".mat"):
-        data = path.read_bytes()  # so that an error below is the content's, not the file system's
+    with reading(path, ".mat"):
+        data = path.read_bytes()
     try:
-        content: dict[str, Any] = scipy.io.loadmat(cast(Any, io.BytesIO(data)), variable_names=[variable])
+        array = load_mat(data, variable)
     except Exception as error:  # SciPy's parser lets almost any exception out on damaged input
-        raise DataError(f"{path}: broken .mat file ({error}); restore it from the archive") from error
-    if variable not in content:
+        raise DataError(f"{path}: broken .mat file ({_first_line(error)}); restore it from the archive") from error
+    if array is None:
         raise DataError(f"{path}: the .mat file has no variable {variable!r}")
-    array: Array = content[variable]
+    if not array.size:
+        raise DataError(f"{path}: {variable!r} is empty")
     return array
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
     """Return the ids of a split list, one per line; blank lines are skipped.
 
+    A byte order mark, as editors on Windows write it, is no part of the first id.
+
     Raises:
         DataError: the list is missing, empty, names an id twice or holds something that is no file stem.
     """
-    with _reading(path, "text"):
-        ids = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    with reading(path, "text"):
+        if path.stat().st_size > _MOST_LIST_BYTES:
+            raise DataError(f"{path}: a list of more than {_MOST_LIST_BYTES >> 20} MiB is no list of images")
+        data = path.read_bytes()
+        encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
+        lines = [line.strip() for line in re.split(r"\r\n|\r|\n", data.decode(encoding))]
+    ids = tuple(line for line in lines if line)
     if not ids:
         raise DataError(f"{path}: the split list is empty; restore it from the archive")
-    if len(set(ids)) != len(ids):
-        twice = next(image_id for i, image_id in enumerate(ids) if image_id in ids[:i])
-        raise DataError(f"{path}: id {twice!r} is listed twice")
     for image_id in ids:
-        if Path(image_id).name != image_id:
-            raise DataError(f"{path}: {image_id!r} is no image id")
+        if reason := _no_id(image_id):
+            shown = repr(image_id if len(image_id) <= 60 else f"{image_id[:60]}...")
+            raise DataError(
+                f"{path}: {shown} is no image id ({reason}); an id is a file's name without folder and suffix, "
+                f"one a line, for example 0001 or 2008_000001"
+            )
+    if len(set(ids)) != len(ids):
+        twice = next(image_id for image_id, count in Counter(ids).items() if count > 1)
+        raise DataError(f"{path}: id {twice!r} is listed twice")
     return ids
+
+
+def _no_id(line: str) -> str:
+    """Return why a line of a list is no id; empty when it is one."""
+    if "/" in line or "\\" in line:
+        return "it names a folder"
+    if line in (".", ".."):
+        return "it is a folder"
+    if not line.isprintable():
+        return "it holds invisible characters"
+    if len(line.encode(errors="replace")) > _LONGEST_ID:
+        return f"it is longer than {_LONGEST_ID} bytes"
+    if line.lower().endswith(_LABEL_SUFFIXES):
+        return "it has a suffix"
+    return ""

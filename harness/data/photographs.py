@@ -1,4 +1,4 @@
-"""Images from anywhere: files and folders of any format, size and mode that Pillow reads."""
+"""Photographs from anywhere: PNG and JPEG files and folders of them, of any size and mode."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,28 +7,37 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from harness.data.files import DAMAGE
+from harness.data.files import open_image
 from harness.errors import DataError
 
 LARGEST = 1024
 """Longest side in pixels; larger photographs are reduced to it, for pictures of them are to be looked at."""
 
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_MOST_PIXELS = 1 << 26
+"""64 megapixels: more than cameras with one lens give; such a PNG takes 200 MB to decode."""
+
 
 def find_photographs(paths: Sequence[Path]) -> list[Path]:
     """Return the files among ``paths`` as they are, and of the folders the images directly in them, by name.
 
+    Hidden files are passed over: macOS leaves ``._NAME.png`` beside each file it copies.
+
     Raises:
         DataError: a path does not exist, or a folder holds no image.
     """
-    readable = {suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN}
     found: list[Path] = []
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
-        images = sorted(file for file in path.iterdir() if file.suffix.lower() in readable and file.is_file())
+        images = sorted(
+            file
+            for file in path.iterdir()
+            if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file()
+        )
         if not images:
-            raise DataError(f"{path}: the folder holds no image")
+            raise DataError(f"{path}: the folder holds no image ({', '.join(_SUFFIXES)})")
         found += images
     for path in found:
         if not path.exists():
@@ -42,24 +51,23 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
     The orientation that cameras note is applied, transparency laid over white, and 16 bits are cut to 8.
 
     Raises:
-        DataError: the file is missing or no readable image.
+        DataError: the file is missing, no readable PNG or JPEG image, or too large.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path, _MOST_PIXELS) as image:
             upright = _rgb(ImageOps.exif_transpose(image))
             upright.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
             return np.array(upright)
-    except OSError as error:
-        reason = "the file is damaged or no image" if error.errno is None else str(error.strerror)
-        raise DataError(f"{path}: {reason}") from error
-    except (*DAMAGE, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: the image cannot be read ({str(error).splitlines()[0]})") from error
+    except DataError as error:
+        if error.__cause__ is None:
+            raise
+        other = "" if path.suffix.lower() in _SUFFIXES else "; PNG and JPEG are read, convert other formats"
+        raise DataError(f"{path}: the file is damaged or no image{other}") from error.__cause__
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-        levels = values * 255 if image.mode == "F" else values / 257  # floats lie in [0, 1], integers have 16 bits
+    if image.mode.startswith("I"):  # 16 bits: Pillow would cut values above 255 off instead of scaling them
+        levels = np.asarray(image, dtype=np.float64) / 257
         return Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")

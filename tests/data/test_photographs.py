@@ -20,15 +20,14 @@ def saved(image: Image.Image, path: Path, **options: object) -> Path:
     return path
 
 
-def test_grey_and_16_bit_images_become_the_same_rgb(tmp_path: Path) -> None:
+def test_images_of_every_mode_become_the_same_rgb(tmp_path: Path) -> None:
     grey = np.array([ROW], np.uint8)
     wanted = np.repeat(grey[:, :, None], 3, axis=2)
     images = {
         "grey.png": Image.fromarray(grey),
         "sixteen.png": Image.fromarray(grey.astype(np.uint16) * 257),
-        "float.tiff": Image.fromarray(grey.astype(np.float32) / 255),
         "palette.png": Image.fromarray(wanted).quantize(8),
-        "rgb.bmp": Image.fromarray(wanted),
+        "rgb.png": Image.fromarray(wanted),
     }
     for name, image in images.items():
         np.testing.assert_array_equal(read_photograph(saved(image, tmp_path / name)), wanted, err_msg=name)
@@ -61,7 +60,7 @@ def test_only_the_largest_images_are_reduced(tmp_path: Path) -> None:
 
 def test_what_is_no_image_is_named_in_one_line(tmp_path: Path) -> None:
     whole = saved(Image.effect_noise((64, 64), 50), tmp_path / "whole.png").read_bytes()
-    cases = {"cut.png": whole[: len(whole) // 2], "text.jpg": b"hello", "empty.png": b""}
+    cases = {"cut.png": whole[: len(whole) // 2], "text.jpg": b"hello", "empty.png": b"", "other.png": b"BM" * 50}
     for name, data in cases.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(DataError, match="damaged or no image") as caught:
@@ -73,7 +72,7 @@ def test_what_is_no_image_is_named_in_one_line(tmp_path: Path) -> None:
 def test_folders_give_their_images_by_name_and_files_are_taken_as_they_are(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     (folder / "below").mkdir(parents=True)
-    for name in ("b.PNG", "a.jpg", "notes.txt"):
+    for name in ("b.PNG", "a.jpg", "notes.txt", "._a.jpg"):
         (folder / name).touch()
     odd = tmp_path / "odd.xyz"
     odd.touch()
