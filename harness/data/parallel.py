@@ -1,44 +1,143 @@
-"""Mapping a function over many scenes, in this process or in two."""
+"""Mapping a function over many scenes in several processes, whose death is noticed and laid to a scene."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import partial
+from multiprocessing import connection
+from typing import Any, NoReturn, TypeVar
+
+from harness.errors import DataError
 
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 
-_PROCESSES = 2
+_MOST_PROCESSES = 8
+"""Decoding is bound by the disk beyond this."""
 _WORTH_PROCESSES = 128
-"""Fewer items than this are done sooner than a process pool pays for itself."""
+"""Fewer items than this are done sooner than processes start."""
+_CHUNK = 4
+"""Items sent at once, so that sending them costs little beside decoding them."""
+_AHEAD = 4
+"""Chunks in flight per process: enough to keep all busy, few enough to bound the memory of results that wait."""
+
+
+def no_result(item: Any) -> NoReturn:
+    """Raise the error for an item at which a process died.
+
+    Raises:
+        DataError: always.
+    """
+    raise DataError(
+        f"{item}: the process that worked on it died; its files may be damaged, or the memory is too small "
+        f"(`harness data verify` names damaged files)"
+    )
 
 
 @contextmanager
-def mapped(function: Callable[[_Item], _T], items: Sequence[_Item]) -> Iterator[Iterator[_T]]:
-    """Yield an iterator of ``function`` over ``items``, in order; long ones are shared by two processes.
+def mapped(
+    function: Callable[[_Item], _T], items: Sequence[_Item], died: Callable[[_Item], _T] = no_result
+) -> Iterator[Iterator[_T]]:
+    """Yield an iterator of ``function`` over ``items``, in order; long ones are shared by several processes.
+
+    A process that dies (killed for its memory, or crashed in a decoder) ends nothing: what was in flight is done
+    again, one item in one process, and the item that kills it once more is given to ``died``.
 
     Args:
         function: Picklable where processes are spawned.
         items: What to map over.
+        died: Gives the result of an item whose process dies each time, or raises.
     """
-    processes = min(_PROCESSES, os.cpu_count() or 1)
+    processes = min(_MOST_PROCESSES, _cores())
     if processes == 1 or len(items) < _WORTH_PROCESSES:
         yield map(function, items)
         return
-    with multiprocessing.get_context().Pool(processes, _start, (function,)) as pool:
-        yield pool.imap(_work, items, chunksize=4)
+    # However the caller leaves the block, the generator is closed and its processes end.
+    with contextlib.closing(_in_processes(function, items, died, processes)) as results:
+        yield results
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _in_processes(
+    function: Callable[[_Item], _T], items: Sequence[_Item], died: Callable[[_Item], _T], processes: int
+) -> Iterator[_T]:
+    chunks = [items[first : first + _CHUNK] for first in range(0, len(items), _CHUNK)]
+    waiting: deque[tuple[Sequence[_Item], Future[list[_T]]]] = deque()
+    start = 0
+    while start < len(chunks):
+        with _executor(function, processes) as executor:
+            try:
+                for chunk in chunks[start:]:
+                    waiting.append((chunk, executor.submit(_work, chunk)))
+                    if len(waiting) >= _AHEAD * processes:
+                        yield from waiting[0][1].result()
+                        waiting.popleft()
+                        start += 1
+                while waiting:
+                    yield from waiting[0][1].result()
+                    waiting.popleft()
+                    start += 1
+            except BrokenProcessPool:
+                # Nothing of the first chunk in flight was yielded yet; the next executor begins behind it.
+                waiting.clear()
+            else:
+                return
+        yield from _one_by_one(function, chunks[start], died)
+        start += 1
+
+
+def _one_by_one(function: Callable[[_Item], _T], items: Sequence[_Item], died: Callable[[_Item], _T]) -> Iterator[_T]:
+    for item in items:
+        with _executor(function, 1) as executor:
+            try:
+                (result,) = executor.submit(_work, [item]).result()
+            except BrokenProcessPool:
+                result = died(item)
+        yield result
+
+
+@contextmanager
+def _executor(function: Callable[[Any], Any], processes: int) -> Iterator[ProcessPoolExecutor]:
+    executor = ProcessPoolExecutor(processes, multiprocessing.get_context(), initializer=partial(_start, function))
+    try:
+        yield executor
+    finally:
+        executor.shutdown(cancel_futures=True)  # waits for what is being done, a few scenes
 
 
 _function: Callable[[Any], Any]
 
 
 def _start(function: Callable[[Any], Any]) -> None:
+    """Prepare a process: its function, its signals, and its end when the parent ends."""
     global _function  # sent once per process, not once per item
     _function = function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too and ends the pool
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too and ends the processes
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):  # a forked process has the parent's handlers, which would save its state twice
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
 
 
-def _work(item: Any) -> Any:
-    return _function(item)
+def _follow(sentinel: int) -> None:
+    """End this process with its parent; a parent that was killed could not end it."""
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+def _work(items: Sequence[Any]) -> list[Any]:
+    return [_function(item) for item in items]
