@@ -1,6 +1,7 @@
 """The command ``harness``: parses, calls, prints, and turns errors into exit codes."""
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -86,8 +87,15 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(exit_code(lambda: cli.main(args=arguments, prog_name="harness", standalone_mode=False)))
 
 
+def _say(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Print what this package warns of as one line on stderr; warnings of libraries are for developers."""
+    if category.__module__.startswith("harness."):
+        click.echo(f"harness: {message}", err=True)
+
+
 def exit_code(call: Callable[[], Any]) -> int:
     """Run ``call`` and return its exit code; errors a user can mend are printed as one line on stderr."""
+    warnings.showwarning = _say
     try:
         result = call()
     except HarnessError as error:

@@ -7,7 +7,7 @@ import click
 
 from harness.cli.completion import complete
 from harness.errors import UsageError, unknown
-from harness.records import Record, find_records, read_record
+from harness.records import read_results
 from harness.records.reference import with_gains
 from harness.report.plot import Label, scatter
 from harness.report.quantities import QUANTITIES
@@ -28,7 +28,7 @@ def plot(results: tuple[Path, ...], x: str, y: str, output: Path, label: Label, 
     RESULTS are folders that hold records, or records. Seeds of one configuration become one point with error bars.
     One picture shows records of the same conditions alone; reported ones are open, marked † and never on the front.
     """
-    records = with_gains([record for path in results for record in _records(path)])
+    records = with_gains(read_results(results))
     if dataset is not None:
         names = {record.dataset.name for record in records}
         if dataset not in names:
@@ -39,12 +39,3 @@ def plot(results: tuple[Path, ...], x: str, y: str, output: Path, label: Label, 
     for note in drawn.notes:
         click.echo(f"harness: note: {note}", err=True)
     click.echo(output)
-
-
-def _records(path: Path) -> list[Record]:
-    if path.is_file():
-        return [read_record(path)]
-    found = list(find_records(path))
-    if not found:
-        raise UsageError(f"{path}: holds no record; `harness run` and `harness bench` write them")
-    return found

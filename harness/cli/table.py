@@ -9,10 +9,9 @@ import click
 from harness.cli.completion import complete
 from harness.errors import UsageError, unknown
 from harness.files import write_atomically
-from harness.records import Record
+from harness.records import Record, read_results
 from harness.records.literature import published_records
 from harness.records.reference import with_gains
-from harness.records.results import read_results
 from harness.report.formats import FORMATS
 from harness.report.table import Style, build_tables
 

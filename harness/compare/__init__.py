@@ -1,8 +1,9 @@
 """The regression gate: what changed between two sets of records, and whether it got worse."""
 
 from harness.compare.gate import compare, compare_pair
-from harness.compare.load import Entry, load
+from harness.compare.load import load
 from harness.compare.result import Comparison, Figure, Row
 from harness.compare.tolerance import Tolerances
+from harness.records.load import Stored
 
-__all__ = ["Comparison", "Entry", "Figure", "Row", "Tolerances", "compare", "compare_pair", "load"]
+__all__ = ["Comparison", "Figure", "Row", "Stored", "Tolerances", "compare", "compare_pair", "load"]

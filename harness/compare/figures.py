@@ -7,17 +7,10 @@ from harness.compare.result import Figure, Kind, Verdict
 from harness.compare.text import clean
 from harness.compare.tolerance import Tolerance, Tolerances
 from harness.errors import UsageError, unknown
-from harness.records import Record, headlines
+from harness.records import Record, headlines, units
 from harness.records.costs import Spread
-from harness.records.metric import Metric, Unit
+from harness.records.metric import Metric
 from harness.tasks import TASKS
-
-_SHOWN: dict[Unit, tuple[str, float, int]] = {
-    "fraction": ("points", 100.0, 2),
-    "m": ("m", 1.0, 4),
-    "deg": ("°", 1.0, 2),
-}
-"""Unit of the records to that of the papers' tables, the factor between them, and the decimals."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +50,21 @@ def _metrics(base: Record, head: Record, tolerances: Tolerances) -> Iterator[Fig
         shown = one or other
         assert shown is not None
         task = TASKS[name]
-        unit, factor, decimals = _SHOWN.get(shown.unit, (shown.unit, 1.0, 4))
+        unit = units.METRICS[shown.unit]
+        named = unit.step or unit.symbol or shown.unit
         tolerance = tolerances.of_task(name, shown.unit)
         title = f"{task.title} {task.headline_title}"
-        what = _Title(f"metrics.{name}", title, "metrics", unit, decimals, tolerance, task.higher_is_better)
+        what = _Title(
+            f"metrics.{name}",
+            title,
+            "metrics",
+            named,
+            unit.decimals,
+            tolerance,
+            task.higher_is_better,
+        )
         reason = _incomparable(one, other)
-        values = (_value(one, factor), _value(other, factor))
+        values = (_value(one, unit.factor), _value(other, unit.factor))
         if reason is not None:
             yield _figure(what, *values, "incomparable", reason)
         else:

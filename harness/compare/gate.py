@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 from harness.compare.figures import exact_figures
 from harness.compare.latency import latency_figures
-from harness.compare.load import Entry
 from harness.compare.matching import match
 from harness.compare.result import Comparison, Row
 from harness.compare.rows import Labels, differences, setting
 from harness.compare.slowdown import TEST
 from harness.compare.text import clean
 from harness.compare.tolerance import Tolerances
+from harness.records.load import Stored
 
 
 def compare(
-    base: Sequence[Entry], head: Sequence[Entry], tolerances: Tolerances, allow_removed: bool = False
+    base: Sequence[Stored], head: Sequence[Stored], tolerances: Tolerances, allow_removed: bool = False
 ) -> Comparison:
     """Compare the rows of two results folders.
 
@@ -41,7 +41,7 @@ def compare(
     return _comparison(sorted(rows, key=lambda row: row.label), matched.pairs, allow_removed)
 
 
-def compare_pair(base: Entry, head: Entry, tolerances: Tolerances, allow_removed: bool = False) -> Comparison:
+def compare_pair(base: Stored, head: Stored, tolerances: Tolerances, allow_removed: bool = False) -> Comparison:
     """Compare two records, though they may be of two methods.
 
     Args:
@@ -59,7 +59,7 @@ def compare_pair(base: Entry, head: Entry, tolerances: Tolerances, allow_removed
     return _comparison([row], [(base, head)], allow_removed)
 
 
-def _row(label: str, base: Entry, head: Entry, tolerances: Tolerances) -> Row:
+def _row(label: str, base: Stored, head: Stored, tolerances: Tolerances) -> Row:
     one, other = base.record, head.record
     reasons = differences(setting(one), setting(other))
     figures = [
@@ -76,12 +76,12 @@ def _row(label: str, base: Entry, head: Entry, tolerances: Tolerances) -> Row:
     )
 
 
-def _comparison(rows: list[Row], pairs: Sequence[tuple[Entry, Entry]], allow_removed: bool) -> Comparison:
+def _comparison(rows: list[Row], pairs: Sequence[tuple[Stored, Stored]], allow_removed: bool) -> Comparison:
     notes = [f"{what} (BASE → HEAD)" for base, head in pairs for what in differences(_software(base), _software(head))]
     return Comparison(allow_removed=allow_removed, latency_test=TEST, notes=list(dict.fromkeys(notes)), rows=rows)
 
 
-def _software(entry: Entry) -> dict[str, object]:
+def _software(entry: Stored) -> dict[str, object]:
     """Return what may change figures beside the code: versions of packages, and settings of the process."""
     known = entry.record.environment
     facts = [known.get(name) for name in ("packages", "variables")]

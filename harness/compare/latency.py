@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from harness.compare.load import Entry
 from harness.compare.result import Figure, Slowdown, Verdict
 from harness.compare.rows import differences, subject
 from harness.compare.slowdown import BATCHES, Interval, Values, paired_log_ratios, slowdown
@@ -10,6 +9,7 @@ from harness.compare.text import clean
 from harness.compare.tolerance import Tolerance
 from harness.records import Record
 from harness.records.costs import Latency
+from harness.records.load import Stored
 
 _EXECUTION = ("precision", "compiled", "cuda_graph", "channels_last", "threads")
 
@@ -18,7 +18,7 @@ class _NotComparableError(Exception):
     """Says why two latencies cannot be compared."""
 
 
-def latency_figures(base: Entry, head: Entry, tolerance: Tolerance) -> Iterator[Figure]:
+def latency_figures(base: Stored, head: Stored, tolerance: Tolerance) -> Iterator[Figure]:
     """Yield the latency at every batch size that BASE or HEAD has, judged.
 
     Latencies of one session were measured in turn and are compared directly; those of two sessions by their ratios to
@@ -35,7 +35,7 @@ def latency_figures(base: Entry, head: Entry, tolerance: Tolerance) -> Iterator[
         yield _figure(size, (base, ours.get(size)), (head, theirs.get(size)), tolerance)
 
 
-_Timed = tuple[Entry, Latency | None]
+_Timed = tuple[Stored, Latency | None]
 
 
 def _figure(size: int, base: _Timed, head: _Timed, tolerance: Tolerance) -> Figure:
@@ -84,7 +84,7 @@ def _disturbed(base: Latency, head: Latency) -> list[str]:
     return [f"disturbed in {side}: {', '.join(latency.disturbed)}" for side, latency in sides if latency.disturbed]
 
 
-def _slowdown(base: tuple[Entry, Latency], head: tuple[Entry, Latency]) -> Slowdown:
+def _slowdown(base: tuple[Stored, Latency], head: tuple[Stored, Latency]) -> Slowdown:
     """Return HEAD's latency relative to BASE's.
 
     Raises:
@@ -114,12 +114,12 @@ def _found(interval: Interval, reference: str | None, base: Values, head: Values
     )
 
 
-def _check_conditions(base: tuple[Entry, Latency], head: tuple[Entry, Latency]) -> None:
+def _check_conditions(base: tuple[Stored, Latency], head: tuple[Stored, Latency]) -> None:
     if differing := differences(_conditions(*base), _conditions(*head)):
         raise _NotComparableError("; ".join(differing))
 
 
-def _conditions(entry: Entry, latency: Latency) -> dict[str, object]:
+def _conditions(entry: Stored, latency: Latency) -> dict[str, object]:
     return {
         "system": entry.record.system_id,
         "device": entry.record.device,
@@ -128,13 +128,13 @@ def _conditions(entry: Entry, latency: Latency) -> dict[str, object]:
     }
 
 
-def _reference(side: str, entry: Entry, latency: Latency) -> tuple[Record, Latency]:
+def _reference(side: str, entry: Stored, latency: Latency) -> tuple[Record, Latency]:
     """Return what a latency was timed beside, from the same session."""
     if latency.paired is None:
         raise _NotComparableError(f"it was timed alone in {side}, and times of two sessions are not comparable")
     if latency.paired.reference == entry.record.run_id:
         raise _NotComparableError("it is the reference that the others are timed beside")
-    record = entry.beside(latency.paired.reference)
+    record = entry.neighbour(latency.paired.reference)
     if record is None:
         raise _NotComparableError(f"the reference {latency.paired.reference} is not in {side}")
     for other in record.latency:

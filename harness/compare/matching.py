@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.compare.load import Entry
-from harness.compare.rows import frozen, setting, subject
+from harness.compare.rows import setting, subject
 from harness.errors import UsageError
+from harness.records.groups import frozen
+from harness.records.load import Stored
 
-_Key = Callable[[Entry], object]
+_Key = Callable[[Stored], object]
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,12 @@ class Matched:
         added: Those of HEAD alone.
     """
 
-    pairs: list[tuple[Entry, Entry]]
-    removed: list[Entry]
-    added: list[Entry]
+    pairs: list[tuple[Stored, Stored]]
+    removed: list[Stored]
+    added: list[Stored]
 
 
-def match(base: Sequence[Entry], head: Sequence[Entry]) -> Matched:
+def match(base: Sequence[Stored], head: Sequence[Stored]) -> Matched:
     """Pair the records of one row.
 
     A folder may hold one row under several protocols, on several machines, or with several checkpoints. So what
@@ -37,7 +38,7 @@ def match(base: Sequence[Entry], head: Sequence[Entry]) -> Matched:
     """
     for name, side in (("BASE", base), ("HEAD", head)):
         _refuse_twins(name, side)
-    pairs: list[tuple[Entry, Entry]] = []
+    pairs: list[tuple[Stored, Stored]] = []
     removed, added = list(base), list(head)
     for key in _KEYS:
         ours, theirs = _grouped(removed, key), _grouped(added, key)
@@ -49,19 +50,19 @@ def match(base: Sequence[Entry], head: Sequence[Entry]) -> Matched:
     return Matched(pairs, removed, added)
 
 
-def _row(entry: Entry) -> object:
+def _row(entry: Stored) -> object:
     return frozen(subject(entry.record))
 
 
-def _comparable(entry: Entry) -> object:
+def _comparable(entry: Stored) -> object:
     return _row(entry), frozen(setting(entry.record))
 
 
-def _on_machine(entry: Entry) -> object:
+def _on_machine(entry: Stored) -> object:
     return _comparable(entry), entry.record.system_id, entry.record.device
 
 
-def _of_weights(entry: Entry) -> object:
+def _of_weights(entry: Stored) -> object:
     return _on_machine(entry), entry.record.method.checkpoint
 
 
@@ -69,14 +70,14 @@ _KEYS: tuple[_Key, ...] = (_of_weights, _on_machine, _comparable, _row)
 """From all that can agree to what must."""
 
 
-def _grouped(entries: Sequence[Entry], key: _Key) -> dict[object, list[Entry]]:
-    groups: dict[object, list[Entry]] = defaultdict(list)
+def _grouped(entries: Sequence[Stored], key: _Key) -> dict[object, list[Stored]]:
+    groups: dict[object, list[Stored]] = defaultdict(list)
     for entry in entries:
         groups[key(entry)].append(entry)
     return groups
 
 
-def _refuse_twins(name: str, side: Sequence[Entry]) -> None:
+def _refuse_twins(name: str, side: Sequence[Stored]) -> None:
     for first, *others in _grouped(side, _of_weights).values():
         if others:
             raise UsageError(f"{name}: {first.path} and {others[0].path} are of the same row; keep one of them")

@@ -1,7 +1,7 @@
 """What a row is, what its figures hold for, and what it is called."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from harness.compare.text import clean
@@ -64,15 +64,6 @@ def differences(base: Facts, head: Facts) -> list[str]:
         for key in keys
         if base.get(key) != head.get(key)
     ]
-
-
-def frozen(value: Any) -> object:
-    """Return a JSON-like value as one that can be a key."""
-    if isinstance(value, Mapping):
-        return tuple((key, frozen(value[key])) for key in sorted(value))
-    if isinstance(value, list | tuple):
-        return tuple(map(frozen, value))
-    return type(value).__name__, value
 
 
 class Labels:

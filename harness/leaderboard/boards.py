@@ -1,13 +1,13 @@
 """The tables of the site: one per data set and protocol, of measured or of reported figures, never of both."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from harness.leaderboard.columns import Column, columns
 from harness.leaderboard.entries import Entry
 from harness.records import Record, conditions
+from harness.records.groups import groups_of
 from harness.records.machine import latency_reasons
 from harness.report.cells import DASH, pooled
 from harness.report.notes import Notes
@@ -141,53 +141,15 @@ def _board(entries: Sequence[Entry]) -> Board:
 
 
 def _rows(entries: Sequence[Entry]) -> Iterator[Row]:
-    """Yield the rows of a board; a seed that was run twice is a row of its own and not averaged as a further seed."""
-    groups: dict[tuple[Any, ...], list[Entry]] = {}
-    repeats: Counter[tuple[Any, ...]] = Counter()
-    for entry in entries:
-        configuration = _configuration(entry.record)
-        repeat = repeats[(*configuration, entry.record.seed)]
-        repeats[(*configuration, entry.record.seed)] += 1
-        groups.setdefault((*configuration, repeat), []).append(entry)
-    varied = _varied(entries)
-    for (*_, repeat), group in groups.items():
-        variant = _variant(group[0].record, varied)
-        variant += [f"repeat {repeat + 1}"] if repeat else []
-        yield Row(sorted(group, key=lambda entry: entry.record.seed or 0), variant)
-
-
-def _configuration(record: Record) -> tuple[object, ...]:
-    method = record.method
-    settings = str(sorted(_settings(record).items()))
-    return method.name, method.plugin, method.backbone, record.dataset.train_fingerprint, settings
-
-
-def _settings(record: Record) -> dict[str, Any]:
-    """Return what may differ between two rows of one method and backbone."""
-    method = record.method
-    return {
-        **method.options,
-        "weights": method.checkpoint or method.init,
-        "steps": sum(stage.iterations for stage in record.training),
-        "images": record.dataset.n_train,
-        "device": record.device,
-    }
-
-
-def _varied(entries: Sequence[Entry]) -> dict[str, set[str]]:
-    """Return, by method, the settings in which its records differ."""
-    seen: dict[str, dict[str, set[str]]] = {}
-    for entry in entries:
-        for key, value in _settings(entry.record).items():
-            seen.setdefault(entry.record.method.name, {}).setdefault(key, set()).add(str(value))
-    return {method: {key for key, values in kinds.items() if len(values) > 1} for method, kinds in seen.items()}
-
-
-def _variant(record: Record, varied: dict[str, set[str]]) -> list[str]:
-    if record.reported:
-        return [record.method.paper or record.reported.source, record.reported.tier]
-    keys = varied[record.method.name]
-    return [f"{key}={value}" for key, value in _settings(record).items() if key in keys]
+    """Yield the rows of a board: one per configuration."""
+    of_record = {id(entry.record): entry for entry in entries}
+    for group in groups_of([entry.record for entry in entries]):
+        origin = group.first.reported
+        variant = list(group.variant)
+        if origin:
+            variant = [group.first.method.paper or origin.source, origin.tier]
+        members = [of_record[id(record)] for record in group.records]
+        yield Row(sorted(members, key=lambda entry: entry.record.seed or 0), variant)
 
 
 def _cell(column: Column, row: Row) -> Cell:

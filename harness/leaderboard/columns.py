@@ -5,24 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from harness.records import Record, headlines
+from harness.records import Record, headlines, units
 from harness.records.costs import Latency
 from harness.records.machine import machine
 from harness.records.metric import Metric
 from harness.tasks import TASKS
-
-SCALE = {
-    "fraction": (100.0, "%", 2),
-    "m": (1.0, "m", 4),
-    "log m": (1.0, "log m", 4),
-    "deg": (1.0, "°", 2),
-    "ratio": (1.0, "", 4),
-}
-"""Unit of a metric to the factor, unit and decimals of the papers."""
-
-
-_METRICS = {"miou": "mIoU", "maxf": "maxF", "rmse": "RMSE", "merr": "mErr", "odsf": "odsF"}
-"""Metric to its name in the papers' tables."""
 
 
 class Figure(NamedTuple):
@@ -75,17 +62,22 @@ def _tasks(records: Sequence[Record]) -> list[str]:
 
 def _task_column(task: str, records: Sequence[Record]) -> Column:
     metric, figure = next(next(iter(r.metrics[task].items())) for r in records if task in r.metrics)
-    factor, unit, decimals = SCALE[figure.unit]
+    unit = units.METRICS[figure.unit]
     title = TASKS[task].title if task in TASKS else task
 
     def pick(record: Record) -> Figure:
         found: Metric | None = headlines(record).get(task)
         if found is None:
             return Figure(None, "the task is not served")
-        return Figure(None if found.value is None else found.value * factor, found.reason)
+        return Figure(None if found.value is None else found.value * unit.factor, found.reason)
 
     return Column(
-        task, title, f"{_METRICS.get(metric, metric)} {unit}".rstrip(), figure.higher_is_better, pick, f".{decimals}f"
+        task,
+        title,
+        f"{units.METRIC_NAMES.get(metric, metric)} {unit.symbol}".rstrip(),
+        figure.higher_is_better,
+        pick,
+        f".{unit.decimals}f",
     )
 
 

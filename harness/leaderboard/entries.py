@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from harness.errors import UsageError
-from harness.records import RECORD_NAME, Record, read_record
+from harness.records import Record
+from harness.records.load import RECORD_NAME, find_stored
 
 _LONGEST_SLUG = 120
 
@@ -36,16 +37,18 @@ def read_entries(roots: Iterable[Path]) -> list[Entry]:
     """Return the records below folders.
 
     Raises:
-        UsageError: a folder does not exist, there is no record, or one cannot be read.
+        UsageError: a folder does not exist, or holds no record that can be read.
     """
     roots = list(roots)
     for root in roots:
         if not root.is_dir():
             raise UsageError(f"results {root}: the folder does not exist; give the one that -o of a command named")
-    paths = [path for root in roots for path in sorted(root.rglob(RECORD_NAME))]
-    if not paths:
-        raise UsageError(f"no {RECORD_NAME} below {', '.join(map(str, roots))}; `harness run` writes them")
-    return [Entry(read_record(path), path.parent) for path in paths]
+    found = [stored for root in roots for stored in find_stored(root)]
+    if not found:
+        raise UsageError(
+            f"no {RECORD_NAME} below {', '.join(map(str, roots))} that can be read; `harness run` writes them"
+        )
+    return [Entry(stored.record, stored.path.parent) for stored in found]
 
 
 def ordered(entries: Iterable[Entry]) -> list[Entry]:

@@ -5,8 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from harness.leaderboard.columns import SCALE
-from harness.records import Record
+from harness.records import Record, units
 from harness.records.costs import Latency, Spread
 from harness.records.machine import machine
 from harness.records.metric import Metric
@@ -41,9 +40,9 @@ def accuracy(record: Record) -> Grid:
 
 
 def _metric(figure: Metric) -> list[str]:
-    factor, unit, decimals = SCALE[figure.unit]
+    unit = units.METRICS[figure.unit]
     arrow = "↑" if figure.higher_is_better else "↓"
-    shown = DASH if figure.value is None else f"{figure.value * factor:.{decimals}f} {unit}".rstrip()
+    shown = DASH if figure.value is None else f"{unit.text(figure.value)} {unit.symbol}".rstrip()
     stored = DASH if figure.value is None else f"{figure.value!r} {figure.unit}"
     return [f"{shown} {arrow}", stored, _count(figure.n), figure.protocol, figure.reason or ""]
 

@@ -1,7 +1,14 @@
 """Records: the schema of a result, its costs and metrics, and what is read out of many of them."""
 
-from harness.records.schema import (
+from harness.records.load import (
     RECORD_NAME,
+    UnreadableRecord,
+    find_records,
+    read_record,
+    read_results,
+    write_record,
+)
+from harness.records.schema import (
     DatasetInfo,
     Gain,
     Init,
@@ -12,10 +19,7 @@ from harness.records.schema import (
     Software,
     StageInfo,
     conditions,
-    find_records,
     headlines,
-    read_record,
-    write_record,
 )
 
 __all__ = [
@@ -29,9 +33,11 @@ __all__ = [
     "Reported",
     "Software",
     "StageInfo",
+    "UnreadableRecord",
     "conditions",
     "find_records",
     "headlines",
     "read_record",
+    "read_results",
     "write_record",
 ]

@@ -1,18 +1,13 @@
-"""The schema of a result, and its atomic reading and writing."""
+"""Schema of a result."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from harness.errors import UsageError, first_fault
-from harness.files import write_atomically
 from harness.records.costs import Ceilings, Energy, Latency, Macs, Memory, Parameters, Sparsity, Storage
 from harness.records.metric import Metric
 
-RECORD_NAME = "record.json"
 Init = Literal["random", "pretrained", "file", "checkpoint", "predictions", "reported"]
 
 
@@ -186,37 +181,3 @@ def conditions(record: Record) -> tuple[object, ...]:
 def headlines(record: Record) -> dict[str, Metric]:
     """Return the figure of every task that the papers' tables print: the first one its meter gives."""
     return {task: next(iter(figures.values())) for task, figures in record.metrics.items()}
-
-
-def write_record(record: Record, folder: Path) -> Path:
-    """Write ``folder/record.json`` and return its path; a reader sees the old file or the new one."""
-    record.updated_at = datetime.now(UTC)
-    path = folder / RECORD_NAME
-    write_atomically(path, record.model_dump_json(indent=1) + "\n")
-    return path
-
-
-def read_record(path: Path) -> Record:
-    """Return the record in a file or in a run's folder.
-
-    Raises:
-        UsageError: there is none, or it is damaged or of another schema version.
-    """
-    file = path / RECORD_NAME if path.is_dir() else path
-    try:
-        return Record.model_validate_json(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"record {file}: {error.strerror}") from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        reason = first_fault(error) if isinstance(error, ValidationError) else str(error)
-        raise UsageError(f"record {file}: damaged or of another schema version ({reason})") from error
-
-
-def find_records(root: Path) -> Iterator[Record]:
-    """Yield every record below a folder, in order of path.
-
-    Raises:
-        UsageError: one of them cannot be read.
-    """
-    for path in sorted(root.rglob(RECORD_NAME)):
-        yield read_record(path)

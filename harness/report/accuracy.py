@@ -3,25 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.records import Record
-from harness.records.metric import Metric, Unit
+from harness.records import Gain, Record, units
+from harness.records.groups import Group
+from harness.records.metric import Metric
 from harness.report.cells import Cell, Column, pooled
 from harness.report.notes import Notes
-from harness.report.rows import Group
 from harness.tasks import TASKS
 
 DELTA_M = Column("delta_m", "Δm %", "higher", "percent", "percent", signed=True)
-
-_SHOWN: dict[Unit, tuple[str, float, int]] = {
-    "fraction": ("percent", 100.0, 2),
-    "m": ("m", 1.0, 4),
-    "log m": ("log_m", 1.0, 4),
-    "deg": ("deg", 1.0, 2),
-    "ratio": ("", 1.0, 4),
-}
-"""Unit of a metric to the one it is shown in, the factor and the decimals, as the papers have them."""
-
-_TITLES = {"miou": "mIoU", "rmse": "RMSE", "merr": "mErr", "odsf": "odsF", "maxf": "maxF"}
 
 
 @dataclass(frozen=True)
@@ -65,27 +54,32 @@ class AccuracyColumns:
     def note(self, group: Group, notes: Notes) -> None:
         """Say why figures of a row are missing."""
         for place, column in self._columns.items():
-            for record in group.records:
-                metric = record.metrics.get(place.task, {}).get(place.metric)
-                if metric is not None and metric.reason:
-                    notes.add(column.title, metric.reason, group.name)
-        for record in group.records:
-            if record.delta_m is not None and record.delta_m.reason:
-                notes.add("Δm", record.delta_m.reason, group.name)
+            metrics = [record.metrics.get(place.task, {}).get(place.metric) for record in group.records]
+            _note(column.title, [metric for metric in metrics if metric is not None], group, notes)
+        _note("Δm", [record.delta_m for record in group.records if record.delta_m is not None], group, notes)
+
+
+def _note(title: str, values: Sequence[Metric | Gain], group: Group, notes: Notes) -> None:
+    """Say why values of a row are missing; where some seeds have one, of how many the mean is."""
+    known = sum(value.value is not None for value in values)
+    for value in values:
+        if value.reason:
+            counted = f"mean of {known} of {len(group.records)} seeds; " if known else ""
+            notes.add(title, f"{counted}{value.reason}", group.name)
 
 
 def _column(task: str, name: str, metric: Metric, headline: bool) -> Column:
-    shown, scale, decimals = _SHOWN[metric.unit]
+    unit = units.METRICS[metric.unit]
     cls = TASKS.get(task)
-    what = _TITLES.get(name) or (cls.headline_title if cls and headline else name)
+    what = units.METRIC_NAMES.get(name) or (cls.headline_title if cls and headline else name)
     return Column(
         key=f"{task}_{name}",
         title=f"{cls.title if cls else task} {what}",
         better="higher" if metric.higher_is_better else "lower",
         unit=metric.unit,
-        shown=shown,
-        scale=scale,
-        decimals=decimals,
+        shown=unit.word,
+        scale=unit.factor,
+        decimals=unit.decimals,
         ranked=True,
     )
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from harness.records import Record
 from harness.records.costs import Latency
+from harness.records.groups import Group
 from harness.records.machine import latency_reasons, machine, one_machine
 from harness.report.cells import Cell, Column, pooled
 from harness.report.notes import Notes
-from harness.report.rows import Group
 
 MACS = Column("macs", "MACs G", "lower", "MACs", "giga", 1e-9, ranked=True)
 PARAMETERS = Column("parameters", "Params M", "lower", "parameters", "millions", 1e-6, ranked=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.records import Record
+from harness.records.groups import groups_of
 from harness.records.machine import execution, machine
 from harness.report import cost_columns as costs
 from harness.report.caption import facts
@@ -12,7 +13,6 @@ from harness.report.cost_rows import Row as Costs
 from harness.report.cost_rows import cost_rows
 from harness.report.grid import BACKBONE, METHOD, Row, Table, filled
 from harness.report.notes import Notes
-from harness.report.rows import groups_of
 
 _PRECISION, _BATCH = Column("precision", "Precision"), Column("batch_size", "Batch", unit="images", decimals=0)
 

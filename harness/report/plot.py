@@ -3,7 +3,7 @@
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from harness.errors import UsageError
 from harness.files import write_atomically
 from harness.records import Record, conditions
+from harness.records.groups import Group, groups_of
 from harness.records.machine import latency_reasons, machine
 from harness.report.cells import size
 from harness.report.notes import Notes
@@ -153,25 +154,14 @@ def _key(record: Record, timed: bool) -> tuple[object, ...]:
 
 
 def _points(records: Sequence[Record], x: str, y: str, batch_size: int | None, label: Label) -> list[Point]:
-    groups: dict[tuple[object, ...], list[Record]] = {}
-    for record in records:
-        method = record.method
-        key = (
-            record.source,
-            method.name,
-            method.backbone,
-            method.init,
-            method.checkpoint,
-            tuple(sorted(map(str, method.options.items()))),
-            record.dataset.train_fingerprint,
-            tuple((stage.name, stage.iterations) for stage in record.training),
-        )
-        groups.setdefault((*key, record.run_id) if label == "run" else key, []).append(record)
-    names = _labels([group[0] for group in groups.values()], label)
+    groups = groups_of(records)
+    if label == "run":
+        groups = [Group(record.run_id, (record,), record.run_id) for record in records]
+    names = _labels(groups, label)
     points = []
-    for name, group in zip(names, groups.values(), strict=True):
-        reported = group[0].source == "reported"
-        (px, dx), (py, dy) = (_mean(group, figure, batch_size) for figure in (x, y))
+    for name, group in zip(names, groups, strict=True):
+        reported = group.first.source == "reported"
+        (px, dx), (py, dy) = (_mean(group.records, figure, batch_size) for figure in (x, y))
         points.append(Point(f"{name} †" if reported else name, px, py, dx, dy, reported))
     return points
 
@@ -182,24 +172,18 @@ def _mean(group: Sequence[Record], name: str, batch_size: int | None) -> tuple[f
     return mean(values), stdev(values) if len(values) > 1 else 0.0
 
 
-def _labels(firsts: Sequence[Record], label: Label) -> list[str]:
-    """Return what is written beside each configuration; methods that occur twice are told apart by what differs."""
-    if label == "run":
-        return [record.run_id for record in firsts]
+def _labels(groups: Sequence[Group], label: Label) -> list[str]:
+    """Return the text next to each configuration; several encoders of one method are named."""
     if label == "backbone":
-        return [record.method.backbone or record.method.name for record in firsts]
-    parts: list[Callable[[Record], Mapping[str, str]]] = [
-        lambda record: {"": record.method.backbone or ""},
-        lambda record: {f"{key}=": str(value) for key, value in record.method.options.items()},
-    ]
+        return [group.first.method.backbone or group.first.method.name for group in groups]
+    if label == "run":
+        return [group.label for group in groups]
     names = []
-    for record in firsts:
-        namesakes = [other for other in firsts if other.method.name == record.method.name]
-        name = record.method.name
-        for part in parts:
-            varied = [key for key in part(record) if len({part(other).get(key) for other in namesakes}) > 1]
-            name += "".join(f" {key}{part(record)[key]}" for key in varied)
-        names.append(name)
+    for group in groups:
+        method = group.first.method
+        encoders = {other.first.method.backbone for other in groups if other.first.method.name == method.name}
+        named = [method.backbone] if len(encoders) > 1 and method.backbone else []
+        names.append(" ".join([method.name, *named, *group.variant]))
     return names
 
 

@@ -4,13 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from harness.errors import UsageError, unknown
-from harness.records import Record, headlines
+from harness.records import Record, headlines, units
 from harness.report.pareto import Axis
 from harness.tasks import TASKS
 from harness.tasks.base import Task
-
-_UNITS = {"fraction": (100.0, "%"), "m": (1.0, "m"), "deg": (1.0, "°")}
-"""Unit of a metric to the factor and the unit it is shown in."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +44,15 @@ def _energy(record: Record, batch_size: int | None) -> float | None:
 
 
 def _macs(record: Record, batch_size: int | None) -> float | None:
-    return record.macs.executed.mean / 1e9 if record.macs else None
+    return record.macs.executed.mean * units.GIGA if record.macs else None
 
 
 def _parameters(record: Record, batch_size: int | None) -> float | None:
-    return record.parameters.total / 1e6 if record.parameters else None
+    return record.parameters.total * units.MEGA if record.parameters else None
 
 
 def _artifact(record: Record, batch_size: int | None) -> float | None:
-    return record.storage.artifact_bytes / 1e6 if record.storage else None
+    return record.storage.artifact_bytes * units.MEGA if record.storage else None
 
 
 def _gain(record: Record, batch_size: int | None) -> float | None:
@@ -67,7 +64,7 @@ def _task(name: str, task: type[Task]) -> Quantity:
         figure = headlines(record).get(name)
         if figure is None or figure.value is None or other_metric(record, name):
             return None
-        return figure.value * _UNITS[figure.unit][0]
+        return figure.value * units.METRICS[figure.unit].factor
 
     unit = {"depth": "m", "normals": "°"}.get(name, "%")
     return Quantity(f"{task.title} {task.headline_title}, {unit}", task.higher_is_better, pick)

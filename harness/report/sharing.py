@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from harness.records.groups import Group
 from harness.report.cells import Cell, Column, pooled
 from harness.report.grid import BACKBONE, METHOD, Row, Table, filled
-from harness.report.rows import Group
 from harness.tasks import TASKS
 
 TASK = Column("task", "Task")

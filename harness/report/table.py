@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from harness.records import Record, conditions
+from harness.records.groups import Group, groups_of
 from harness.report.accuracy import DELTA_M, AccuracyColumns
 from harness.report.caption import caption, facts
 from harness.report.cells import Cell, Column, pooled
@@ -14,7 +15,6 @@ from harness.report.grid import BACKBONE, METHOD, Row, Table
 from harness.report.marks import mark
 from harness.report.notes import Notes
 from harness.report.reported import INPUT, PRINTED, Sources, origin, printed_cells
-from harness.report.rows import Group, groups_of
 from harness.report.sharing import sharing_table
 
 Style = Literal["paper", "share", "wide"]

@@ -41,7 +41,7 @@ def test_wrong_arguments_are_told_in_a_line(harness, measured: Path) -> None:
         assert result.err.count("\n") == 1
     empty = Path("empty")
     empty.mkdir()
-    assert "holds no record" in harness("plot", empty, "-o", "fig.svg").err
+    assert "no record.json below it" in harness("plot", empty, "-o", "fig.svg").err
     assert harness("plot", "gone", "-o", "fig.svg").code == 2
     assert not list(Path().glob("fig.*"))
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from records import record
 
-from harness.compare import Entry
 from harness.records import RECORD_NAME, DatasetInfo, Record, write_record
 from harness.records.costs import Conditions, Latency, Macs, PairedRatio, Sampling, Spread
+from harness.records.load import Stored
 
 QUIET = Conditions(load_average=0.1)
 NOTHING = DatasetInfo(
@@ -75,8 +75,8 @@ def session(
     ]
 
 
-def write(folder: Path, *records: Record) -> list[Entry]:
+def write(folder: Path, *records: Record) -> list[Stored]:
     """Write records as a results folder."""
     for one in records:
         write_record(one, folder / one.run_id)
-    return [Entry(one, folder / one.run_id / RECORD_NAME) for one in records]
+    return [Stored(one, folder / one.run_id / RECORD_NAME) for one in records]
