@@ -15,6 +15,7 @@ from harness.data.files import image_size, read_indices, read_mat, read_npy, rea
 from harness.data.folder import FolderReader
 from harness.data.labels import check_size, check_values, decode_normals
 from harness.data.locate import find_root
+from harness.data.plausibility import DEEPEST, depth_fault
 from harness.data.sample import Array
 from harness.errors import DataError
 from harness.protocol import Protocol
@@ -40,12 +41,13 @@ _SOURCES = {
     "boundary": _Source("edge", (".png", ".npy")),
 }
 
-# File types of images, segmentation, depth, normals, edge.
 _FAMILIES = {
-    (".png", ".png", ".npy", ".png", ".png"): "png",  # ATRC (Bruggemann et al., ICCV 2021)
-    (".jpg", ".png", ".npy", ".npy", ".npy"): "npy",  # MTI-Net (Vandenhende et al., ECCV 2020)
-    (".jpg", ".mat", ".mat", ".jpg", ".png"): "mat",  # ASTMT (Maninis et al., CVPR 2019)
+    "png": {"image": ".png", "semseg": ".png", "depth": ".npy", "normals": ".png", "boundary": ".png"},
+    "npy": {"image": ".jpg", "semseg": ".png", "depth": ".npy", "normals": ".npy", "boundary": ".npy"},
+    "mat": {"image": ".jpg", "semseg": ".mat", "depth": ".mat", "normals": ".jpg", "boundary": ".png"},
 }
+"""File types of ATRC (Bruggemann et al., ICCV 2021), MTI-Net (Vandenhende et al., ECCV 2020), ASTMT (Maninis et al.,
+CVPR 2019)."""
 
 _PADDED = {(425, 560): (448, 576), (480, 640): (480, 640)}
 """Input sizes of the published models for the published image sizes."""
@@ -64,18 +66,18 @@ class NYUDReader(FolderReader):
     """
 
     def __init__(self, root: Path, split: Split, background: bool = False) -> None:
-        super().__init__(root, split, f"gt_sets/{split}.txt", tuple(s.folder for s in _SOURCES.values()))
+        folders = {role: (source.folder, source.suffixes) for role, source in _SOURCES.items()}
+        super().__init__(root, split, f"gt_sets/{split}.txt", folders)
         self.background = background
-        self._suffixes = {role: self._suffix(source) for role, source in _SOURCES.items()}
-        found = tuple(self._suffixes.values())
-        if found not in _FAMILIES:
-            listed = ", ".join(f"{_SOURCES[role].folder}/*{suffix}" for role, suffix in self._suffixes.items())
+        found = {role: suffix.lower() for role, suffix in self.suffixes.items()}
+        families = [name for name, kinds in _FAMILIES.items() if all(kinds[role] == found[role] for role in found)]
+        if not families:
+            listed = ", ".join(f"{_SOURCES[role].folder}/*{suffix}" for role, suffix in found.items())
             raise DataError(
                 f"{root}: no known build of NYUD-v2 has {listed}; do not mix archives, unpack one into an empty folder"
             )
-        family = _FAMILIES[found]
         self._size = height, width = self.size(self.ids[0])
-        self.build = family if family == "mat" else f"{family}-{height}x{width}"
+        self.build = families[0] if families[0] == "mat" else f"{families[0]}-{height}x{width}"
 
     def image(self, image_id: str) -> NDArray[np.uint8]:
         """Return the RGB image, uint8 [H, W, 3].
@@ -87,20 +89,10 @@ class NYUDReader(FolderReader):
         check_size(image, self._size, self.files(image_id)["image"])
         return image
 
-    def _suffix(self, source: _Source) -> str:
-        folder = self.root / source.folder
-        for suffix in source.suffixes:
-            if (folder / f"{self.ids[0]}{suffix}").is_file():
-                return suffix
-        for path in sorted(folder.iterdir()):  # the first file is missing: any other one tells as well
-            if path.suffix in source.suffixes:
-                return path.suffix
-        raise DataError(f"{folder}: holds no {' or '.join(source.suffixes)} file; unpack the archive again")
-
     def files(self, image_id: str) -> Mapping[str, Path]:
-        """Return the file of the image and of every label, by task."""
+        """Return the file of the image and of every label that is there, by task."""
         return {
-            role: self.root / source.folder / f"{image_id}{self._suffixes[role]}" for role, source in _SOURCES.items()
+            role: self.root / _SOURCES[role].folder / f"{image_id}{suffix}" for role, suffix in self.suffixes.items()
         }
 
     def boundary_regions(self, image_id: str) -> Array:
@@ -123,9 +115,9 @@ class NYUDReader(FolderReader):
 
 def _values(path: Path, task: str) -> Array:
     """Return the stored numbers; a trailing axis of length one is dropped."""
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         values = read_npy(path)
-    elif path.suffix == ".mat":
+    elif path.suffix.lower() == ".mat":
         values = read_mat(path, _SOURCES[task].variable)
     else:
         values = read_indices(path)
@@ -152,12 +144,17 @@ def _depth(path: Path) -> NDArray[np.float32]:
     depth = _values(path, "depth").astype(np.float32)
     if not np.isfinite(depth).all() or (depth < 0).any():
         raise DataError(f"{path}: a depth must be finite and not negative (0 where it is unknown)")
+    # More than half of the valid pixels deeper than anything that is scored: counted, for a median takes 30 times
+    # as long, and the numbers for the message are looked up only then.
+    if 2 * np.count_nonzero(depth > DEEPEST) > np.count_nonzero(depth):
+        fault = depth_fault(float(np.median(depth[depth > 0])), float(depth.max()))
+        raise DataError(f"{path}: {fault}")
     return depth
 
 
 def _normals(path: Path) -> NDArray[np.float32]:
-    if path.suffix != ".npy":
-        return decode_normals(read_rgb(path))
+    if path.suffix.lower() != ".npy":
+        return decode_normals(read_rgb(path, three_channels=True))
     normals = read_npy(path).astype(np.float32)
     if normals.ndim != 3 or normals.shape[2] != 3:
         raise DataError(f"{path}: expected three numbers per pixel, found shape {normals.shape}")
@@ -168,7 +165,9 @@ def _normals(path: Path) -> NDArray[np.float32]:
 
 def _boundary(path: Path) -> NDArray[np.uint8]:
     stored = _values(path, "boundary")
-    on = 1 if path.suffix == ".npy" else 255
+    on = 1 if path.suffix.lower() == ".npy" else 255
+    if stored.max() == 256 - on:  # the other build's value: 1 in an image, 255 in .npy
+        raise DataError(f"{path}: edges are 0 and {on} in a {path.suffix} file, this one holds {stored.max()}")
     check_values(stored, path, largest=0, also=(on,))
     label: NDArray[np.uint8] = (stored == on).astype(np.uint8)
     return label

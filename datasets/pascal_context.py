@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files as resource_files
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,16 @@ from harness.errors import DataError
 from harness.protocol import Protocol
 from harness.tasks.base import IGNORE
 
+_FOLDERS = {
+    "image": ("JPEGImages", (".jpg",)),
+    "semseg": ("semseg", (".png",)),
+    "label_map": ("pascal-context/trainval", (".mat",)),
+    "parts": ("human_parts", (".mat",)),
+    "normals": ("normals_distill", (".png",)),
+    "saliency": ("sal_distill", (".png",)),
+}
+"""Role of a file to its folder and suffix."""
+
 _CLASSES = 21
 _LABEL_MAP_CLASSES = 459
 _SALIENT = 128
@@ -33,27 +44,23 @@ class PascalContextReader(FolderReader):
     """Reads one split of a PASCAL-Context folder; all derived labels are computed here, nothing is written."""
 
     build = "mat"
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {"normals": ("normals", "label_map"), "boundary": ("label_map",)}
 
     def __init__(self, root: Path, split: Split) -> None:
-        folders = ("JPEGImages", "semseg", "pascal-context/trainval", "human_parts", "normals_distill", "sal_distill")
-        super().__init__(root, split, f"ImageSets/Context/{split}.txt", folders)
+        super().__init__(root, split, f"ImageSets/Context/{split}.txt", _FOLDERS)
 
     def files(self, image_id: str) -> Mapping[str, Path]:
-        """Return the files of one image.
+        """Return the files of one image that are there.
 
         Roles: ``image``, ``semseg`` (VOC12's file where there is one), ``label_map`` (source of boundaries and of the
         normals' validity), ``parts``, ``normals``, ``saliency``.
         """
-        voc = self.root / "semseg" / "VOC12" / f"{image_id}.png"
-        other = self.root / "semseg" / "pascal-context" / f"{image_id}.png"
-        return {
-            "image": self.root / "JPEGImages" / f"{image_id}.jpg",
-            "semseg": voc if voc.is_file() else other,
-            "label_map": self.root / "pascal-context" / "trainval" / f"{image_id}.mat",
-            "parts": self.root / "human_parts" / f"{image_id}.mat",
-            "normals": self.root / "normals_distill" / f"{image_id}.png",
-            "saliency": self.root / "sal_distill" / f"{image_id}.png",
-        }
+        found = {role: self.root / _FOLDERS[role][0] / f"{image_id}{self.suffixes[role]}" for role in self.suffixes}
+        if "semseg" in found:
+            name = found["semseg"].name
+            voc = self.root / "semseg" / "VOC12" / name
+            found["semseg"] = voc if voc.is_file() else self.root / "semseg" / "pascal-context" / name
+        return found
 
     def boundary_regions(self, image_id: str) -> Array:
         """Return the map whose region borders are the reference boundaries of odsF: the label map of 459 classes.
@@ -117,7 +124,7 @@ def boundaries(label_map: Array) -> NDArray[np.uint8]:
 
 def _normals(path: Path, label_map_path: Path) -> NDArray[np.float32]:
     """Return the distilled normals, zero where the class of the label map has no trustworthy ones."""
-    normals = decode_normals(read_rgb(path))
+    normals = decode_normals(read_rgb(path, three_channels=True))
     label_map = _label_map(label_map_path)
     check_size(label_map, (normals.shape[0], normals.shape[1]), label_map_path)
     normals[~_valid_normals()[label_map]] = 0
@@ -173,18 +180,19 @@ class PascalContext(Dataset):
         half = self.card.boundary_subset if protocol.boundary_set == "test-new" else None
         ids = find_subset(root, half) if half else None
         changes, warnings = {}, []
+        of_boundaries: tuple[str, ...] = ()
         if protocol.geometry == "crop":
             changes["geometry"] = "pad"
             warnings.append("images are padded: the centre crop is for NYUD-v2 only")
         if ids is None:
             changes["boundary_set"] = "val"
         if half and ids is None:
-            warnings.append(
+            of_boundaries = (
                 f"boundaries are scored on all of val: no list in {half.folder}/ holds the {half.count} ids "
-                f"(md5 {half.md5}) that published figures are from"
+                f"(md5 {half.md5}) that published figures are from",
             )
         subsets = {} if ids is None else {"boundary": ids}
-        return Resolved(protocol.model_copy(update=changes), subsets, tuple(warnings))
+        return Resolved(protocol.model_copy(update=changes), subsets, tuple(warnings), {"boundary": of_boundaries})
 
     def root(self, data_root: Path | None) -> Path:
         """Return the folder of the data set; see `harness.data.locate.find_root`."""

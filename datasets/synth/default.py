@@ -6,7 +6,7 @@ from filelock import FileLock
 
 from harness.data.card import Card
 from harness.data.dataset import SyntheticDataset
-from harness.data.locate import cache_home
+from harness.data.locate import cache_home, places
 from harness.datasets.synth import GENERATOR_VERSION
 from harness.errors import DataError
 from harness.progress import progress_bar
@@ -43,8 +43,8 @@ def given_root(card: Card, data_root: Path) -> Path:
     Raises:
         DataError: neither is in the layout of the data set.
     """
-    base = data_root.expanduser()
-    for place in (base, *(base / name for name in card.roots)):
+    base, *others = places(card, data_root)
+    for place in (base, *others):
         if (place / card.marker).is_dir():
             return place
     raise DataError(

@@ -8,10 +8,11 @@ from typing import Any, get_args
 import click
 
 from harness.data.cache import open_scenes
-from harness.data.dataset import Dataset, Split, SyntheticDataset
+from harness.data.dataset import Dataset, Reader, Split, SyntheticDataset
 from harness.data.fetch import fetch as fetch_archive
 from harness.data.files import image_size
-from harness.data.locate import data_home
+from harness.data.locate import data_home, expanded, places
+from harness.data.open import absent_tasks
 from harness.data.verify import verify as problems_of
 from harness.errors import DataError, UsageError
 from harness.progress import progress_bar
@@ -66,29 +67,66 @@ def info(name: str, data_root: Path | None, style: str) -> None:
         return
     click.echo(f"found: {found['root']}")
     for split, facts in found["splits"].items():
+        if "problem" in facts:
+            click.echo(f"{split}: {facts['problem']}")
+            continue
         sizes = ", ".join(f"{size} ({count})" for size, count in list(facts["sizes"].items())[:5])
         more = f" and {len(facts['sizes']) - 5} more" if len(facts["sizes"]) > 5 else ""
         click.echo(f"{split}: build {facts['build']}, {facts['count']} images; sizes {sizes}{more}")
+    _echo_tasks(found["tasks"])
 
 
 def _found(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
-    """Return what is there: the folder, and per split the build, the count and the image sizes by frequency."""
+    """Return what is there: the folder, per split the build, count and image sizes, and the tasks it can serve."""
     if isinstance(dataset, SyntheticDataset) and data_root is None:
         return {"missing": "It is rendered on first use, or by `harness data synth`; nothing is downloaded."}
     try:
         root = dataset.root(data_root)
     except DataError as error:
-        return {"missing": str(error)}
-    splits = {}
+        if isinstance(dataset, SyntheticDataset):
+            return {"missing": str(error)}
+        searched = ", ".join(map(str, places(dataset.card, data_root)))
+        return {"missing": f"None of these holds {dataset.card.marker}/: {searched}. Name one with --data-root."}
+    splits: dict[str, dict[str, Any]] = {}
     for split in get_args(Split):
-        reader = dataset.reader(root, split)
-        sizes = Counter(image_size(reader.files(image_id)["image"]) for image_id in reader.ids)
-        splits[split] = {
-            "build": reader.build,
-            "count": len(reader.ids),
-            "sizes": {f"{height}x{width}": count for (height, width), count in sizes.most_common()},
-        }
-    return {"root": str(root), "splits": splits}
+        try:
+            reader = dataset.reader(root, split)
+        except DataError as error:
+            splits[split] = {"problem": str(error)}
+            continue
+        sizes = Counter(_size(reader, image_id) for image_id in reader.ids)
+        splits[split] = {"build": reader.build, "count": len(reader.ids), "sizes": dict(sizes.most_common())}
+    return {"root": str(root), "splits": splits, "tasks": _tasks(dataset, root)}
+
+
+def _size(reader: Reader, image_id: str) -> str:
+    try:
+        height, width = image_size(reader.files(image_id)["image"])
+    except DataError:
+        return "unreadable"
+    return f"{height}x{width}"
+
+
+def _tasks(dataset: Dataset, root: Path) -> dict[str, str | None]:
+    """Return every task, and why the folder cannot serve it; None where it can."""
+    tasks = [spec.name for spec in dataset.tasks]
+    reasons: dict[str, str] = {}
+    for split in get_args(Split):
+        try:
+            reasons |= absent_tasks([dataset.reader(root, split)], tasks)
+        except DataError as error:
+            reasons |= dict.fromkeys(tasks, str(error))
+    return {task: reasons.get(task) for task in tasks}
+
+
+def _echo_tasks(tasks: dict[str, str | None]) -> None:
+    served = [task for task, reason in tasks.items() if reason is None]
+    if len(served) == len(tasks):
+        return
+    click.echo(f"tasks that this folder can serve: {', '.join(served) or 'none'}")
+    for task, reason in tasks.items():
+        if reason is not None:
+            click.echo(f"not {task}: {reason}")
 
 
 @data.command()
@@ -104,8 +142,11 @@ def verify(name: str, data_root: Path | None, style: str) -> None:
         problems.append(problem)
         if style == "table":
             click.echo(problem)
+    tasks = _tasks(dataset, root)
     if style == "json":
-        click.echo(json.dumps({"root": str(root), "problems": problems}, indent=2))
+        click.echo(json.dumps({"root": str(root), "problems": problems, "tasks": tasks}, indent=2))
+    elif problems:
+        _echo_tasks(tasks)
     if problems:
         raise DataError(f"{root}: {len(problems)} problem(s) found; restore the files from the archive")
     if style == "table":
@@ -126,7 +167,7 @@ def fetch(name: str, data_root: Path | None, build: str | None, archive: Path | 
     click.echo(f"Terms of {dataset.card.title}: {dataset.card.terms}", err=True)
     if not accept_terms:
         raise UsageError("read the terms above and give --accept-terms to go on")
-    home = data_root if data_root is not None else data_home()
+    home = expanded(data_root, "--data-root") if data_root is not None else data_home()
     root = fetch_archive(dataset.card, home, build=build, archive=archive, say=lambda line: click.echo(line, err=True))
     click.echo(root)
 

@@ -1,7 +1,7 @@
 """The card of a data set: what it is, how to tell that it is complete, where it is and under which terms."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -44,6 +44,11 @@ class SplitCard(_Part):
         pattern="^[0-9a-f]{32}$",
         description="Digest of the ids as `id_list_md5` computes it; null where it is not known.",
     )
+    sorted_md5: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{32}$",
+        description="The same digest of the sorted ids, where the ids are known but not their published order.",
+    )
 
 
 class SubsetCard(_Part):
@@ -73,6 +78,7 @@ class Card(_Part):
     boundary_tolerance: float = Field(
         gt=0, description="How far a boundary match may lie, as a share of the image's diagonal."
     )
+    deepest: float = Field(default=80, gt=0, description="Metres that the depth sensor can measure.")
     splits: dict[Literal["train", "val"], SplitCard] | None = Field(
         default=None, description="The published splits; null where they follow from a seed."
     )
@@ -109,9 +115,37 @@ def id_list_md5(ids: Iterable[str]) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
+def split_fault(card: Card, split: Literal["train", "val"], ids: Sequence[str]) -> str | None:
+    """Say how a list of ids differs from the published split; None where it does not, or none was published."""
+    if card.splits is None:
+        return None
+    published = card.splits[split]
+    expected = published.md5 or published.sorted_md5
+    found = id_list_md5(ids if published.md5 else sorted(ids))
+    if len(ids) == published.count and expected in (None, found):
+        return None
+    if expected is None:
+        return f"the list is not the published split: {len(ids)} of {published.count} ids"
+    digests = f"{'md5' if published.md5 else 'md5 of the sorted ids'} {found}, published {expected}"
+    if id_list_md5(sorted(ids)) == expected:
+        return f"the list holds the published ids in another order ({digests})"
+    return f"the list is not the published split: {len(ids)} of {published.count} ids, other md5 ({digests})"
+
+
+def overlap_fault(train: Sequence[str], val: Sequence[str]) -> str | None:
+    """Say which training ids are validation ids too; None where there are none."""
+    both = sorted(set(train) & set(val))
+    if not both:
+        return None
+    named = ", ".join(both[:3]) + (f" and {len(both) - 3} more" if len(both) > 3 else "")
+    return f"{len(both)} of {len(train)} training ids are validation ids too ({named}): scores would be of images seen"
+
+
 def find_subset(root: Path, subset: SubsetCard) -> frozenset[str] | None:
     """Return the ids of a subset from whichever list in the data set's folder holds them; None if none does."""
     for path in sorted((root / subset.folder).rglob("*.txt")):
+        if not path.is_file():  # a pipe of this name would block
+            continue
         ids = path.read_text(encoding="utf-8", errors="replace").split()
         if len(ids) == subset.count and id_list_md5(ids) == subset.md5:
             return frozenset(ids)

@@ -26,6 +26,9 @@ class Reader(typing.Protocol):
         build: Name of the build that was recognised there, for example ``png-425x560``.
         split: ``train`` or ``val``.
         ids: Image ids in the order of the split list.
+
+    A reader may also have ``absent(tasks)``, the tasks that its folder cannot serve and why, and ``sources(label)``,
+    the roles of the files that a label is made of; `harness.data.folder.FolderReader` has both.
     """
 
     root: Path
@@ -65,12 +68,14 @@ class Resolved:
     Attributes:
         protocol: The conventions that hold.
         subsets: Task to the only images it is scored on; a task that is absent is scored on the whole split.
-        warnings: What a reader of the figures should know.
+        warnings: What a reader of the results should know.
+        task_warnings: Task to what a reader of its results should know.
     """
 
     protocol: Protocol
     subsets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    task_warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Dataset(ABC):
@@ -95,7 +100,7 @@ class Dataset(ABC):
         return self
 
     def resolve(self, protocol: Protocol, root: Path) -> Resolved:
-        """Return what holds on this data set of the conventions that are made for single data sets.
+        """Return the conventions made for single data sets that hold on this one.
 
         By default boundaries are scored on the whole split, for only PASCAL-Context has a fixed half of it.
 

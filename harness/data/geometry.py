@@ -35,13 +35,19 @@ def centred_offset(size: tuple[int, int], input_size: tuple[int, int]) -> tuple[
     Raises:
         DataError: the image does not fit.
     """
-    top, left = (outer - inner for outer, inner in zip(input_size, size, strict=True))
-    if top < 0 or left < 0:
-        raise DataError(
-            f"an image of {size[0]}x{size[1]} does not fit the input of {input_size[0]}x{input_size[1]}; "
-            f"choose a larger input size or another geometry"
-        )
-    return top // 2, left // 2
+    if fault := size_fault(size, input_size):
+        raise DataError(fault)
+    return (input_size[0] - size[0]) // 2, (input_size[1] - size[1]) // 2
+
+
+def size_fault(size: tuple[int, int], input_size: tuple[int, int]) -> str | None:
+    """Say why an image of ``size`` (height, width) cannot be padded to ``input_size``; None where it can."""
+    if size[0] <= input_size[0] and size[1] <= input_size[1]:
+        return None
+    return (
+        f"an image of {size[0]}x{size[1]} does not fit the input of {input_size[0]}x{input_size[1]}; "
+        f"choose a larger input size or another geometry"
+    )
 
 
 def pad_item(item: Item, input_size: tuple[int, int]) -> Item:

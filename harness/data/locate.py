@@ -1,43 +1,74 @@
-"""Where data sets and caches are looked for."""
+"""Places of data sets and caches on this machine."""
 
 import os
 from pathlib import Path
 
 from harness.data.card import Card
-from harness.errors import DataError
+from harness.errors import DataError, UsageError
 
 
 def cache_home() -> Path:
-    """Return the folder of everything the harness may delete and make again (environment: HARNESS_CACHE)."""
-    return Path(os.environ.get("HARNESS_CACHE") or Path.home() / ".cache" / "harness").expanduser()
+    """Return the folder of everything the harness may delete and make again (environment: HARNESS_CACHE).
+
+    Raises:
+        UsageError: it follows from a home folder, and there is none.
+    """
+    given = os.environ.get("HARNESS_CACHE")
+    return expanded(Path(given or "~/.cache/harness"), "HARNESS_CACHE")
 
 
 def data_home() -> Path:
-    """Return the folder data sets are kept in by default (environment: HARNESS_DATA)."""
-    return Path(os.environ.get("HARNESS_DATA") or cache_home() / "data").expanduser()
+    """Return the folder data sets are kept in by default (environment: HARNESS_DATA).
+
+    Raises:
+        UsageError: it follows from a home folder, and there is none.
+    """
+    given = os.environ.get("HARNESS_DATA")
+    return expanded(Path(given), "HARNESS_DATA") if given else cache_home() / "data"
+
+
+def expanded(path: Path, option: str) -> Path:
+    """Return a path with ``~`` replaced by a home folder.
+
+    Args:
+        path: As a user gave it.
+        option: The option or environment variable that mends it, for the message.
+
+    Raises:
+        UsageError: that user is unknown or has no home folder, as in some containers.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{path}: {str(error).rstrip('.')}; give a full path with {option}") from error
+
+
+def places(card: Card, data_root: Path | None) -> list[Path]:
+    """Return the folders a data set is looked for in: the one given or `data_home`, and its known names below."""
+    base = data_home() if data_root is None else expanded(data_root, "--data-root")
+    return [base, *(base / name for name in card.roots)]
 
 
 def find_root(card: Card, data_root: Path | None) -> Path:
     """Return the folder of the data set.
 
     Args:
-        card: The data set's card; its ``marker`` tells the folder.
+        card: The data set's card; its ``marker`` identifies the folder.
         data_root: The folder itself or one that holds it under a known name; None for `data_home`.
 
     Raises:
         DataError: it is not there; the message is `how_to_get`.
     """
-    base = data_home() if data_root is None else data_root.expanduser()
-    places = [base, *(base / name for name in card.roots)]
-    for place in places:
+    searched = places(card, data_root)
+    for place in searched:
         if (place / card.marker).is_dir():
             return place
-    raise DataError(how_to_get(card, places))
+    raise DataError(how_to_get(card, searched))
 
 
-def how_to_get(card: Card, places: list[Path]) -> str:
+def how_to_get(card: Card, searched: list[Path]) -> str:
     """Return what a user must know to get a missing data set."""
-    looked = "\n".join(f"  {place}" for place in places)
+    looked = "\n".join(f"  {place}" for place in searched)
     layout = "\n".join(f"  {line}" for line in card.layout.splitlines())
     links = "\n".join(
         f"  {archive.file} ({archive.build}): {link.url} ({link.state})"

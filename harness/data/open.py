@@ -1,18 +1,23 @@
 """A data set opened for a run: its splits, its problem and how images become inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.data.cache import Scenes, open_scenes
-from harness.data.dataset import Dataset, Split
-from harness.data.geometry import eval_transform
+from harness.data.card import Card, overlap_fault, split_fault
+from harness.data.dataset import Dataset, Reader, Split
+from harness.data.geometry import eval_transform, size_fault
+from harness.data.plausibility import facts, implausible, total
 from harness.data.transforms import EvalTransform, Subset
-from harness.errors import UsageError, unknown
+from harness.errors import DataError, UsageError, unknown
 from harness.problem import Problem, TaskSpec
 from harness.protocol import Protocol
 from harness.records import DatasetInfo
 from harness.tasks import build_task
+
+_LOOKED_AT = 12
+"""Scenes whose labels are looked at when a split is opened: 50 ms; `harness data verify` looks at all."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,9 @@ class OpenedData:
         build: The build found on disk.
         val: Scenes to score.
         train: Scenes to train on; None when nothing is trained.
-        expected: Images of the whole validation split.
-        warnings: What a reader of the figures should know.
+        expected: Images of the whole published validation split; of the list where none was published.
+        warnings: What a reader of the results should know.
+        absent: Task to the reason why the folder cannot serve it, of the tasks that were asked for.
     """
 
     dataset: Dataset
@@ -40,6 +46,7 @@ class OpenedData:
     train: Scenes | None
     expected: int
     warnings: list[str] = field(default_factory=list)
+    absent: dict[str, str] = field(default_factory=dict)
 
     def calibration(self, limit: int) -> tuple[Scenes, EvalTransform]:
         """Return the first training scenes with the labels that predictions are scored with, prepared as for scoring.
@@ -50,6 +57,7 @@ class OpenedData:
         assert self.train is not None
         labels = [build_task(spec).scored_label(self.protocol) for spec in self.problem]
         scenes = open_scenes(self.dataset, self.train.reader, labels, min(limit, len(self.train)))
+        _check_sizes(scenes, self.protocol, self.problem.input_size)
         return scenes, eval_transform(self.protocol.geometry, self.problem.input_size)
 
     def info(self) -> DatasetInfo:
@@ -75,6 +83,7 @@ def open_data(
     limit: int | None,
     training: bool,
     input_size: tuple[int, int] | None = None,
+    skip_absent: bool = False,
 ) -> OpenedData:
     """Open a data set.
 
@@ -86,10 +95,11 @@ def open_data(
         limit: Use only the first images of each split.
         training: Whether the training split is needed.
         input_size: (height, width) of the model's input; None for the data set's under this geometry.
+        skip_absent: Leave out the tasks that the folder has no labels of, instead of raising.
 
     Raises:
         UsageError: a task the data set does not have.
-        DataError: the data is missing or unusable.
+        DataError: the data is missing or unusable, or an image does not fit the input.
     """
     dataset = dataset.under(protocol)
     specs = posed_tasks(dataset, tasks)
@@ -98,13 +108,31 @@ def open_data(
     protocol = resolved.protocol
     splits: tuple[Split, ...] = ("val", "train") if training else ("val",)
     readers = {split: dataset.reader(root, split) for split in splits}
+    absent = absent_tasks(readers.values(), [spec.name for spec in specs])
+    served = tuple(spec for spec in specs if spec.name not in absent)
+    if absent and not (skip_absent and served):
+        raise DataError(_no_labels(dataset, readers["val"], absent))
+    specs = served
+    # What each split needs: training its own labels, scoring those of the protocol.
     scored = {spec.name: build_task(spec).scored_label(protocol) for spec in specs}
     labels = {"train": list(scored), "val": list(scored.values())}
     scenes = {split: open_scenes(dataset, readers[split], labels[split], limit) for split in splits}
     size = input_size or _default_size(dataset.input_size(readers["val"]), protocol)
+    _check_sizes(scenes["val"], protocol, size)
     transform = eval_transform(protocol.geometry, size)
     subsets = {scored[task]: ids for task, ids in resolved.subsets.items() if task in scored}
-    limited = [f"only the first {limit} images of each split were used"] if limit else []
+    card = dataset.card
+    warnings = [
+        *resolved.warnings,
+        *(warning for task, found in resolved.task_warnings.items() if task in scored for warning in found),
+        *([f"only the first {limit} images of each split were used"] if limit else []),
+        *_list_warnings(card, readers),
+        *(
+            f"{task}: {reason}"
+            for split in splits
+            for task, reason in _label_warnings(scenes[split], specs, labels[split], card)
+        ),
+    ]
     return OpenedData(
         dataset=dataset,
         protocol=protocol,
@@ -113,9 +141,56 @@ def open_data(
         build=readers["val"].build,
         val=scenes["val"],
         train=scenes.get("train"),
-        expected=len(readers["val"].ids),
-        warnings=[*resolved.warnings, *limited],
+        expected=card.splits["val"].count if card.splits else len(readers["val"].ids),
+        warnings=list(dict.fromkeys(warnings)),
+        absent=absent,
     )
+
+
+def absent_tasks(readers: Iterable[Reader], tasks: Sequence[str]) -> dict[str, str]:
+    """Return the tasks that the folder of some readers cannot serve, and why; none where readers do not say."""
+    found: dict[str, str] = {}
+    for reader in readers:
+        absent = getattr(reader, "absent", None)
+        found |= absent(tasks) if absent else {}
+    return found
+
+
+def _no_labels(dataset: Dataset, reader: Reader, absent: Mapping[str, str]) -> str:
+    known = [spec.name for spec in dataset.tasks]
+    others = [task for task in known if task not in absent_tasks([reader], known)]
+    remedy = f", or ask for what is there: {' '.join(f'-t {task}' for task in others)}" if others else ""
+    reasons = "; ".join(f"{task} has no labels, {reason}" for task, reason in absent.items())
+    return f"{reader.root}: {reasons}; unpack the archive again{remedy}"
+
+
+def _check_sizes(scenes: Scenes, protocol: Protocol, size: tuple[int, int]) -> None:
+    """Raise a `DataError` that names the first image that padding cannot bring to the input size: before training."""
+    if protocol.geometry != "pad":
+        return
+    for image_id, found in zip(scenes.ids, scenes.sizes, strict=True):
+        if fault := size_fault(found, size):
+            raise DataError(f"{scenes.reader.files(image_id)['image']}: {fault}")
+
+
+def _list_warnings(card: Card, readers: Mapping[Split, Reader]) -> Iterator[str]:
+    for split, reader in readers.items():
+        if fault := split_fault(card, split, reader.ids):
+            yield f"{split}: {fault}"
+    if "train" in readers and (fault := overlap_fault(readers["train"].ids, readers["val"].ids)):
+        yield f"train: {fault}"
+
+
+def _label_warnings(
+    scenes: Scenes, specs: Sequence[TaskSpec], labels: Sequence[str], card: Card
+) -> Iterator[tuple[str, str]]:
+    """Yield (task, reason) of what is implausible about the labels of a few scenes spread over the split."""
+    step = -(-len(scenes) // _LOOKED_AT)
+    samples = [scenes[index] for index in range(0, len(scenes), step)]
+    for spec, label in zip(specs, labels, strict=True):
+        found = total(facts(spec.name, sample.labels[label]) for sample in samples)
+        if reason := implausible(spec, found, deepest=card.deepest):
+            yield spec.name, reason
 
 
 def posed_tasks(dataset: Dataset, names: Sequence[str]) -> tuple[TaskSpec, ...]:

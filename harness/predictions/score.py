@@ -65,7 +65,9 @@ def score(config: ScoreConfig, command: list[str]) -> Scored:
     dataset = load_dataset(config.dataset)
     folders, others = find_tasks(config.predictions, [spec.name for spec in dataset.tasks])
     tasks = [folder.task for folder in folders]
-    data = open_data(dataset, config.data_root, tasks, protocol, config.limit, False, config.input_size)
+    data = open_data(dataset, config.data_root, tasks, protocol, config.limit, False, config.input_size, True)
+    folders = [folder for folder in folders if folder.task not in data.absent]
+    data.warnings.extend(f"{task}: not scored, {reason}" for task, reason in data.absent.items())
     scorers = [_TaskScorer(folder, build_task(data.problem.task(folder.task)), data) for folder in folders]
     start = time.perf_counter()
     with contextlib.ExitStack() as stack:

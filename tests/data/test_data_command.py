@@ -58,10 +58,11 @@ def test_verify_finds_every_planted_fault(small_nyud):
 
 
 def test_verify_counts_images_and_names_missing_folders(nyud_root):
-    (problem,) = [line for line in verify(NYUD(), nyud_root) if "published split has 654" in line]
-    assert "lists 2 images" in problem
+    (problem,) = [line for line in verify(NYUD(), nyud_root) if "not the published split: 2 of 654 ids" in line]
+    assert "md5" in problem
     (nyud_root / "normals").rename(nyud_root / "n")
-    assert [line.partition(":")[0] for line in verify(NYUD(), nyud_root)] == ["train", "val"]
+    missing = [line for line in verify(NYUD(), nyud_root) if "normals has no labels, the folder normals/" in line]
+    assert [line.partition(":")[0] for line in missing] == ["train", "val"]
 
 
 def test_info_shows_the_card_and_what_is_there(nyud_root):

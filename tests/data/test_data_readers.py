@@ -300,7 +300,12 @@ def test_malformed_split_lists_are_named(nyud_root, content):
 
 def test_a_missing_folder_is_named(pascal_root):
     (pascal_root / "sal_distill").rename(pascal_root / "elsewhere")
+    reader = PascalContextReader(pascal_root, "val")
     with pytest.raises(DataError, match="sal_distill/ is missing"):
+        reader.label("2008_000001", "saliency")
+    assert reader.absent(["semseg", "saliency"]).keys() == {"saliency"}
+    (pascal_root / "JPEGImages").rename(pascal_root / "images")
+    with pytest.raises(DataError, match="JPEGImages/ is missing"):
         PascalContextReader(pascal_root, "val")
 
 
