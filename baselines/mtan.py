@@ -11,7 +11,7 @@ from harness.backbones import build_backbone
 from harness.backbones.blocks import bottleneck
 from harness.backbones.resnet import ResNetEncoder
 from harness.baselines.common.heads import head_for
-from harness.baselines.common.reference import ORDER, in_order, key_of
+from harness.baselines.common.reference import in_order, key_of
 from harness.counting import attributed_to
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem
@@ -35,7 +35,7 @@ class AttentionNet(MultiTaskModel):
 
     def __init__(self, problem: Problem, encoder: ResNetEncoder) -> None:
         super().__init__(problem)
-        tasks = in_order(problem, ORDER)
+        tasks = in_order(problem)
         widths = encoder.stage_channels
         self.backbone = encoder
         self.heads = nn.ModuleDict({key_of(task.name): head_for(task, encoder, problem.input_size) for task in tasks})

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.baselines.common.reference import ORDER, key_of
+from harness.baselines.common.reference import in_order, key_of
 from harness.errors import UsageError
 from harness.method import MethodOptions, MultiTaskModel, Predictions, TrainingOutput
 from harness.problem import Problem, TaskSpec
@@ -69,7 +69,7 @@ class AuxiliaryModel(MultiTaskModel):
 def on_the_way(problem: Problem, auxiliary: tuple[AuxiliaryTask, ...]) -> tuple[TaskSpec, ...]:
     """Return the tasks of the intermediate predictions, in the order of the reference: the problem's and the others."""
     extra = [TaskSpec(name) for name in dict.fromkeys(auxiliary) if name not in problem.names]
-    return tuple(sorted([*problem, *extra], key=lambda task: ORDER.index(task.name)))
+    return in_order([*problem, *extra])
 
 
 def check_supervised(problem: Problem, auxiliary: tuple[AuxiliaryTask, ...], method: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.backbones.resnet import ResNetEncoder
 from harness.baselines.common.heads import head_for
-from harness.baselines.common.reference import ORDER, in_order, key_of
+from harness.baselines.common.reference import in_order, key_of
 from harness.counting import attributed_to
 from harness.method import MethodOptions, MultiTaskModel, Predictions, TrainingOutput
 from harness.problem import Problem
@@ -53,7 +53,7 @@ class ParallelNets(MultiTaskModel, ABC):
 
     def __init__(self, problem: Problem, encoders: Mapping[str, ResNetEncoder]) -> None:
         super().__init__(problem)
-        tasks = in_order(problem, ORDER)
+        tasks = in_order(problem)
         self.order = tuple(task.name for task in tasks)
         self.backbone = nn.ModuleDict({key_of(task.name): encoders[task.name] for task in tasks})
         self.heads = nn.ModuleDict(

@@ -1,8 +1,8 @@
 """Tasks as the code bases of the baselines name and order them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from harness.problem import Problem, TaskSpec
+from harness.problem import TaskSpec
 
 ORDER = ("semseg", "parts", "saliency", "normals", "boundary", "depth")
 """Order of the tasks in Multi-Task-Learning-PyTorch (Vandenhende et al., TPAMI 2021): MTI-Net, PAD-Net and others."""
@@ -15,14 +15,17 @@ def key_of(task: str) -> str:
     return _NAMES.get(task, task)
 
 
-def in_order(problem: Problem, order: Sequence[str]) -> tuple[TaskSpec, ...]:
-    """Return the tasks of a problem in the order of a code base, whatever the order in the problem.
+def in_order(tasks: Iterable[TaskSpec], order: Sequence[str] = ORDER) -> tuple[TaskSpec, ...]:
+    """Return tasks in the order of a code base, whatever the order in which they come.
+
+    Tasks that the code base does not know follow in alphabetical order.
 
     Args:
-        problem: The problem.
+        tasks: The tasks, for example a `harness.problem.Problem`.
         order: Every task that the code base knows, by our names.
     """
-    return tuple(sorted(problem, key=lambda task: order.index(task.name)))
+    known = {name: place for place, name in enumerate(order)}
+    return tuple(sorted(tasks, key=lambda task: (known.get(task.name, len(known)), task.name)))
 
 
 def channels_of(task: TaskSpec) -> int:

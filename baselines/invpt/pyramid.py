@@ -96,7 +96,8 @@ class InvertedPyramid(nn.Module):
             for before, channels, size, window in zip((None, *widths), widths, sizes, (2, 4, 8), strict=False)
         )
         self.norm_mts = nn.ModuleList(nn.LayerNorm(tasks * channels) for channels in widths)
-        self.norm_mt = nn.LayerNorm(wide)
+        # Dead, but in checkpoints: as wide as the last joint norm, which only for four tasks is the width of stage one
+        self.norm_mt = nn.LayerNorm(tasks * widths[-1])
         self.redu_chan = nn.ModuleList(
             nn.ModuleList(nn.Conv2d(channels, wide, 1) for _ in range(tasks)) for channels in widths
         )

@@ -99,6 +99,6 @@ def weigh_by_uncertainty(model: MultiTaskModel, losses: Mapping[str, Tensor]) ->
     assert isinstance(model, MTFormerNet)
     uncertainty = dict(zip(model.order, model.log_var_list, strict=True))
     return {
-        task: _WEIGHTS[task] * _GAIN * (-uncertainty[task]).exp() * loss + uncertainty[task]
+        task: _WEIGHTS.get(task, 1.0) * _GAIN * (-uncertainty[task]).exp() * loss + uncertainty[task]
         for task, loss in losses.items()
     }

@@ -17,6 +17,8 @@ from harness.baselines.mtformer.stacks import CrossTaskStack, SwinStack
 from harness.model import MultiTaskModel, Predictions
 from harness.problem import Problem
 
+_MOST_TASKS = 99
+
 CONTRAST = "contrast"
 """Prefix of the memory banks."""
 
@@ -41,7 +43,7 @@ class MTFormerNet(MultiTaskModel):
         "transformer1.patch_embed.",
         "transformer4.patch_embed.",
         "transformer5.patch_embed.",
-        *(f"transformer4_{number}.patch_embed." for number in range(1, len(ORDER) + 1)),
+        *(f"transformer4_{number}.patch_embed." for number in range(1, _MOST_TASKS + 1)),
         "mapping",
         CONTRAST,
     )

@@ -9,7 +9,7 @@ from harness.backbones.hrnet import HRNetEncoder
 from harness.backbones.maps import at_finest, resize
 from harness.baselines.common.auxiliary import AuxiliaryModel, TaskMaps
 from harness.baselines.common.distillation import Distillation
-from harness.baselines.common.reference import ORDER, channels_of, in_order, key_of
+from harness.baselines.common.reference import channels_of, in_order, key_of
 from harness.baselines.mti_net.propagation import FeaturePropagation
 from harness.baselines.mti_net.scale import Scale
 from harness.counting.parts import attributed_to
@@ -31,7 +31,7 @@ class MultiScaleNet(AuxiliaryModel):
 
     def __init__(self, problem: Problem, encoder: HRNetEncoder, auxiliary: Sequence[TaskSpec]) -> None:
         super().__init__(problem)
-        tasks = in_order(problem, ORDER)
+        tasks = in_order(problem)
         keys = [key_of(task.name) for task in auxiliary]
         c0, c1, c2, c3 = encoder.scale_channels
         self.backbone = encoder

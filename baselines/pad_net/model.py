@@ -8,7 +8,7 @@ from harness.backbones.blocks import bottleneck
 from harness.backbones.hrnet import HRNetEncoder
 from harness.baselines.common.auxiliary import AuxiliaryModel, TaskMaps
 from harness.baselines.common.distillation import Distillation
-from harness.baselines.common.reference import ORDER, channels_of, in_order, key_of
+from harness.baselines.common.reference import channels_of, in_order, key_of
 from harness.model import Predictions
 from harness.problem import Problem, TaskSpec
 
@@ -74,7 +74,7 @@ class DistillationNet(AuxiliaryModel):
 
     def __init__(self, problem: Problem, encoder: HRNetEncoder, auxiliary: Sequence[TaskSpec], width: int) -> None:
         super().__init__(problem)
-        tasks = in_order(problem, ORDER)
+        tasks = in_order(problem)
         self.backbone = nn.Sequential(encoder, Fusion(encoder.channels))
         self.initial_task_prediction_heads = InitialHeads(auxiliary, encoder.channels, width)
         self.multi_modal_distillation = Distillation(tasks, auxiliary, width)

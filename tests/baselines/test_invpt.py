@@ -4,11 +4,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+import formulas
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
+from harness.baselines.common.reference import key_of
 from harness.baselines.invpt.model import InvPTModel
 from harness.baselines.invpt.pyramid import stage_sizes
 from harness.counting import count_macs
@@ -268,6 +270,24 @@ def test_a_checkpoint_as_the_reference_saves_it_is_loaded(tmp_path: Path) -> Non
         "checkpoint checkpoint.pth.tar: ignored beside model: epoch, iter_count, optimizer, scheduler",
         "checkpoint checkpoint.pth.tar: 0.07 M of its parameters are never used, and kept",
     )
+
+
+@pytest.mark.parametrize("tasks", [PASCAL.tasks, PASCAL.tasks[:1], (*PASCAL.tasks, TaskSpec("depth"))], ids=len)
+def test_a_checkpoint_in_the_references_shapes_is_loaded_for_any_number_of_tasks(
+    tasks: tuple[TaskSpec, ...], tmp_path: Path
+) -> None:
+    """The shapes are the formulas', not our network's; five tasks are those of PASCAL-Context."""
+    order = ("semseg", "depth", "parts", "saliency", "normals", "boundary")
+    outputs = {key_of(task.name): task.channels for task in sorted(tasks, key=lambda task: order.index(task.name))}
+    encoder = formulas.vit(192, 12, tokens=4 * 6)
+    shapes = formulas.invpt_on_vit(outputs, encoder, 192, 48, 64)
+    state = {f"module.{key}": torch.full(shape, 0.01) for key, shape in shapes.items()}
+    counters = [key.replace("running_mean", "num_batches_tracked") for key in state if key.endswith("running_mean")]
+    state |= {key: torch.tensor(40_000) for key in counters}
+    torch.save({"optimizer": {}, "scheduler": {}, "model": state, "epoch": 7, "iter_count": 40_001}, tmp_path / "c.pth")
+    model, notes = load_published(method("vit-t16"), Problem(tasks, (64, 96)), WeightFile(tmp_path / "c.pth"))
+    assert all(value.eq(0.01).all() for value in model.parameters())
+    assert notes[0] == "checkpoint c.pth: ignored beside model: epoch, iter_count, optimizer, scheduler"
 
 
 OTHERS: dict[str, Callable[[], Problem]] = {
