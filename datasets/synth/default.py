@@ -6,7 +6,7 @@ from filelock import FileLock
 
 from harness.data.card import Card
 from harness.data.dataset import SyntheticDataset
-from harness.data.locate import cache_home, places
+from harness.data.locate import cache_home, places, writing_cache
 from harness.datasets.synth import GENERATOR_VERSION
 from harness.errors import DataError
 from harness.progress import progress_bar
@@ -25,15 +25,19 @@ class Rendered(SyntheticDataset):
 
         Raises:
             DataError: the folder given is not in the layout.
+            UsageError: the cache cannot be written.
         """
         if data_root is not None:
             return given_root(self.card, data_root)
         folder = cache_home() / "synth" / f"{self.name}-v{GENERATOR_VERSION}-seed{SEED}"
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                with progress_bar(f"rendering {self.name}", TRAIN + VAL) as report:
-                    self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=lambda done, _: report(done))
+        if folder.is_dir():  # it appears complete or not at all, so that a cache that is only read is enough
+            return folder
+        with writing_cache(folder.parent):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{folder}.lock"):
+                if not folder.is_dir():
+                    with progress_bar(f"rendering {self.name}", TRAIN + VAL) as report:
+                        self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=lambda done, _: report(done))
         return folder
 
 

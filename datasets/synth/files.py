@@ -84,15 +84,18 @@ def new_folder(root: Path) -> Iterator[Path]:
         root: Must not exist, or be empty.
 
     Raises:
-        UsageError: `root` is a file or holds something.
+        UsageError: `root` is a file, holds something or cannot be written.
     """
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UsageError(f"{root}: is not empty; name a new folder or empty this one first")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as scratch:
-        draft = Path(scratch) / root.name
-        draft.mkdir()
-        yield draft
-        if root.exists():
-            root.rmdir()
-        shutil.move(draft, root)
+    try:
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise UsageError(f"{root}: is not empty; name a new folder or empty this one first")
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".draft-", dir=root.parent) as scratch:
+            draft = Path(scratch) / root.name
+            draft.mkdir()
+            yield draft
+            if root.exists():
+                root.rmdir()
+            shutil.move(draft, root)
+    except OSError as error:  # a full or read-only disk, a name that is too long
+        raise UsageError(f"{root}: cannot be written ({error.strerror or error}); name another folder") from error

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import click
 
+from harness.data.archive import read_note
 from harness.data.cache import open_scenes
 from harness.data.dataset import Dataset, Reader, Split, SyntheticDataset
 from harness.data.fetch import fetch as fetch_archive
@@ -66,6 +67,8 @@ def info(name: str, data_root: Path | None, style: str) -> None:
         click.echo(f"found: no folder. {found['missing']}")
         return
     click.echo(f"found: {found['root']}")
+    if found["archive"]:
+        click.echo(f"unpacked from: {found['archive'].get('file')}, sha256 {found['archive'].get('sha256')}")
     for split, facts in found["splits"].items():
         if "problem" in facts:
             click.echo(f"{split}: {facts['problem']}")
@@ -96,7 +99,7 @@ def _found(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
             continue
         sizes = Counter(_size(reader, image_id) for image_id in reader.ids)
         splits[split] = {"build": reader.build, "count": len(reader.ids), "sizes": dict(sizes.most_common())}
-    return {"root": str(root), "splits": splits, "tasks": _tasks(dataset, root)}
+    return {"root": str(root), "archive": read_note(root), "splits": splits, "tasks": _tasks(dataset, root)}
 
 
 def _size(reader: Reader, image_id: str) -> str:

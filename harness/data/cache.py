@@ -4,14 +4,12 @@ A cache file belongs to one folder and one content. Its rows carry checksums tha
 read, and a seal beside it holds the digest of all ids, sizes and digests; what does not agree is decoded again.
 """
 
-import errno
 import hashlib
 import json
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -23,10 +21,10 @@ from filelock import FileLock
 from harness.data.codec import decode, row
 from harness.data.content import content_digest, short_digest
 from harness.data.dataset import Dataset, Reader
-from harness.data.locate import cache_home
+from harness.data.locate import cache_home, writing_cache
 from harness.data.parallel import mapped
 from harness.data.sample import Sample
-from harness.errors import DataError, UsageError
+from harness.errors import DataError
 from harness.files import write_atomically
 from harness.progress import progress_bar
 
@@ -36,19 +34,6 @@ DECODER_VERSION = 2
 _ROWS_PER_BATCH = 8  # keeps Arrow's 2 GiB limit of a binary column far away, and the writer's memory small
 _FACTS = ("id", "height", "width", "digest", "check")
 """Small columns that are read as soon as a cache is opened; the seal covers them."""
-
-
-_UNUSABLE = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-)
-"""Faults of the place, which another place mends."""
 
 
 class _DamagedError(Exception):
@@ -160,7 +145,7 @@ def open_scenes(dataset: Dataset, reader: Reader, tasks: Sequence[str], limit: i
     place = f"{DECODER_VERSION}\n{identity}\n{reader.root.resolve()}\n"
     folder, name = cache_home() / "scenes", f"{dataset.name}-{reader.split}"
     title = f"{dataset.name} {reader.split}"
-    with _usable(folder):
+    with writing_cache(folder):
         folder.mkdir(parents=True, exist_ok=True)
         content = content_digest(
             reader, tasks, ids, folder / f"{name}-{short_digest(place)}.sources", f"hashing {title}"
@@ -197,27 +182,6 @@ def _build_once(path: Path, build: Callable[[], None]) -> None:
 
 def _say(warning: str) -> None:
     sys.stderr.write(f"harness: warning: {warning}\n")
-
-
-@contextmanager
-def _usable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (
-            errno.EACCES,
-            errno.EPERM,
-            errno.EROFS,
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.ENOTDIR,
-            errno.EEXIST,
-        ):
-            raise
-        raise UsageError(
-            f"the cache folder {folder} cannot be written ({error.strerror}); "
-            f"name another one in the environment variable HARNESS_CACHE"
-        ) from error
 
 
 def _build(path: Path, reader: Reader, tasks: Sequence[str], ids: Sequence[str], title: str) -> None:

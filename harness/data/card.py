@@ -31,6 +31,9 @@ class Archive(_Part):
     root: str = Field(description="Folder that the archive unpacks to.")
     build: str = Field(description="Build that it holds.")
     links: tuple[Link, ...]
+    sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="Null where no publisher or trusted copy gave one."
+    )
     note: str = ""
 
 

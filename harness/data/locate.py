@@ -1,10 +1,25 @@
 """Places of data sets and caches on this machine."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.data.card import Card
 from harness.errors import DataError, UsageError
+
+_UNUSABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+)
+"""Faults of the place, which another place mends."""
 
 
 def cache_home() -> Path:
@@ -15,6 +30,24 @@ def cache_home() -> Path:
     """
     given = os.environ.get("HARNESS_CACHE")
     return expanded(Path(given or "~/.cache/harness"), "HARNESS_CACHE")
+
+
+@contextmanager
+def writing_cache(folder: Path) -> Iterator[None]:
+    """Turn faults of the place that a cache is written to into a `UsageError`.
+
+    Raises:
+        UsageError: the folder cannot be made or written, or its disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNUSABLE:
+            raise
+        raise UsageError(
+            f"the cache folder {folder} cannot be written ({error.strerror}); "
+            f"name another one in the environment variable HARNESS_CACHE"
+        ) from error
 
 
 def data_home() -> Path:

@@ -1,6 +1,8 @@
 """Archives unpack whole or not at all and never outside; downloads resume."""
 
+import hashlib
 import io
+import json
 import shutil
 import stat
 import tarfile
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.data import fetch as fetch_module
-from harness.data.archive import unpack
+from harness.data.archive import read_note, unpack
 from harness.data.card import load_card
 from harness.data.fetch import download, fetch
 from harness.errors import DataError, UsageError
@@ -104,12 +106,12 @@ def test_dangerous_zips_are_refused(tmp_path):
         assert left_behind(tmp_path / "home") == []
 
 
-@pytest.mark.parametrize("kind", ["tgz", "zip", "text"])
+@pytest.mark.parametrize("kind", ["tgz", "zip", "junk"])
 def test_broken_archives_leave_nothing(tmp_path, kind):
     members = {"NYUDv2/gt_sets/val.txt": b"x", "NYUDv2/big": bytes(range(256)) * 4000}
     archive = make_zip(tmp_path / "a") if kind == "zip" else make_tar(tmp_path / "a", members)
     whole = archive.read_bytes()
-    archive.write_bytes(b"<html>moved</html>" * 50 if kind == "text" else whole[: len(whole) // 2])
+    archive.write_bytes(b"\0\1junk" * 500 if kind == "junk" else whole[: len(whole) // 2])
     with pytest.raises(DataError, match="broken or incomplete"):
         unpack(archive, tmp_path / "home", CARD)
     assert left_behind(tmp_path / "home") == []
@@ -130,6 +132,151 @@ def test_what_a_killed_unpacking_left_is_cleared(tmp_path):
     (tmp_path / ".nyud.partial/gt_sets").mkdir(parents=True)
     assert (unpack(make_tar(tmp_path / "a.tgz"), tmp_path, CARD) / "images/0001.png").is_file()
     assert not (tmp_path / ".nyud.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!DOCTYPE html><html>this file is too large to be scanned for viruses</html>", "web page"),
+        (b"\xef\xbb\xbf\n <HTML>", "web page"),
+        (b'<?xml version="1.0"?><Error>AccessDenied</Error>', "web page"),
+        (b'{"error": "gone"}', "text.*error"),
+        (b"", "empty"),
+        (b"7z\xbc\xaf\x27\x1c" + b"\0" * 99, "7-Zip.*--data-root"),
+        (b"Rar!\x1a\x07\x01\0", "RAR.*--data-root"),
+        (b"\x28\xb5\x2f\xfd\0\0", "Zstandard.*--data-root"),
+    ],
+)
+def test_what_is_no_archive_is_named_for_what_it_is(tmp_path, content, words):
+    (tmp_path / "a.tgz").write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        unpack(tmp_path / "a.tgz", tmp_path / "home", CARD)
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("method", [9, 97])
+def test_compressions_that_python_lacks_are_named(tmp_path, method):
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as held:
+        held.writestr("NYUDv2/gt_sets/val.txt", "0001\n" * 99)
+    data = bytearray(archive.read_bytes())
+    data[8:10] = data[data.index(b"PK\1\2") + 10 : data.index(b"PK\1\2") + 12] = bytes([method, 0])
+    archive.write_bytes(data)
+    with pytest.raises(DataError, match=r"compression.*--data-root"):
+        unpack(archive, tmp_path / "home", CARD)
+    assert left_behind(tmp_path / "home") == []
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], "holds nothing"),
+        (["."], "cannot be unpacked"),
+        (["a", "a/b"], "cannot be unpacked"),
+        (["a/", "a"], "cannot be unpacked"),
+        (["a/b", "a"], "cannot be unpacked"),
+        (["n" * 300], "nnn.*cannot be unpacked"),
+        (["\udcff/x"], "no archive of"),
+    ],
+)
+def test_odd_members_are_named_and_leave_nothing_in_the_way(tmp_path, names, words):
+    home = tmp_path / "home"
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in names:
+            member = tarfile.TarInfo(name.rstrip("/"))
+            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
+            tar.addfile(member, io.BytesIO())
+    with pytest.raises(DataError, match=words):
+        unpack(tmp_path / "a.tar", home, CARD)
+    assert left_behind(home) == []
+    assert (unpack(make_tar(tmp_path / "b.tgz"), home, CARD) / "images/0001.png").is_file()
+
+
+def test_a_file_in_the_place_of_the_temporary_folder_is_cleared(tmp_path):
+    (tmp_path / ".nyud.partial").write_bytes(b"left by an earlier version")
+    assert unpack(make_tar(tmp_path / "a.tgz"), tmp_path, CARD) == tmp_path / "NYUDv2"
+
+
+@pytest.mark.parametrize("prefix", ["data/datasets/NYUDv2/", "deep/er/still/any/"])
+def test_the_data_set_is_found_at_any_depth(tmp_path, prefix):
+    members = {name.replace("NYUDv2/", prefix): content for name, content in GOOD.items()}
+    home = tmp_path / "home"
+    assert unpack(make_tar(tmp_path / "a.tgz", members), home, CARD) == home / "NYUDv2"
+    assert (home / "NYUDv2/images/0001.png").is_file()
+    assert left_behind(home) == ["NYUDv2"]
+
+
+def test_several_data_sets_in_one_archive_are_named(tmp_path):
+    members = {"a/gt_sets/val.txt": b"", "b/gt_sets/val.txt": b""}
+    with pytest.raises(DataError, match=r"several folders.*a, b"):
+        unpack(make_tar(tmp_path / "a.tgz", members), tmp_path / "home", CARD)
+
+
+def test_an_archive_in_an_archive_is_pointed_at(tmp_path):
+    inner = make_tar(tmp_path / "NYUDv2.tar.gz").read_bytes()
+    with pytest.raises(DataError, match=r"another archive, 'NYUDv2\.tar\.gz'"):
+        unpack(make_zip(tmp_path / "a.zip", {"download/NYUDv2.tar.gz": inner}), tmp_path / "home", CARD)
+
+
+def test_what_macos_adds_is_left_out(tmp_path):
+    members = GOOD | {"NYUDv2/images/._0001.png": b"x", "__MACOSX/NYUDv2/gt_sets/x": b"x", "NYUDv2/.DS_Store": b"x"}
+    root = unpack(make_zip(tmp_path / "a.zip", members), tmp_path / "home", CARD)
+    assert sorted(path.name for path in root.rglob("*") if path.is_file()) == ["0001.png", "archive.json", "val.txt"]
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip", "sparse", "many"])
+def test_bombs_are_refused_early(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("harness.data.archive._ALWAYS_FINE", 1 << 20)
+    monkeypatch.setattr("harness.data.archive._MOST_MEMBERS", 1000)
+    archive = tmp_path / "a"
+    if kind == "sparse":
+        member = tarfile.TarInfo("NYUDv2/gt_sets/x")
+        member.size = 512
+        member.pax_headers = {"GNU.sparse.map": "0,512", "GNU.sparse.size": str(3 << 30), "GNU.sparse.name": "x"}
+        with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+            tar.addfile(member, io.BytesIO(b"x" * 512))
+    elif kind == "many":
+        make_tar(archive, {f"NYUDv2/gt_sets/{k}": b"" for k in range(1001)})
+    elif kind == "zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as held:
+            held.writestr("NYUDv2/gt_sets/x", bytes(30 << 20))
+    else:
+        make_tar(archive, {"NYUDv2/gt_sets/x": bytes(30 << 20)})
+    with pytest.raises(DataError, match="--data-root"):
+        unpack(archive, tmp_path / "home", CARD)
+    assert left_behind(tmp_path / "home") == []
+
+
+def test_an_archive_larger_than_the_disk_is_refused_before_it_fills_it(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
+    archive = make_tar(tmp_path / "a.tgz", GOOD | {"NYUDv2/images/big.png": bytes(200)})
+    with pytest.raises(UsageError, match="100 bytes are free"):
+        unpack(archive, tmp_path / "home", CARD)
+    assert left_behind(tmp_path / "home") == []
+
+
+def test_the_archive_is_noted_and_compared_with_a_known_digest(tmp_path):
+    archive = make_tar(tmp_path / "NYUDv2.tar.gz")
+    root = unpack(archive, tmp_path / "home", CARD)
+    note = json.loads((root / "archive.json").read_text())
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert note == {"file": "NYUDv2.tar.gz", "bytes": archive.stat().st_size, "sha256": digest}
+    assert read_note(root) == note
+    (root / "archive.json").write_text("[")
+    assert read_note(root) is None
+    known = [held.model_copy(update={"sha256": "0" * 64}) for held in CARD.archives]
+    card = CARD.model_copy(update={"archives": tuple(known)})
+    with pytest.raises(DataError, match=f"not the published file.*{digest}"):
+        unpack(archive, tmp_path / "other", card)
+    card = CARD.model_copy(update={"archives": (known[0].model_copy(update={"sha256": digest}), *known[1:])})
+    unpack(archive, tmp_path / "other", card)
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="file"):
+        unpack(make_tar(tmp_path / "a.tgz"), tmp_path / "file", CARD)
 
 
 class Server:
@@ -222,7 +369,7 @@ def test_fetch_downloads_unpacks_and_clears_up(tmp_path, serve):
 
 
 def test_a_downloaded_archive_that_is_broken_is_not_kept(tmp_path, serve):
-    serve(b"junk" * 500)
+    serve(b"\0junk" * 500)
     with pytest.raises(DataError, match="broken or incomplete"):
         fetch(CARD, tmp_path, build="mat", archive=None, say=lambda _: None)
     assert not list(tmp_path.rglob("*.tgz*"))

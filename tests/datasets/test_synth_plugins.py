@@ -1,5 +1,7 @@
 """The plug-ins: where their folders are, what they refuse, how large their inputs are."""
 
+from pathlib import Path
+
 import pytest
 
 from harness.data.dataset import SyntheticDataset
@@ -91,3 +93,15 @@ def test_depth_holes_are_an_option(tmp_path):
 def test_every_voc_class_has_a_label_map_id():
     assert set(PascalSynth().card.tasks["semseg"][1:]) <= set(pascal_tree.LABEL_MAP_IDS)
     assert len(set(pascal_tree.LABEL_MAP_IDS.values())) == len(pascal_tree.LABEL_MAP_IDS)
+
+
+def test_places_that_cannot_hold_a_set_are_named(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UsageError, match="HARNESS_CACHE"):
+        NYUDSynth().root(None)
+    for place in (tmp_path / "file" / "below", tmp_path / ("n" * 300), Path("/proc/nowhere")):
+        with pytest.raises(UsageError, match="cannot be written"):
+            NYUDSynth().write(place, seed=0, train=1, val=1, size=(24, 32))
+    with pytest.raises(UsageError, match="--data-root"):
+        NYUDSynth().root(Path("~nobody-of-this-name/data"))
