@@ -127,9 +127,8 @@ def _echo_tasks(tasks: dict[str, str | None]) -> None:
     if len(served) == len(tasks):
         return
     click.echo(f"tasks that this folder can serve: {', '.join(served) or 'none'}")
-    for task, reason in tasks.items():
-        if reason is not None:
-            click.echo(f"not {task}: {reason}")
+    for reason in dict.fromkeys(reason for reason in tasks.values() if reason is not None):
+        click.echo(f"not {', '.join(task for task in tasks if tasks[task] == reason)}: {reason}")
 
 
 @data.command()
