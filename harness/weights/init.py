@@ -1,4 +1,4 @@
-"""What the encoders of a model start from, and loading weights without surprises."""
+"""Starting weights of encoders, and a loader that refuses whatever does not fit exactly."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,8 +49,8 @@ def load_exactly(model: nn.Module, state: Mapping[str, Tensor], source: str, tar
         target: What they are loaded into, for the message.
 
     Raises:
-        UsageError: keys are missing or unexpected, or shapes differ, or whole numbers stand for real ones; the message
-            names the first of each. Real numbers may be of any precision.
+        UsageError: keys are missing or unexpected, or shapes differ, or whole numbers stand for real ones, or values
+            are NaN or infinite; the message names the first of each. Real numbers may be of any precision.
     """
     own = model.state_dict()
     faults = {
@@ -67,6 +67,11 @@ def load_exactly(model: nn.Module, state: Mapping[str, Tensor], source: str, tar
             if own[key].is_floating_point() != state[key].is_floating_point()
         ],
     }
+    if not any(faults.values()):
+        # Predictions of such weights would be scored: the largest of several NaN is the first class
+        faults["with values that are no finite numbers"] = [
+            key for key, value in sorted(state.items()) if value.is_floating_point() and not value.isfinite().all()
+        ]
     found = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in faults.items() if keys]
     if found:
         raise UsageError(f"{source} does not fit {target}: {'; '.join(found)}")

@@ -2,9 +2,11 @@
 
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -120,3 +122,25 @@ def test_the_start_completes_to_a_word_or_else_to_files() -> None:
     found = {text: [item.value for item in option.shell_complete(command, text)] for text in ("", "pre")}
     assert found == {"": ["random", "pretrained"], "pre": ["pretrained"]}
     assert [item.type for item in option.shell_complete(command, "weights/")] == ["file"]
+
+
+def test_weights_are_found_in_what_training_scripts_write(harness, mini) -> None:
+    """Compiled and parallel, under a common name, next to numbers of NumPy and a path."""
+    torch.manual_seed(1)
+    state = build_backbone("vit-micro", SIZE).vit.state_dict()
+    wrapped = {f"module._orig_mod.{key}": value for key, value in state.items()}
+    beside = {"epoch": np.int16(3), "confusion": np.zeros((3, 3)), "out": Path("runs"), "history": defaultdict(list)}
+    torch.save({"model_state_dict": wrapped, **beside}, "found.pth")
+    result = harness("run", "-m", "multi-task", "-t", "depth", "--init", "found.pth", *mini, "--iterations", 1)
+    assert (result.code, result.err) == (0, "")
+    note = "weights found.pth: ignored beside model_state_dict: confusion, epoch, history, out"
+    assert note in only_record("out").warnings
+
+
+def test_weights_that_are_no_numbers_are_refused(micro: Path, harness, mini) -> None:
+    state = load_file(micro)
+    state["norm.weight"][3] = float("nan")
+    save_file(state, micro)
+    result = harness("run", "-m", "multi-task", "-t", "depth", "--init", micro, *mini)
+    assert result.code == 2
+    assert "1 with values that are no finite numbers (first: norm.weight)" in result.err
