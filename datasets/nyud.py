@@ -1,6 +1,6 @@
 """NYUD-v2 (Silberman et al., ECCV 2012) in the builds that multi-task papers use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,6 @@ from harness.data.dataset import Dataset, Reader, Split
 from harness.data.files import image_size, read_indices, read_mat, read_npy, read_rgb
 from harness.data.folder import FolderReader
 from harness.data.labels import check_size, check_values, decode_normals
-from harness.data.locate import find_root
 from harness.data.plausibility import DEEPEST, depth_fault
 from harness.data.sample import Array
 from harness.errors import DataError
@@ -89,24 +88,8 @@ class NYUDReader(FolderReader):
         check_size(image, self._size, self.files(image_id)["image"])
         return image
 
-    def files(self, image_id: str) -> Mapping[str, Path]:
-        """Return the file of the image and of every label that is there, by task."""
-        return {
-            role: self.root / _SOURCES[role].folder / f"{image_id}{suffix}" for role, suffix in self.suffixes.items()
-        }
-
-    def boundary_regions(self, image_id: str) -> Array:
-        """Return the map whose region borders are the reference boundaries of odsF: here the edge map itself.
-
-        Returns:
-            uint8 [H, W].
-
-        Raises:
-            DataError: the file is missing or broken.
-        """
-        return self.label(image_id, "boundary")
-
-    def _label(self, image_id: str, task: str) -> tuple[Array, Path]:
+    def decode(self, image_id: str, task: str) -> tuple[Array, Path]:
+        """Decode one label; see `FolderReader.decode`."""
         path = self.files(image_id)[task]
         if task == "semseg":
             return _semseg(path, self.background), path
@@ -215,10 +198,6 @@ class NYUD(Dataset):
             for spec in self.tasks
         )
         return posed
-
-    def root(self, data_root: Path | None) -> Path:
-        """Return the folder of the data set; see `harness.data.locate.find_root`."""
-        return find_root(self.card, data_root)
 
     def reader(self, root: Path, split: Split) -> Reader:
         """Return the reader of one split.

@@ -17,7 +17,6 @@ from harness.data.dataset import Dataset, Reader, Resolved, Split
 from harness.data.files import image_size, read_indices, read_mat, read_rgb
 from harness.data.folder import FolderReader
 from harness.data.labels import check_size, check_values, decode_normals
-from harness.data.locate import find_root
 from harness.data.sample import Array
 from harness.datasets.pascal_parts import draw_parts
 from harness.errors import DataError
@@ -55,7 +54,7 @@ class PascalContextReader(FolderReader):
         Roles: ``image``, ``semseg`` (VOC12's file where there is one), ``label_map`` (source of boundaries and of the
         normals' validity), ``parts``, ``normals``, ``saliency``.
         """
-        found = {role: self.root / _FOLDERS[role][0] / f"{image_id}{self.suffixes[role]}" for role in self.suffixes}
+        found = dict(super().files(image_id))
         if "semseg" in found:
             name = found["semseg"].name
             voc = self.root / "semseg" / "VOC12" / name
@@ -76,7 +75,8 @@ class PascalContextReader(FolderReader):
         check_size(label_map, image_size(files["image"]), files["label_map"])
         return label_map
 
-    def _label(self, image_id: str, task: str) -> tuple[Array, Path]:
+    def decode(self, image_id: str, task: str) -> tuple[Array, Path]:
+        """Decode one label; see `FolderReader.decode`."""
         files = self.files(image_id)
         match task:
             case "semseg":
@@ -193,10 +193,6 @@ class PascalContext(Dataset):
             )
         subsets = {} if ids is None else {"boundary": ids}
         return Resolved(protocol.model_copy(update=changes), subsets, tuple(warnings), {"boundary": of_boundaries})
-
-    def root(self, data_root: Path | None) -> Path:
-        """Return the folder of the data set; see `harness.data.locate.find_root`."""
-        return find_root(self.card, data_root)
 
     def reader(self, root: Path, split: Split) -> Reader:
         """Return the reader of one split.

@@ -17,13 +17,20 @@ from harness.data.open import absent_tasks
 from harness.data.verify import verify as problems_of
 from harness.errors import DataError, UsageError
 from harness.progress import progress_bar
-from harness.registry import load_dataset
+from harness.registry import load_dataset, load_plugin
 
 _FOLDER = click.Path(path_type=Path)
 
 _name = click.argument("name", metavar="DATASET")
 _data_root = click.option(
     "--data-root", type=_FOLDER, metavar="DIR", help="Folder of the data set, or one that holds it."
+)
+_plugin = click.option(
+    "--plugin",
+    multiple=True,
+    expose_value=False,
+    callback=lambda _, __, sources: [load_plugin(source) for source in sources],
+    help="Python file or module that defines data sets.",
 )
 _format = click.option(
     "-f", "--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True
@@ -48,6 +55,7 @@ def data() -> None:
 @data.command()
 @_name
 @_data_root
+@_plugin
 @_format
 def info(name: str, data_root: Path | None, style: str) -> None:
     """Show a data set's card and what is found on this machine."""
@@ -134,6 +142,7 @@ def _echo_tasks(tasks: dict[str, str | None]) -> None:
 @data.command()
 @_name
 @_data_root
+@_plugin
 @_format
 def verify(name: str, data_root: Path | None, style: str) -> None:
     """Check the lists of a data set and read every file; report all problems."""
@@ -177,6 +186,7 @@ def fetch(name: str, data_root: Path | None, build: str | None, archive: Path | 
 @data.command()
 @_name
 @_data_root
+@_plugin
 @_format
 def prepare(name: str, data_root: Path | None, style: str) -> None:
     """Decode the labels of both splits into the cache, so that later runs start at once."""

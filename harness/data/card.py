@@ -67,19 +67,19 @@ class Card(_Part):
 
     name: str
     title: str
-    description: str
-    paper: str
-    source: str = Field(description="Where the data come from and who prepared the labels.")
+    description: str = ""
+    paper: str = "none"
+    source: str = Field(default="unknown", description="Where the data come from and who prepared the labels.")
     homepage: str | None = None
     roots: tuple[str, ...] = Field(min_length=1, description="Folder names the data set is known under.")
     marker: str = Field(description="A path inside the folder that tells the data set.")
-    layout: str = Field(description="The expected files, one line each.")
-    builds: dict[str, str] = Field(description="Known builds and what tells them apart.")
+    layout: str = Field(default="", description="The expected files, one line each.")
+    builds: dict[str, str] = Field(default_factory=dict, description="Known builds and their differences.")
     tasks: dict[str, tuple[str, ...]] = Field(
         description="Tasks in the order of the papers' tables, with the class names of label tasks."
     )
     boundary_tolerance: float = Field(
-        gt=0, description="How far a boundary match may lie, as a share of the image's diagonal."
+        default=0.0075, gt=0, description="How far a boundary match may lie, as a share of the image's diagonal."
     )
     deepest: float = Field(default=80, gt=0, description="Metres that the depth sensor can measure.")
     splits: dict[Literal["train", "val"], SplitCard] | None = Field(
@@ -91,7 +91,7 @@ class Card(_Part):
     archives: tuple[Archive, ...] = ()
     stand_ins: tuple[str, ...] = Field(default=(), description="Data sets of the same kind that need no download.")
     terms: str
-    citation: str
+    citation: str = "none"
 
     def task_specs(self) -> tuple[TaskSpec, ...]:
         """Return the tasks as models see them."""

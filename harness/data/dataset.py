@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.card import Card
+from harness.data.files import image_size
+from harness.data.locate import find_root
 from harness.data.sample import Array
 from harness.problem import TaskSpec
 from harness.protocol import Protocol
@@ -79,7 +81,11 @@ class Resolved:
 
 
 class Dataset(ABC):
-    """A data set plug-in, found by the entry point group ``harness.datasets``."""
+    """A data set plug-in, found by the entry point group ``harness.datasets`` or in a file given with ``--plugin``.
+
+    A plug-in defines ``name``, ``card``, ``tasks`` and `reader`; `harness.data.folder.FolderReader` does most of a
+    reader's work where each image has its files in folders.
+    """
 
     name: ClassVar[str]
     synthetic: ClassVar[bool] = False
@@ -110,9 +116,8 @@ class Dataset(ABC):
         """
         return Resolved(protocol.model_copy(update={"boundary_set": "val"}))
 
-    @abstractmethod
     def root(self, data_root: Path | None) -> Path:
-        """Return the folder the data set is read from.
+        """Return the folder the data set is read from; see `harness.data.locate.find_root`.
 
         Args:
             data_root: The folder itself or one that holds it; None for the default places.
@@ -121,6 +126,7 @@ class Dataset(ABC):
             DataError: it is not there; the message says where it was looked for, the expected layout,
                 how to fetch it and under which terms.
         """
+        return find_root(self.card, data_root)
 
     @abstractmethod
     def reader(self, root: Path, split: Split) -> Reader:
@@ -130,9 +136,17 @@ class Dataset(ABC):
             DataError: the folder is not a known build of this data set.
         """
 
-    @abstractmethod
     def input_size(self, reader: Reader) -> tuple[int, int]:
-        """Return the padded (height, width) a model receives under the pad geometry."""
+        """Return the padded (height, width) a model receives under the pad geometry.
+
+        By default whole patches of 16 x 16 that hold every image of the split; only headers are read.
+
+        Raises:
+            DataError: an image is missing or broken.
+        """
+        sizes = [image_size(reader.files(image_id)["image"]) for image_id in reader.ids]
+        height, width = (-(-max(sides) // 16) * 16 for sides in zip(*sizes, strict=True))
+        return height, width
 
 
 class SyntheticDataset(Dataset):

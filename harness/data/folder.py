@@ -47,6 +47,7 @@ class FolderReader(ABC):
         self.split: Split = split
         self.ids = read_ids(root / ids_file)
         self.suffixes: dict[str, str] = {}
+        self._folders = {role: folder for role, (folder, _) in folders.items()}
         self._missing: dict[str, str] = {}  # role to reason
         for role, (folder, suffixes) in folders.items():
             suffix, reason = _find_suffix(root, folder, suffixes, self.ids[0])
@@ -70,13 +71,26 @@ class FolderReader(ABC):
             if any(role in self._missing for role in self.sources(task))
         }
 
-    @abstractmethod
     def files(self, image_id: str) -> Mapping[str, Path]:
-        """Return the file of the image (role ``image``) and of every label source, by role."""
+        """Return the file of the image (role ``image``) and of every label source that is there, by role."""
+        return {role: self.root / self._folders[role] / f"{image_id}{suffix}" for role, suffix in self.suffixes.items()}
 
     @abstractmethod
-    def _label(self, image_id: str, task: str) -> tuple[Array, Path]:
-        """Return the decoded label and the file that gives its size."""
+    def decode(self, image_id: str, task: str) -> tuple[Array, Path]:
+        """Decode one label.
+
+        Returns:
+            The label as `harness.data.sample.Sample` describes it, and the file to blame if its size is not that of
+            the image.
+        """
+
+    def boundary_regions(self, image_id: str) -> Array:
+        """Return the map [H, W] whose region borders are the reference boundaries of odsF: the edge map itself.
+
+        Raises:
+            DataError: the file is missing or broken.
+        """
+        return self.label(image_id, "boundary")
 
     def size(self, image_id: str) -> tuple[int, int]:
         """Return (height, width) of an image from its header.
@@ -103,7 +117,7 @@ class FolderReader(ABC):
         """
         if reason := self.absent([task]).get(task):
             raise DataError(f"{self.root}: {task} cannot be read, {reason}; unpack the archive again")
-        label, source = self._label(image_id, task)
+        label, source = self.decode(image_id, task)
         check_size(label, self.size(image_id), source)
         return label
 
