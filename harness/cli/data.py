@@ -192,7 +192,12 @@ def prepare(name: str, data_root: Path | None, style: str) -> None:
     """Decode the labels of both splits into the cache, so that later runs start at once."""
     dataset = load_dataset(name)
     root = dataset.root(data_root)
-    tasks = [task.name for task in dataset.tasks]
+    absent = {task: reason for task, reason in _tasks(dataset, root).items() if reason is not None}
+    tasks = [task.name for task in dataset.tasks if task.name not in absent]
+    if not tasks:
+        raise DataError(f"{root}: no task has labels; {next(iter(absent.values()))}")
+    for task, reason in absent.items():
+        click.echo(f"harness: warning: {task} is not prepared: {reason}", err=True)
     prepared = []
     for split in get_args(Split):
         scenes = open_scenes(dataset, dataset.reader(root, split), tasks)

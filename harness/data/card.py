@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.problem import TaskSpec
 
+_MOST_LIST_BYTES = 1 << 25  # 32 MiB, a million ids
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -147,7 +149,7 @@ def overlap_fault(train: Sequence[str], val: Sequence[str]) -> str | None:
 def find_subset(root: Path, subset: SubsetCard) -> frozenset[str] | None:
     """Return the ids of a subset from whichever list in the data set's folder holds them; None if none does."""
     for path in sorted((root / subset.folder).rglob("*.txt")):
-        if not path.is_file():  # a pipe of this name would block
+        if not path.is_file() or path.stat().st_size > _MOST_LIST_BYTES:  # a pipe of this name would block
             continue
         ids = path.read_text(encoding="utf-8", errors="replace").split()
         if len(ids) == subset.count and id_list_md5(ids) == subset.md5:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.data.dataset import Reader
+from harness.data.files import MOST_BYTES
 from harness.files import write_atomically
 from harness.progress import progress_bar
 
@@ -52,7 +53,7 @@ def content_digest(reader: Reader, tasks: Sequence[str], ids: Sequence[str], sta
 def _sources(
     reader: Reader, tasks: Sequence[str], ids: Sequence[str]
 ) -> Iterator[tuple[str, Path, os.stat_result | None]]:
-    """Yield (role and path, path, stats) of every source file; the stats are None for what is no regular file."""
+    """Yield (role and path, path, stats) of every source file; the stats are None for what is never read."""
     wanted = getattr(reader, "sources", None)  # readers that do not say need all of their files
     roles = None if wanted is None else {"image", *(role for task in tasks for role in wanted(task))}
     for image_id in ids:
@@ -64,7 +65,8 @@ def _sources(
             except (OSError, ValueError):  # the decoder complains where it needs the file
                 yield f"{role} {path}", path, None
             else:
-                yield f"{role} {path}", path, status if stat.S_ISREG(status.st_mode) else None
+                usable = stat.S_ISREG(status.st_mode) and status.st_size <= MOST_BYTES
+                yield f"{role} {path}", path, status if usable else None
 
 
 def _digest_of(path: Path) -> str:

@@ -48,6 +48,9 @@ IMAGE_FORMATS = ("PNG", "JPEG")
 MOST_PIXELS = 1 << 24
 """4096 x 4096: above the images of every data set, and far below what makes a small file fill the memory."""
 
+MOST_BYTES = 1 << 28
+"""256 MiB: 4096 x 4096 numbers of 16 bytes. A file with a hole may promise any size without having it."""
+
 _MOST_AXES = 4
 _MOST_LIST_BYTES = 1 << 25  # 32 MiB, a million ids
 _LONGEST_ID = 200  # bytes; file systems allow 255 for a name with its suffix
@@ -66,8 +69,11 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         kind: What it should be, for the message.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{path}: is no regular file (a folder, pipe, socket or device); put the {kind} file there")
+        if status.st_size > MOST_BYTES:
+            raise DataError(f"{path}: {status.st_size} bytes are too many for the {kind} file of one image")
         yield
     except FileNotFoundError:
         raise DataError(f"{path}: the file is missing{_other_case(path)}") from None

@@ -289,3 +289,19 @@ def test_the_default_places_need_a_home_only_where_it_is_used(monkeypatch):
     for place, name in ((cache_home, "HARNESS_CACHE"), (data_home, "HARNESS_CACHE")):
         with pytest.raises(UsageError, match=name):
             place()
+
+
+def test_prepare_takes_the_tasks_that_are_there(nyud_root):
+    shutil.rmtree(nyud_root / "edge")
+    result = invoke("prepare", "nyud", "--data-root", nyud_root)
+    assert result.exception is None
+    assert "boundary is not prepared: the folder edge/ is missing" in result.stderr
+    assert result.stdout.count("arrow") == 2
+
+
+def test_a_file_with_a_hole_is_refused_by_its_size(nyud_root):
+    with (nyud_root / "depth/0002.npy").open("r+b") as file:
+        file.truncate(1 << 36)
+    assert len([line for line in verify(NYUD(), nyud_root) if "bytes are too many" in line]) == 1
+    with pytest.raises(DataError, match=r"0002\.npy: 68719476736 bytes are too many"):
+        opened(NYUD(), nyud_root, ["depth"], training=False)
