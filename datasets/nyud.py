@@ -25,7 +25,7 @@ _CLASSES = 40
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a build keeps one kind of file."""
+    """Folder and file types of one kind of file."""
 
     folder: str
     suffixes: tuple[str, ...]
@@ -55,13 +55,13 @@ _PADDED = {(425, 560): (448, 576), (480, 640): (480, 640)}
 class NYUDReader(FolderReader):
     """Reads one split of a NYUD-v2 folder.
 
-    The build is told by the file types and the size of the first image: ``png-425x560`` (ATRC, InvPT),
-    ``npy-480x640`` (MTI-Net) and ``mat`` (ASTMT); other sizes are named alike, for example ``png-106x140``.
+    The build is recognised by the file types and the size of the first image: ``png-425x560`` (ATRC, InvPT),
+    ``npy-480x640`` (MTI-Net) and ``mat`` (ASTMT); other sizes are named in the same way, for example ``png-106x140``.
 
     Args:
         root: Folder of the data set.
         split: ``train`` or ``val``.
-        background: Unlabelled pixels are class 0 of 41 (ASTMT), instead of ignored beside 40 classes.
+        background: Unlabelled pixels are class 0 of 41 (ASTMT), instead of ignored next to 40 classes.
     """
 
     def __init__(self, root: Path, split: Split, background: bool = False) -> None:

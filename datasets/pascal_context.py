@@ -93,6 +93,7 @@ class PascalContextReader(FolderReader):
 
 
 def _semseg(path: Path) -> NDArray[np.uint8]:
+    # 0..20 and 255 for void, as VOC stores them.
     stored = read_indices(path)
     check_values(stored, path, largest=_CLASSES - 1, also=(IGNORE,))
     return stored.astype(np.uint8)
@@ -117,6 +118,7 @@ def boundaries(label_map: Array) -> NDArray[np.uint8]:
     Returns:
         uint8 [H, W] of {0, 1}.
     """
+    # Kernel [0 1 0; 1 -4 1; 0 1 0] with a mirrored border, as OpenCV's Laplacian of size 1. [H, W]
     changes = laplace(label_map, mode="mirror") != 0
     edges: NDArray[np.uint8] = thin(changes).astype(np.uint8)  # type: ignore[no-untyped-call]
     return edges
@@ -124,6 +126,7 @@ def boundaries(label_map: Array) -> NDArray[np.uint8]:
 
 def _normals(path: Path, label_map_path: Path) -> NDArray[np.float32]:
     """Return the distilled normals, zero where the class of the label map has no trustworthy ones."""
+    # [H, W, 3]; distilled everywhere, but trustworthy only on classes that the teacher had seen.
     normals = decode_normals(read_rgb(path, three_channels=True))
     label_map = _label_map(label_map_path)
     check_size(label_map, (normals.shape[0], normals.shape[1]), label_map_path)
@@ -145,6 +148,7 @@ def pascal_input_size(reader: Reader) -> tuple[int, int]:
 
     512x512 is what every published model uses. Only headers are read, and only until one is large enough.
     """
+    # The published models take 512 x 512 whatever the images are.
     longest = 0
     for image_id in reader.ids:
         longest = max(longest, *image_size(reader.files(image_id)["image"]))
@@ -174,7 +178,7 @@ class PascalContext(Dataset):
     def resolve(self, protocol: Protocol, root: Path) -> Resolved:
         """Return what holds here: padding, and boundaries on the half of SEISM where its list is at hand.
 
-        The sharing paper crops NYUD-v2 only. The half's 2498 ids are a random draw that ships with the SEISM
+        The sharing paper crops NYUD-v2 only. The half's 2498 ids are a random draw that comes with the SEISM
         tools; without the list, all of val is scored.
         """
         half = self.card.boundary_subset if protocol.boundary_set == "test-new" else None

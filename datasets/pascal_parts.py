@@ -41,11 +41,13 @@ def draw_parts(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     """
     anno = read_mat(path, "anno")
     try:
+        # In file order, as the published loaders draw them: later parts cover earlier ones.
         persons = [obj for obj in _structs(_field(anno.flat[0], "objects")) if _is_person(obj)]
         visible = any(_field(person, "mask").any() for person in persons)
         parts = [_part(part) for person in persons for part in _structs(_field(person, "parts"))] if visible else []
     except (ValueError, IndexError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: `anno` is not the struct that PASCAL-Part defines ({error})") from error
+    # [H, W], 0 where no part is drawn.
     label = np.zeros(size, np.uint8)
     for name, mask in parts:
         if name not in _PART_LABEL:

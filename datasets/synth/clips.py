@@ -52,6 +52,7 @@ def film(index: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[S
 
     The camera slows down until at least `CALM_SHARE`[0] of the pixels stay as they are from frame to frame.
     """
+    # Little sensor noise, or no pixel would be calm.
     scene = replace(room_scene(index, rng), noise=1.2)
     step = rng.normal(0, 1, 3) * np.array([0.02, 0.012, 0.005])
     turn = float(rng.choice([-1, 1]) * rng.uniform(0.3, 1.0))
@@ -62,6 +63,7 @@ def film(index: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[S
         return render(moved, size, np.random.default_rng([noise_seed, offset - OFFSETS[0]]))
 
     pace = 0.75
+    # Slower by a quarter until the clip is calm enough; at rest only noise changes, so this ends.
     while True:
         if calm_share(shoot(0), shoot(1)) >= CALM_SHARE[0]:  # a quick look before all seven
             frames = [shoot(offset) for offset in OFFSETS]
@@ -87,5 +89,6 @@ def _moved(scene: Scene, shift: np.ndarray, degrees: float) -> Scene:
     c, s = np.cos(angle), np.sin(angle)
     turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
     camera = scene.camera
+    # The shift is along the axes of the camera.
     position = (camera.position + camera.rotation.T @ shift).astype(np.float32)
     return replace(scene, camera=Camera(position, camera.rotation @ turn.T, camera.focal))

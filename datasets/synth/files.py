@@ -1,4 +1,4 @@
-"""Writing files whose bytes depend on nothing but their content, and folders that appear complete or not at all."""
+"""Writers of files whose bytes depend on nothing but their content, and of folders that appear as a whole."""
 
 import json
 import shutil

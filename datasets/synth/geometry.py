@@ -1,4 +1,4 @@
-"""Analytic solids and where rays meet them.
+"""Analytic solids and their intersections with rays.
 
 World frame: x and y horizontal, z up, metres. Every solid is a unit form in its own frame, scaled by its
 half extents and turned by its axes, so that one ray transform serves all of them.
@@ -63,6 +63,7 @@ class Shape:
             origin: Common origin, [3], or one per ray, [N, 3].
             directions: [N, 3], of any length.
         """
+        # A point p of the world is R^T (p - c) / scale in the unit frame; both rays and origin take the same map.
         turn = (self.axes / self.scale).astype(np.float32)
         return (origin - self.centre) @ turn, directions @ turn
 
@@ -77,10 +78,12 @@ class Shape:
 
     def normal(self, local: Floats) -> Floats:
         """Return the outward unit normals in the world at surface points of the unit frame, [N, 3]."""
+        # The face of the largest local coordinate is the one that was hit.
         if self.form == "box":
             axis = _widest(local)
             sign = np.sign(np.take_along_axis(local, axis[:, None], 1))
             return self.axes.T[axis] * sign
+        # Normals transform by the inverse transpose: divided by the scale, then turned into the world.
         n = _NORMAL[self.form](self, local) / self.scale @ self.axes.T
         return n / np.sqrt(dot(n, n))[:, None]
 
@@ -95,6 +98,7 @@ class Shape:
             face, [N, 2]. On round forms "across" is the arc length.
         """
         if self.form != "box":
+            # Round forms unroll: the arc length around the axis, and the height along it.
             radius = float(self.half[:2].mean())
             across = np.arctan2(local[:, 1], local[:, 0]) * np.float32(radius)
             up = local[:, 2] * self.scale[2]
@@ -102,6 +106,7 @@ class Shape:
             return np.stack([across, up], 1), np.broadcast_to(face, (len(local), 2))
         axis = _widest(local)
         x, y, z = self.half
+        # Half sizes of the face across and up, by the axis that it faces. [N, 2]
         faces = np.array([[y, z], [x, z], [x, y]], np.float32)[axis]
         across = np.where(axis == 0, local[:, 1], local[:, 0])
         up = np.where(axis == 2, local[:, 1], local[:, 2])
@@ -110,6 +115,7 @@ class Shape:
     def corners(self) -> Floats:
         """Return the corners of the bounding box in the world, [8, 3]."""
         reach = self.half
+        # A frustum that widens upwards leaves its half extents.
         if self.taper > 1:
             reach = reach * np.array([self.taper, self.taper, 1], np.float32)
         return self.centre + (CORNERS * reach) @ self.axes.T
@@ -142,6 +148,7 @@ def _widest(p: Floats) -> NDArray[np.intp]:
 
 
 def _hit_box(_: Shape, o: Floats, d: Floats) -> Floats:
+    # Slabs (Kay and Kajiya, SIGGRAPH 1986): a ray is inside where it is between all three pairs of planes.
     enter, leave = np.full(len(d), -np.inf, np.float32), np.full(len(d), np.inf, np.float32)
     for k in range(3):  # column by column: reductions over an axis of three are slow in NumPy
         inverse = 1 / d[:, k]
@@ -159,9 +166,11 @@ def _hit_frustum(shape: Shape, o: Floats, d: Floats) -> Floats:
     # x^2 + y^2 = (mid + slope z)^2 between the two caps.
     mid, slope = (1 + shape.taper) / 2, (shape.taper - 1) / 2
     reach, grow = mid + slope * o[:, 2], slope * d[:, 2]
+    # Quadratic a t^2 + 2 b t + c = 0 of the mantle.
     a = d[:, 0] ** 2 + d[:, 1] ** 2 - grow**2
     b = o[:, 0] * d[:, 0] + o[:, 1] * d[:, 1] - reach * grow
     c = o[:, 0] ** 2 + o[:, 1] ** 2 - reach**2
+    # Of the endless mantle only the part between the caps counts, and of their planes only the discs.
     sides = [np.where(np.abs(o[:, 2] + t * d[:, 2]) <= 1, t, np.inf) for t in _roots(a, b, c)]
     caps = []
     for z in (-1.0, 1.0):
@@ -173,11 +182,13 @@ def _hit_frustum(shape: Shape, o: Floats, d: Floats) -> Floats:
 
 def _hit_capsule(shape: Shape, o: Floats, d: Floats) -> Floats:
     reach = _capsule_reach(shape)
+    # A cylinder of radius 1 with half a ball on each end, all in radii.
     a = d[:, 0] ** 2 + d[:, 1] ** 2
     b = o[:, 0] * d[:, 0] + o[:, 1] * d[:, 1]
     c = o[:, 0] ** 2 + o[:, 1] ** 2 - 1
     side = _roots(a, b, c)[0]
     hits = [np.where(np.abs(o[:, 2] + side * d[:, 2]) <= reach, side, np.inf)]
+    # The two balls.
     for z in (-reach, reach):
         p = o - np.array([0, 0, z], np.float32)
         hits.append(_roots(dot(d, d), dot(p, d), dot(p, p) - 1)[0])
@@ -192,6 +203,7 @@ def _capsule_reach(shape: Shape) -> float:
 def _normal_frustum(shape: Shape, p: Floats) -> Floats:
     mid, slope = (1 + shape.taper) / 2, (shape.taper - 1) / 2
     radius = mid + slope * p[:, 2]
+    # The gradient of x^2 + y^2 - (mid + slope z)^2, halved.
     side = np.stack([p[:, 0], p[:, 1], -slope * radius], 1)
     cap = (np.abs(p[:, 2]) > 0.999) & (p[:, 0] ** 2 + p[:, 1] ** 2 < (0.999 * radius) ** 2)
     side[cap] = np.array([0, 0, 1], np.float32) * np.sign(p[cap, 2:])
@@ -201,6 +213,7 @@ def _normal_frustum(shape: Shape, p: Floats) -> Floats:
 def _normal_capsule(shape: Shape, p: Floats) -> Floats:
     reach = _capsule_reach(shape)
     n = p.copy()
+    # From the nearest point of the core outwards.
     n[:, 2] -= np.clip(p[:, 2], -reach, reach)
     return n
 

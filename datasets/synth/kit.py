@@ -86,6 +86,7 @@ class Kit:
         self, material: Material, start: Triple, end: Triple, radius: float, taper: float = 1.0, label: str = ""
     ) -> None:
         """Add a cylinder, or a frustum that tapers from start to end."""
+        # The z axis of a frustum runs from start to end.
         middle, length, axes = _along(start, end)
         self.add("frustum", material, middle, (2 * radius, 2 * radius, length), axes=axes, taper=taper, label=label)
 
@@ -99,6 +100,7 @@ class Kit:
 
     def legs(self, material: Material, width: float, depth: float, height: float, thickness: float) -> None:
         """Add four legs under the corners of a width x depth rectangle."""
+        # Four corners, drawn in by the thickness.
         for x in (-width / 2 + thickness, width / 2 - thickness):
             for y in (-depth / 2 + thickness, depth / 2 - thickness):
                 self.box(material, (x, y, 0), (thickness, thickness, height))
@@ -138,6 +140,7 @@ class Kit:
     def bounds(self, origin: Triple, yaw: float) -> tuple[Floats, Floats]:
         """Return lower and upper corner, [3] each, of a box in the world that holds the placed thing."""
         low, high = self.extent
+        # Corners of the thing's box, turned and moved; the box around them is not the tightest, but quick. [8, 3]
         corners = (low + high) / 2 + CORNERS * (high - low) / 2
         turned = np.asarray(origin, np.float32) + corners @ _about_z(yaw).T
         return turned.min(0), turned.max(0)
@@ -154,6 +157,7 @@ def _along(start: Triple, end: Triple) -> tuple[Floats, float, Floats]:
     a, b = np.asarray(start, np.float32), np.asarray(end, np.float32)
     length = max(float(np.linalg.norm(b - a)), 1e-4)
     z = (b - a) / length
+    # Any vector that is not parallel to z completes the frame.
     helper = np.array([1, 0, 0] if abs(z[2]) > 0.9 else [0, 0, 1], np.float32)
     x = np.cross(helper, z)
     x /= np.linalg.norm(x)

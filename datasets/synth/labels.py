@@ -60,6 +60,7 @@ def _changes(numbers: NDArray[Any]) -> Mask:
 
 
 def _creases(frame: Frame) -> Mask:
+    # Cosine between the normals of neighbours to the right, and below. [H, W - 1], [H - 1, W]
     n = frame.normals
     crease = np.zeros(frame.shape.shape, bool)
     crease[:, :-1] |= np.einsum("ijk,ijk->ij", n[:, :-1], n[:, 1:]) < CREASE
@@ -75,10 +76,12 @@ def unlabelled(instances: Ints, rng: np.random.Generator) -> Mask:
     missing = np.zeros(instances.shape, bool)
     count = int(instances.max()) + 1
     drawn = rng.random((count, count)) < 0.1  # of [smaller number, larger number]
+    # Borders to the lower, then to the right neighbour; one draw decides for all of a pair of things.
     for axis in (0, 1):
         first, second = np.moveaxis(instances, axis, 0)[:-1], np.moveaxis(instances, axis, 0)[1:]
         chosen = (first != second) & drawn[np.minimum(first, second), np.maximum(first, second)]
         np.moveaxis(missing, axis, 0)[:-1] |= chosen
+    # Bands of one pixel or of three.
     if rng.random() < 0.7:
         missing = binary_dilation(missing)
     return missing | _holes(instances.shape, rng)

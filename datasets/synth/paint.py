@@ -13,7 +13,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Material:
-    """What a surface looks like.
+    """Look of a surface.
 
     Attributes:
         colour: Linear albedo.
@@ -38,7 +38,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Patch:
-    """Where a painter paints.
+    """Points that a painter paints.
 
     Attributes:
         uv: Coordinates from the middle of the face, metres, [N, 2].
@@ -64,12 +64,16 @@ _TABLE = np.random.Generator(np.random.PCG64(7)).random((64, 64), np.float32)
 
 def noise(uv: Floats, seed: int) -> Floats:
     """Return smooth noise in [0, 1] with features of one unit, [N] (value noise on a lattice)."""
+    # Each seed looks at another part of the lattice.
     p = uv + np.array([17.3, 9.7], np.float32) * (seed % 61)
     cell = np.floor(p)
     f = p - cell
+    # Smoothstep, so that the lattice does not show.
     f = f * f * (3 - 2 * f)
+    # The table wraps around after 64 cells.
     i, j = cell[:, 0].astype(np.int32) & 63, cell[:, 1].astype(np.int32) & 63
     i1, j1 = (i + 1) & 63, (j + 1) & 63
+    # Bilinear between the four corners of the cell.
     low = _TABLE[i, j] * (1 - f[:, 0]) + _TABLE[i1, j] * f[:, 0]
     high = _TABLE[i, j1] * (1 - f[:, 0]) + _TABLE[i1, j1] * f[:, 0]
     smooth: Floats = low * (1 - f[:, 1]) + high * f[:, 1]
@@ -122,6 +126,7 @@ def _tiles(m: Material, p: Patch) -> Floats:
 
 
 def _bricks(m: Material, p: Patch) -> Floats:
+    # Every other course is moved by half a brick.
     q = p.uv / np.array([m.period, m.period / 2.5], np.float32)
     q = q + np.stack([np.mod(np.floor(q[:, 1]), 2) / 2, np.zeros(len(q))], 1)
     cell = np.floor(q)
@@ -133,6 +138,7 @@ def _bricks(m: Material, p: Patch) -> Floats:
 
 def _planks(m: Material, p: Patch) -> Floats:
     q = p.uv / np.array([m.period * 8, m.period], np.float32)
+    # Boards of one row begin at a random place.
     row = np.floor(q[:, 1])
     along = q[:, 0] + dice(row, m.seed)
     tone = dice(np.floor(along) * 5 + row, m.seed, 1) - 0.5
@@ -161,6 +167,7 @@ def _panels(m: Material, p: Patch) -> Floats:
 
 
 def _drawers(m: Material, p: Patch) -> Floats:
+    # As many drawers as fit, each with a joint and a grip.
     rows = np.maximum(np.round(2 * p.half[:, 1] / m.period), 1)
     q = (p.uv[:, 1] / p.half[:, 1] + 1) / 2 * rows
     line = np.abs(q - np.round(q)) < 0.06
@@ -170,6 +177,7 @@ def _drawers(m: Material, p: Patch) -> Floats:
 
 
 def _doors(m: Material, p: Patch) -> Floats:
+    # As many doors as fit, their grips at the right.
     columns = np.maximum(np.round(2 * p.half[:, 0] / m.period), 1)
     q = (p.uv[:, 0] / p.half[:, 0] + 1) / 2 * columns
     line = (np.abs(q - np.round(q)) < 0.035) | (_edges(p, 0.02) > 0)
@@ -179,6 +187,7 @@ def _doors(m: Material, p: Patch) -> Floats:
 
 
 def _books(m: Material, p: Patch) -> Floats:
+    # A colour and a title band per spine.
     spine = np.floor(p.uv[:, 0] / m.period)
     hue = np.stack([dice(spine, m.seed, k) for k in range(3)], 1)
     hue = 0.06 + 0.75 * hue**1.5
@@ -190,6 +199,7 @@ def _books(m: Material, p: Patch) -> Floats:
 
 def _art(m: Material, p: Patch) -> Floats:
     q = p.uv / p.half
+    # A landscape: a sky above a ridge, patches of land below, the sun, and a frame.
     ridge = -0.2 + 0.9 * (noise(q[:, :1] * [[1.3, 0]] + [[0, 0.5]], m.seed) - 0.5)
     sky = dice(np.zeros(len(q)), m.seed)[:, None] * [[0.5, 0.2, -0.4]] + [[0.3, 0.4, 0.7]]
     land = np.stack([dice(np.floor(4 * noise(q * 2, m.seed + 3)), m.seed, k + 5) for k in range(3)], 1) * 0.6
@@ -204,6 +214,7 @@ def _art(m: Material, p: Patch) -> Floats:
 def _panes(m: Material, p: Patch) -> Floats:
     q = (p.uv / p.half + 1) / 2
     outside = np.array([0.75, 0.88, 1.0]) - np.array([0.45, 0.25, 0.1]) * q[:, 1:]
+    # Daylight with a hedge, behind a cross of bars.
     hedge = q[:, 1] < 0.25 + 0.2 * noise(p.uv * 4, m.seed)
     outside = np.where(hedge[:, None], [[0.16, 0.34, 0.12]], outside)
     bars = (np.abs(p.uv) < 0.025).any(1) | (_edges(p, m.period) > 0)
@@ -222,6 +233,7 @@ def _folds(m: Material, p: Patch) -> Floats:
 
 
 def _rug(m: Material, p: Patch) -> Floats:
+    # Distance from the rim in periods: a ring near it, rhombs inside.
     border = (p.half - np.abs(p.uv)).min(1) / m.period
     ring = (border > 0.5) & (border < 1.2)
     rhomb = np.mod(np.abs(p.uv / m.period).sum(1), 1.6) < 0.5
@@ -236,6 +248,7 @@ def _dots(m: Material, p: Patch) -> Floats:
 
 def _scribble(m: Material, p: Patch) -> Floats:
     row = np.floor(p.uv[:, 1] / m.period)
+    # Wavy lines of writing, broken into words, some rows left out.
     middle = np.abs(p.uv[:, 1] / m.period - row - 0.5 - 0.3 * np.sin(60 * p.uv[:, 0] + row)) < 0.18
     words = (noise(p.uv * [[12.0, 0.0]] + row[:, None] * 3.1, m.seed) > 0.45) & (dice(row, m.seed) > 0.35)
     ink = middle & words & (np.abs(p.uv / p.half) < 0.8).all(1)

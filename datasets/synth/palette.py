@@ -1,4 +1,4 @@
-"""How each stuff looks: colours and texture by name, with a little variation from thing to thing."""
+"""Looks of the stuffs: colours and texture by name, with a little variation from thing to thing."""
 
 from dataclasses import dataclass
 

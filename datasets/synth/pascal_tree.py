@@ -35,7 +35,7 @@ LIMIT = 512
 """Longest side that the protocol's padded input holds."""
 
 SHAPES = ((0.75, 1.0), (1.0, 0.666), (0.732, 1.0), (1.0, 0.75), (0.666, 1.0), (0.807, 0.933))
-"""Sides of the pictures in turn, as shares of the longest."""
+"""Sides of the pictures, which take turns, as fractions of the longest."""
 
 LABEL_MAP_IDS = {
     # Ids that also decide which normals count: these classes are known to be trusted there.

@@ -44,6 +44,7 @@ def _arm(
     kit: Kit, side: str, sign: float, shirt: Material, sleeve: Material, skin: Material, rng: np.random.Generator
 ) -> None:
     start = np.array([sign * 0.21, 0, SHOULDER - 0.03])
+    # Most arms hang, some are raised to the side; the elbow bends forwards.
     lift, swing = rng.choice([0.12, 0.5, 1.4, 2.2], p=[0.5, 0.25, 0.15, 0.1]), rng.normal(0.1, 0.35)
     elbow = start + BONES["uarm"] * _direction(lift, swing, sign)
     bend = lift + rng.uniform(-0.1, 0.9)
@@ -57,6 +58,7 @@ def _leg(
     kit: Kit, side: str, sign: float, cloth: Material, shoe: Material, rng: np.random.Generator, *, seated: bool
 ) -> None:
     start = np.array([sign * 0.095, 0, HIP])
+    # Radians forwards: seated thighs are almost level.
     swing = 1.5 if seated else float(rng.normal(0, 0.22))
     spread = abs(float(rng.normal(0.06, 0.06)))
     knee = start + BONES["uleg"] * _direction(spread, swing, sign)

@@ -1,4 +1,4 @@
-"""From shapes, a camera and lamps to a picture with depth, normals and shape numbers.
+"""Rendering: shapes, a camera and lamps to a picture with depth, normals and shape numbers.
 
 The picture is traced at twice the size and averaged; depth, normals and labels are one sample per pixel,
 because an average of two labels is no label.
@@ -43,6 +43,7 @@ class Camera:
             pitch: Radians above the horizon.
             focal: Focal length in widths of the picture.
         """
+        # Heading 0 looks along +y; right and down follow, so that the rows are orthonormal.
         forward = np.array([np.sin(yaw) * np.cos(pitch), np.cos(yaw) * np.cos(pitch), np.sin(pitch)], np.float32)
         right = np.array([np.cos(yaw), -np.sin(yaw), 0], np.float32)
         rotation = np.stack([right, np.cross(forward, right), forward])
@@ -115,13 +116,16 @@ def render(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> Fra
         size: (height, width) of the picture.
         rng: Draws the sensor noise.
     """
+    # Everything is traced at the fine size.
     fine = (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING)
     rays = _rays(scene.camera, fine)
     depth, shape = _trace(scene, rays, fine)
     colour, normals, points = _surfaces(scene, rays, depth, shape, fine)
     light = _light(scene, normals, points, shape, fine)
     image = _expose(scene, colour * light, fine, rng)
+    # One of each 2 x 2 samples: an average of two depths or labels lies on neither surface.
     pick = (slice(1, None, OVERSAMPLING), slice(1, None, OVERSAMPLING))
+    # World to camera: rows of the rotation are right, down, forward. [h, w, 3]
     facing = (normals @ scene.camera.rotation.T).reshape(*fine, 3)[pick]
     return Frame(
         image=image,
@@ -134,6 +138,7 @@ def render(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> Fra
 
 def _rays(camera: Camera, size: tuple[int, int]) -> Floats:
     """Return ray directions in the world with unit depth along the optical axis, [H * W, 3]."""
+    # Pixel centres at half integers, the optical axis through the middle.
     focal = camera.focal * size[1]
     x = (np.arange(size[1], dtype=np.float32) + 0.5 - size[1] / 2) / focal
     y = (np.arange(size[0], dtype=np.float32) + 0.5 - size[0] / 2) / focal
@@ -143,9 +148,11 @@ def _rays(camera: Camera, size: tuple[int, int]) -> Floats:
 
 def _window(shape: Shape, camera: Camera, size: tuple[int, int]) -> tuple[slice, slice] | None:
     """Return the rows and columns that the shape can cover, or None when it is out of sight."""
+    # The eight corners of its box in the camera frame. [8, 3]
     corners = (shape.corners() - camera.position) @ camera.rotation.T
     if corners[:, 2].max() < 0.05:
         return None
+    # Partly behind the camera: the projection below would turn inside out.
     if corners[:, 2].min() < 0.05:
         return slice(0, size[0]), slice(0, size[1])
     focal = camera.focal * size[1]
@@ -163,6 +170,7 @@ def _trace(scene: Scene, rays: Floats, size: tuple[int, int]) -> tuple[Floats, N
     depth = np.full(size, np.inf, np.float32)
     number = np.full(size, BACKGROUND, np.int32)
     grid = rays.reshape(*size, 3)
+    # A depth buffer: shape by shape, each in the window that it can cover.
     for index, shape in enumerate(scene.shapes):
         window = _window(shape, scene.camera, size)
         if window is None:
@@ -184,6 +192,7 @@ def _surfaces(
     colour[open_air] = _sky(scene, rays[open_air])
     normals = np.broadcast_to(-scene.camera.rotation[2], rays.shape).copy()
     points = scene.camera.position + rays * np.where(np.isfinite(depth), depth, 0)[:, None]
+    # Pixels by the shape they show, so that each painter is called once.
     order = np.argsort(number, kind="stable")
     present, start = np.unique(number[order], return_index=True)
     for index, rows in zip(present, np.split(order, start[1:]), strict=True):
@@ -191,10 +200,12 @@ def _surfaces(
             continue
         shape = scene.shapes[index]
         local = ((points[rows] - shape.centre) @ (shape.axes / shape.scale)).astype(np.float32)
+        # Normals face the camera: interiors of boxes are seen from inside.
         n = shape.normal(local)
         towards = dot(n, rays[rows])
         normals[rows] = n * -np.sign(towards)[:, None]
         uv, half = shape.surface(local)
+        # Size of a pixel on the surface; textures finer than two of them fade to their mean.
         pixel = depth[rows] / (scene.camera.focal * size[1]) / np.maximum(-towards, 0.1) * OVERSAMPLING
         fade = np.clip(shape.material.period / (2 * pixel) - 0.5, 0, 1)
         colour[rows] = albedo(shape.material, Patch(uv.astype(np.float32), half, fade.astype(np.float32)))
@@ -205,6 +216,7 @@ def _sky(scene: Scene, rays: Floats) -> Floats:
     """Return the colour of the sky with clouds along every ray, [H * W, 3]."""
     up = np.clip(rays[:, 2] / np.sqrt(dot(rays, rays)) * 2, 0, 1)[:, None]
     sky = scene.sky[0] + (scene.sky[1] - scene.sky[0]) * up
+    # Clouds lie on a plane overhead: the farther towards the horizon, the denser.
     plane = rays[:, :2] / (np.maximum(rays[:, 2:], 0) + 0.15)
     cloud = np.clip(noise(plane * 0.9, 5) + 0.5 * noise(plane * 2.1, 6) - 0.8, 0, 0.6)[:, None]
     clouded: Floats = (sky + (scene.sky[0] - sky) * cloud).astype(np.float32)
@@ -213,6 +225,7 @@ def _sky(scene: Scene, rays: Floats) -> Floats:
 
 def _light(scene: Scene, normals: Floats, points: Floats, number: NDArray[np.int32], size: tuple[int, int]) -> Floats:
     """Return the light that falls on every point, [H * W, 1]."""
+    # Surfaces that face upwards see more of the surroundings.
     light = scene.ambient * (0.85 + 0.15 * normals[:, 2])
     gloss = np.zeros_like(light)
     gloss_of = np.array([s.material.gloss for s in scene.shapes] + [0.0], np.float32)
@@ -222,12 +235,15 @@ def _light(scene: Scene, normals: Floats, points: Floats, number: NDArray[np.int
         way = lamp.position - points
         distance = np.sqrt(dot(way, way))
         way = way / distance[:, None]
+        # Lambert: the cosine to the lamp, with a fall-off of 1 / (1 + (d / falloff)^2).
         facing = np.maximum(dot(normals, way), 0)
         power = lamp.strength / (1 + (distance / lamp.falloff) ** 2)
         seen = _visibility(scene, lamp, points, normals, size) if k == 0 else 1.0
         light = light + power * facing * seen
+        # Phong: the cosine between the mirrored beam and the way back to the eye, to the 24th power.
         mirror = dot(way, eye) - 2 * facing * dot(normals, eye)
         gloss = gloss + power * seen * np.clip(mirror, 0, 1) ** 24
+    # The last entry, index -1, is the sky, which shines itself.
     glow = np.array([s.material.glow for s in scene.shapes] + [1.0], np.float32)
     shining = np.where(number == BACKGROUND, 0, light + gloss_of[number] * gloss)
     return (shining + glow[number])[:, None].astype(np.float32)
@@ -235,16 +251,19 @@ def _light(scene: Scene, normals: Floats, points: Floats, number: NDArray[np.int
 
 def _visibility(scene: Scene, lamp: Lamp, points: Floats, normals: Floats, size: tuple[int, int]) -> Floats:
     """Return how much of the lamp every point sees, [H * W]; found at the size of the picture and softened."""
+    # Shadows are soft, so that a quarter of the points is enough.
     coarse = (slice(1, None, OVERSAMPLING), slice(1, None, OVERSAMPLING))
     p = points.reshape(*size, 3)[coarse].reshape(-1, 3)
     n = normals.reshape(*size, 3)[coarse].reshape(-1, 3)
     rows = np.flatnonzero(dot(n, lamp.position - p) > 0)
+    # A centimetre off the surface, or a surface would shade itself.
     beams = (p + np.float32(0.01) * n - lamp.position)[rows]
     length = np.sqrt(dot(beams, beams))
     heading = beams / length[:, None]
     lit = np.ones(len(rows), bool)
     for shape in scene.shapes:
         if shape.casts:
+            # Only points behind the bounding ball of a shape, and not in shadow yet, are tried.
             near = np.flatnonzero(_in_cone(shape, lamp.position, heading, length) & lit)
             if near.size:
                 lit[near] = shape.intersect(lamp.position, beams[near]) >= 0.999
@@ -269,6 +288,7 @@ def _in_cone(shape: Shape, apex: Floats, heading: Floats, length: Floats) -> NDA
     radius = float(np.sqrt(shape.half @ shape.half)) * max(1.0, shape.taper)
     if distance <= radius:
         return np.ones(len(heading), bool)
+    # Cosine of the half angle under which the ball is seen from the apex.
     cosine = np.float32(np.sqrt(1 - (radius / distance) ** 2))
     return (heading @ (axis / np.float32(distance)) >= cosine) & (length > distance - radius)
 
@@ -276,7 +296,9 @@ def _in_cone(shape: Shape, apex: Floats, heading: Floats, length: Floats) -> NDA
 def _expose(scene: Scene, radiance: Floats, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Average the fine samples, choose the exposure, apply gamma 2.2 and add sensor noise."""
     k = OVERSAMPLING
+    # [h, 2, w, 2, 3] averaged over the fine samples of each pixel.
     linear = radiance.reshape(size[0] // k, k, size[1] // k, k, 3).mean((1, 3))
+    # The exposure is chosen in the linear domain so that the mean after gamma is as asked for.
     linear = linear * (scene.exposure**2.2 / max(float(linear.mean()), 1e-3))
     grey = 255 * np.clip(linear, 0, 1) ** (1 / 2.2)
     grey = grey + scene.noise * rng.standard_normal(grey.shape, np.float32)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from harness.datasets.synth import fittings as w
 from harness.datasets.synth import furniture as f
 from harness.datasets.synth.furniture import Maker
 from harness.datasets.synth.geometry import Shape
@@ -43,7 +44,7 @@ KINDS = (
     Kind(
         ("wall", "wallpaper"),
         ("parquet", "carpet"),
-        (f.draped_window, f.picture, f.door, f.mirror, f.picture),
+        (w.draped_window, w.picture, w.door, w.mirror, w.picture),
         (f.bed, f.night_stand, f.dresser, f.bookshelf, f.cabinet, f.night_stand),
         (f.bag, f.chair, f.clothes),
         f.mat,
@@ -51,7 +52,7 @@ KINDS = (
     Kind(
         ("wall", "wallpaper"),
         ("parquet", "carpet"),
-        (f.picture, f.draped_window, f.door, f.picture, f.picture),
+        (w.picture, w.draped_window, w.door, w.picture, w.picture),
         (f.sofa, f.tv_stand, f.bookshelf, f.floor_lamp, f.sofa, f.cabinet),
         (f.table, f.chair, f.bystander),
         f.mat,
@@ -59,7 +60,7 @@ KINDS = (
     Kind(
         ("wall",),
         ("carpet", "floor tiles"),
-        (f.whiteboard, f.blind, f.door, f.picture, f.blind),
+        (w.whiteboard, w.blind, w.door, w.picture, w.blind),
         (f.desk, f.shelves, f.bookshelf, f.desk, f.cabinet, f.shelves),
         (f.chair, f.carton, f.chair, f.bag, f.bystander),
         f.mat,
@@ -67,7 +68,7 @@ KINDS = (
     Kind(
         ("wall", "wall tiles"),
         ("floor tiles", "parquet"),
-        (f.blind, f.window, f.door, f.towel, f.picture),
+        (w.blind, w.window, w.door, w.towel, w.picture),
         (f.counter, f.fridge, f.shelves, f.counter, f.cabinet),
         (f.table, f.chair, f.chair, f.carton),
         f.bath_mat,
@@ -75,7 +76,7 @@ KINDS = (
     Kind(
         ("wall tiles",),
         ("floor tiles",),
-        (f.mirror, f.towel, f.window, f.door, f.towel),
+        (w.mirror, w.towel, w.window, w.door, w.towel),
         (f.bathtub, f.toilet, f.basin, f.shelves, f.dresser),
         (f.bag,),
         f.bath_mat,
@@ -109,12 +110,14 @@ class Room:
     heart: Floats = field(default_factory=lambda: np.zeros(2, np.float32))
 
     def against_wall(self, kit: Kit, rng: np.random.Generator) -> bool:
-        """Try to stand the thing with its back to one of the three walls in view; tell whether it fitted."""
+        """Try to stand the thing with its back to one of the three walls in view; return whether it fitted."""
         low, high = kit.extent
         for _ in range(12):
+            # The far wall is in view longest, so half of the things stand there.
             side = int(rng.choice(3, p=[0.5, 0.25, 0.25]))
             yaw = (np.pi, -np.pi / 2, np.pi / 2)[side]
             length = self.width if side == 0 else self.depth
+            # Room left along this wall once the thing is as wide as it is.
             free = length / 2 - max(-low[0], high[0]) - 0.05
             if free <= 0:
                 continue
@@ -129,7 +132,7 @@ class Room:
         return False
 
     def loose(self, kit: Kit, rng: np.random.Generator) -> bool:
-        """Try to stand the thing somewhere in the room; tell whether it fitted."""
+        """Try to stand the thing somewhere in the room; return whether it fitted."""
         for _ in range(12):
             at = (
                 rng.uniform(-0.38, 0.38) * self.width,
@@ -140,11 +143,13 @@ class Room:
         return False
 
     def stand(self, kit: Kit, at: tuple[float, float], yaw: float) -> bool:
-        """Stand the thing at a point of the floor unless it meets another; tell whether it fitted."""
+        """Stand the thing at a point of the floor unless it meets another; return whether it fitted."""
         low, high = kit.bounds((at[0], at[1], 0), yaw)
+        # Nothing taller than 30 cm within 90 cm of the camera: it would fill the picture.
         clear = 0.9 if high[2] > 0.3 else -1.0
         if np.all(low[:2] - clear < self.camera[:2]) and np.all(high[:2] + clear > self.camera[:2]):
             return False
+        # Two boxes overlap unless an axis separates them; a centimetre of overlap is allowed.
         if any(np.all(low < h - 0.01) and np.all(high > g + 0.01) for g, h in self.taken):
             return False
         self.things += 1
@@ -179,10 +184,12 @@ def room_scene(index: int, rng: np.random.Generator) -> Scene:
         index: Number of the scene; kinds of rooms take turns.
         rng: Draws everything else.
     """
+    # Kinds of rooms take turns; bathrooms, the last kind, are smaller.
     kind = KINDS[index % len(KINDS)]
     cosy = 0.75 if index % len(KINDS) == 4 else 1.0
     width, depth = rng.uniform(3.2, 4.8) * cosy, rng.uniform(3.8, 6.0) * cosy
     height = rng.uniform(2.4, 3.0)
+    # The camera stands near the wall behind it, at a person's eye level.
     position = np.array(
         [rng.uniform(-0.25, 0.25) * width, -depth / 2 + rng.uniform(0.15, 0.5), rng.uniform(1.2, 1.7)], np.float32
     )
@@ -201,6 +208,7 @@ def room_scene(index: int, rng: np.random.Generator) -> Scene:
 
 def _furnish(room: Room, kind: Kind, rng: np.random.Generator) -> None:
     """Place two must-haves of every sort first, then what else fits."""
+    # The main piece and two fittings always come, and first, while there is room.
     room.against_wall(kind.furniture[0](rng), rng)
     room.heart = (room.taken[0][0] + room.taken[0][1])[:2] / 2 if room.taken else room.heart
     for maker in kind.fittings[:2]:
@@ -224,6 +232,7 @@ def _furnish(room: Room, kind: Kind, rng: np.random.Generator) -> None:
 
 def _camera(room: Room, rng: np.random.Generator) -> Camera:
     """Aim the camera below eye level at the far part of the room, often towards its main piece."""
+    # A point in the far half, drawn two thirds of the way to the main piece.
     target = np.array([rng.uniform(-0.4, 0.4) * room.width, 0.3 * room.depth])
     if rng.random() < 0.6:
         target = (target + 2 * room.heart) / 3

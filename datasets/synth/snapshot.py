@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.datasets.synth import furniture, things
+from harness.datasets.synth import fittings, things
 from harness.datasets.synth.geometry import Shape
 from harness.datasets.synth.kit import Kit
 from harness.datasets.synth.paint import Floats
@@ -21,7 +21,7 @@ FOCAL = 1.0
 
 @dataclass(frozen=True)
 class Subject:
-    """How a class is photographed.
+    """Photographs of a class: the thing, the places, the camera.
 
     Attributes:
         build: Makes the thing.
@@ -64,7 +64,7 @@ SUBJECTS: dict[str, Subject] = {
 
 _ROW = tuple(SUBJECTS)
 TURNS = tuple(name for k in range(0, 20, 4) for name in (*(_ROW[(k + j) * 7 % 20] for j in range(4)), "person"))
-"""Main classes in turn: every class comes once, shuffled by the factor 7, and every fifth picture is of a person."""
+"""Main classes, which take turns: each comes once, shuffled by the factor 7; every fifth picture is of a person."""
 
 _GROUNDS = {
     "field": "grass",
@@ -109,12 +109,14 @@ def snapshot_scene(index: int, shape: tuple[int, int], rng: Rng) -> Scene:
 
 def _main(name: str, subject: Subject, rng: Rng) -> list[Shape]:
     """Return the main thing, its middle above the world's origin, turned somewhat towards the camera."""
+    # Animals and vehicles show either flank, things with a front show it.
     flank = 0.0 if name in ("diningtable", "sofa", "chair", "tvmonitor", "person") else float(rng.choice([0, np.pi]))
     yaw = np.pi + flank + float(rng.normal(0, 0.45))
     lift = float(rng.uniform(*subject.lift))
     if name == "aeroplane" and rng.random() < 0.5:
         lift = 0.0
     shapes = subject.build(rng).placed((0, 0, lift), yaw, 1)
+    # What stands on something brings it along.
     if name == "bottle":
         shapes += things.diningtable(rng).placed((rng.uniform(-0.3, 0.3), 0.1, 0), np.pi, 2)
     if name == "tvmonitor":
@@ -126,10 +128,12 @@ def _main(name: str, subject: Subject, rng: Rng) -> list[Shape]:
 
 def _frame(name: str, shapes: list[Shape], subject: Subject, shape: tuple[int, int], rng: Rng) -> tuple[Camera, float]:
     """Return a camera that shows the main thing at a good size, and its distance."""
+    # Extents of the main thing. [8 k, 3]
     corners = np.concatenate([s.corners() for s in shapes if s.instance == 1])
     low, high = corners.min(0), corners.max(0)
     longest = max(shape)
     share = rng.uniform(0.65, 1.05) if name != "bottle" else rng.uniform(0.4, 0.7)
+    # Far enough that the larger side of the thing takes the wanted part of the picture.
     across = (high[0] - low[0]) * longest / shape[1]
     up = (high[2] - low[2]) * longest / shape[0]
     distance = float(FOCAL * max(across, up) / share + (high[1] - low[1]) / 4)
@@ -144,6 +148,7 @@ def _frame(name: str, shapes: list[Shape], subject: Subject, shape: tuple[int, i
 
 def _company(name: str, subject: Subject, place: str, shapes: list[Shape], ahead: float, rng: Rng) -> list[Shape]:
     """Return up to two more things and up to two people that stand clear of the rest."""
+    # Who is asked: one or two of the classes that go along, where they go along with the place, and people.
     guests: list[Kit] = []
     if subject.company and rng.random() < 0.6:
         for choice in rng.permutation(subject.company)[: rng.integers(1, 3)]:
@@ -154,6 +159,7 @@ def _company(name: str, subject: Subject, place: str, shapes: list[Shape], ahead
         guests += [person(rng) for _ in range(rng.integers(1, 3))]
     taken = [_floor_plan(shapes)]
     added: list[Shape] = []
+    # Thirty tries for each to stand clear of all others, then it stays away.
     for number, kit in enumerate(guests, start=3):
         for _ in range(30):
             at = (rng.uniform(-0.42, 0.42) * ahead, rng.uniform(-0.35, 0.25) * ahead, 0.0)
@@ -181,6 +187,7 @@ def _outdoors(place: str, rng: Rng, ahead: float) -> list[Shape]:
     """Return the ground and what closes the view: trees, houses or the open sky."""
     name = _GROUNDS[place]
     kits: list[tuple[Kit, tuple[float, float, float]]] = []
+    # Ground first, then what closes the view by place.
     far = ahead + 12 + rng.uniform(0, 15)
     kits.append((_ground(_LABEL_OF_GROUND.get(name, name), name, rng, (0, 0), (600, 600)), (0, 0, 0)))
     if place == "street":
@@ -215,9 +222,11 @@ def _street(rng: Rng, ahead: float, far: float) -> list[tuple[Kit, tuple[float, 
     pavement.box(stuff("floor tiles", rng), (0, 0, -0.02), (400, 4.0, 0.16))
     kits.append((pavement, (0, far - 5, 0)))
     line = Kit("road")
+    # Dashes of the middle line.
     for x in np.arange(-30, 30, 4.0):
         line.add("box", stuff("road line", rng), (x, 0, 0.005), (1.8, 0.14, 0.012), casts=False)
     kits.append((line, (0, -0.3 * ahead, 0)))
+    # Houses side by side over the whole view, with gaps here and there.
     x = -2.0 * far
     while x < 2.0 * far:
         house = things.building(rng)
@@ -242,6 +251,7 @@ def _indoors(rng: Rng, ahead: float) -> list[Shape]:
     depth, width, height = max(0.35 * ahead, 1.4) + 0.8, max(3.2, 1.6 * ahead), 2.7
     shapes: list[Shape] = []
     paint = stuff(str(rng.choice(["wall", "wallpaper"])), rng)
+    # Three planes and a ceiling, large enough that no edge is seen but the corner.
     slabs = (
         ("floor", stuff(str(rng.choice(["parquet", "carpet", "floor tiles"])), rng), (0, 0, -0.05), (30, 30, 0.1)),
         ("wall", paint, (0, depth + 0.05, height / 2), (30, 0.1, height)),
@@ -253,7 +263,7 @@ def _indoors(rng: Rng, ahead: float) -> list[Shape]:
         kit.add("box", material, centre, size, casts=False)
         shapes += kit.placed((0, 0, 0), 0, number)
     for number, side in enumerate((-1, 1), start=30):
-        maker = (furniture.window, furniture.door, furniture.picture, furniture.draped_window)[rng.integers(4)]
+        maker = (fittings.window, fittings.door, fittings.picture, fittings.draped_window)[rng.integers(4)]
         fitting = maker(rng)
         if rng.random() < 0.75:
             shapes += fitting.placed((side * width * rng.uniform(0.15, 0.35), depth, 0), np.pi, number)
@@ -264,6 +274,7 @@ def _lights(place: str, rng: Rng) -> tuple[Lamp, ...]:
     if place == "room":
         at = np.array([rng.uniform(-1, 1), rng.uniform(-1.2, 0.2), 2.4], np.float32)
         return (Lamp(at, rng.uniform(0.9, 1.2), 4.0),)
+    # The sun stands 30 to 60 degrees high behind the camera.
     height, side = np.deg2rad(rng.uniform(30, 60)), rng.uniform(-1.2, 1.2)
     towards = np.array([np.sin(side) * np.cos(height), -np.cos(side) * np.cos(height), np.sin(height)])
     return (Lamp((towards * 500).astype(np.float32), rng.uniform(0.8, 1.1), np.inf),)

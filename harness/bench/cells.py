@@ -8,7 +8,7 @@ import torch
 
 from harness.config import BenchConfig
 from harness.data.dataset import Dataset
-from harness.data.open import posed_tasks
+from harness.data.open import named_tasks
 from harness.errors import UsageError
 from harness.method import Method
 from harness.problem import Problem
@@ -67,8 +67,8 @@ def _given(config: BenchConfig, method: str) -> set[str]:
 def _problem(dataset: Dataset, config: BenchConfig, manifest: Manifest | None) -> Problem:
     if manifest is not None:
         held = manifest.problem()
-        return Problem(posed_tasks(dataset, held.names), held.input_size)
+        return Problem(named_tasks(dataset, held.names), held.input_size)
     size = config.input_size or dataset.nominal_input_size
     if size is None:
         raise UsageError(f"{dataset.name} has no nominal input size; give --input-size")
-    return Problem(posed_tasks(dataset, config.task), size)
+    return Problem(named_tasks(dataset, config.task), size)

@@ -221,14 +221,10 @@ def synth(name: str, out: Path, seed: int, train: int, val: int, size: tuple[int
     """Render a synthetic data set into a folder."""
     dataset = load_dataset(name)
     if not isinstance(dataset, SyntheticDataset):
-        raise UsageError(_not_rendered(dataset))
+        others = " or ".join(f"`{other}`" for other in dataset.card.stand_ins)
+        raise UsageError(f"{name} cannot be rendered; it is fetched. Rendered data sets: {others}")
     with progress_bar(f"rendering {name}", train + val) as report:
         dataset.write(
             out, seed=seed, train=train, val=val, size=size, clips=clips, progress=lambda done, _: report(done)
         )
     click.echo(out)
-
-
-def _not_rendered(dataset: Dataset) -> str:
-    stand_ins = " or ".join(f"`{name}`" for name in dataset.card.stand_ins)
-    return f"{dataset.name} cannot be rendered; it is fetched. Rendered data sets: {stand_ins}"

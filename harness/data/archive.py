@@ -70,21 +70,23 @@ def unpack(archive: Path, home: Path, card: Card) -> Path:
     _check_kind(archive)
     digest = _check_digest(archive, card)
     temporary = home / f".{card.name}.partial"
+    lock = FileLock(home / f".{card.name}.lock")
     with _placing(home):
         home.mkdir(parents=True, exist_ok=True)
-    with _locked(home, card.name):
+        lock.acquire()
+    try:
         _clear(temporary)  # what a killed run left
-        try:
-            _extract(archive, temporary)
-            found = _data_set_folder(temporary, archive, card)
-            target = home / (found.name if found.name in card.roots else card.roots[0])
-            if target.exists():
-                raise DataError(f"{target}: exists already; move it away to unpack the archive again")
-            with _placing(target):
-                (found / NOTE).write_text(json.dumps(digest, indent=2) + "\n", encoding="utf-8")
-                found.rename(target)
-        finally:
-            _clear(temporary)
+        _extract(archive, temporary)
+        found = _data_set_folder(temporary, archive, card)
+        target = home / (found.name if found.name in card.roots else card.roots[0])
+        if target.exists():
+            raise DataError(f"{target}: exists already; move it away to unpack the archive again")
+        with _placing(target):
+            (found / NOTE).write_text(json.dumps(digest, indent=2) + "\n", encoding="utf-8")
+            found.rename(target)
+    finally:
+        _clear(temporary)
+        lock.release()
     return target
 
 
@@ -95,17 +97,6 @@ def read_note(root: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return note if isinstance(note, dict) else None
-
-
-@contextmanager
-def _locked(home: Path, name: str) -> Iterator[None]:
-    lock = FileLock(home / f".{name}.lock")
-    with _placing(home):
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _clear(place: Path) -> None:
@@ -200,7 +191,7 @@ def _extract(archive: Path, folder: Path) -> None:
         folder.mkdir()
     quota = _Quota(archive, folder.parent)
     with _reading(archive):
-        for member in _members(archive):
+        for member in _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive):
             quota.member()
             if any(part.startswith("._") or part in ("__MACOSX", ".DS_Store") for part in member.path.parts):
                 continue  # what macOS adds beside each file
@@ -249,13 +240,6 @@ def _placing_member(archive: Path, path: PurePosixPath) -> Iterator[None]:
 def _shown(path: object) -> str:
     text = str(path)
     return repr(text if len(text) <= 80 else f"{text[:80]}...")
-
-
-def _members(archive: Path) -> Iterator[_Member]:
-    if zipfile.is_zipfile(archive):
-        yield from _zip_members(archive)
-    else:
-        yield from _tar_members(archive)
 
 
 def _tar_members(archive: Path) -> Iterator[_Member]:

@@ -16,7 +16,7 @@ _CROP_TRIES = 10
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which random changes a training scene undergoes.
+    """Random changes of a training scene.
 
     Attributes:
         scale: Smallest and largest factor of the image's size; None to leave it.
@@ -58,8 +58,10 @@ class TrainTransform:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Item:
         """Return the prepared scene; it follows from the sample and the state of ``rng`` alone."""
+        # One scale for both sides, as in InvPT.
         scale = 1.0 if self.augmentation.scale is None else float(rng.uniform(*self.augmentation.scale))
         window = self._window(sample, scale, rng)
+        # [3, h, w] in 0..255, contiguous for the changes in place below.
         planes = np.array(np.moveaxis(window.bilinear(sample.image), 2, 0), np.float32, order="C")
         if self.augmentation.photometric:
             distort_(planes, rng)
@@ -68,6 +70,7 @@ class TrainTransform:
             part = window.nearest(sample.labels[task])
             if task == "depth":
                 part /= scale  # an object that looks larger is nearer
+            # A mirrored scene mirrors x, the first component.
             elif task == "normals" and window.mirrored:
                 part[..., 0] *= -1
             labels[task] = mark_ignored(task, part)
@@ -80,6 +83,7 @@ class TrainTransform:
         extent = min(scaled[0], self.input_size[0]), min(scaled[1], self.input_size[1])
         mirrored = self.augmentation.flip and bool(rng.random() < 0.5)
         semseg = sample.labels.get("semseg") if self.augmentation.cat_max_ratio < 1 else None
+        # Draw a crop; again while one class fills too much of it, and keep the last one then.
         for _ in range(_CROP_TRIES):
             start = int(rng.integers(scaled[0] - extent[0] + 1)), int(rng.integers(scaled[1] - extent[1] + 1))
             window = Window((height, width), scaled, start, extent, mirrored)
@@ -88,5 +92,6 @@ class TrainTransform:
         return window
 
     def _is_varied(self, semseg: Bytes) -> bool:
+        # Pixels of each class in the crop, without the ignored ones. [255]
         counts = np.bincount(semseg.ravel(), minlength=IGNORE + 1)[:IGNORE]
         return bool(counts.max() < self.augmentation.cat_max_ratio * counts.sum())

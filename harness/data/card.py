@@ -1,4 +1,4 @@
-"""The card of a data set: what it is, how to tell that it is complete, where it is and under which terms."""
+"""The card of a data set: description, splits and their digests, sources and terms."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -74,7 +74,7 @@ class Card(_Part):
     source: str = Field(default="unknown", description="Where the data come from and who prepared the labels.")
     homepage: str | None = None
     roots: tuple[str, ...] = Field(min_length=1, description="Folder names the data set is known under.")
-    marker: str = Field(description="A path inside the folder that tells the data set.")
+    marker: str = Field(description="A path inside the folder that identifies the data set.")
     layout: str = Field(default="", description="The expected files, one line each.")
     builds: dict[str, str] = Field(default_factory=dict, description="Known builds and their differences.")
     tasks: dict[str, tuple[str, ...]] = Field(

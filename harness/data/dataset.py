@@ -65,7 +65,7 @@ class Reader(typing.Protocol):
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a protocol comes to on one folder of one data set.
+    """The conventions of a protocol that hold on one folder of one data set.
 
     Attributes:
         protocol: The conventions that hold.

@@ -1,4 +1,4 @@
-"""Getting a data set: downloading what can be downloaded, and saying where the rest is."""
+"""Download of data sets where a direct link works; pages to visit where none does."""
 
 import urllib.error
 import urllib.request
@@ -48,8 +48,14 @@ def fetch(card: Card, home: Path, *, build: str | None, archive: Path | None, sa
                 download(link.url, target)
             except DataError as error:
                 say(str(error))
-            else:
-                return _unpack_once(target, home, card)
+                continue
+            try:
+                root = unpack(target, home, card)
+            except DataError:  # only a new download can mend that; a full disk, a UsageError, keeps the archive
+                target.unlink()
+                raise
+            target.unlink()
+            return root
     pages = "\n".join(
         f"  {candidate.file}: {link.url} ({link.state})" for candidate in offered for link in candidate.links
     )
@@ -57,17 +63,6 @@ def fetch(card: Card, home: Path, *, build: str | None, archive: Path | None, sa
         f"{card.title}: no archive could be downloaded. Visit one of\n{pages}\n"
         f"and unpack what you get with `harness data fetch {card.name} --accept-terms --archive FILE`"
     )
-
-
-def _unpack_once(archive: Path, home: Path, card: Card) -> Path:
-    """Unpack a downloaded archive and delete it, also when it is broken: only a new download can mend that."""
-    try:
-        root = unpack(archive, home, card)
-    except DataError:
-        archive.unlink()
-        raise
-    archive.unlink()
-    return root
 
 
 def _archives(card: Card, build: str | None) -> list[Archive]:

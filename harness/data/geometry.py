@@ -1,4 +1,4 @@
-"""How an image of any size becomes an input of one size: padding, resizing or cropping."""
+"""Geometry of inputs: padding, resizing or cropping images of any size to one size, and back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +52,7 @@ def size_fault(size: tuple[int, int], input_size: tuple[int, int]) -> str | None
 
 def pad_item(item: Item, input_size: tuple[int, int]) -> Item:
     """Return an item padded around its centre: images with 0, which is the mean colour, labels with 255."""
+    # [3, H, W] into the middle of [3, *input_size]; padding of labels is ignored by losses and meters.
     size = item.image.shape[1], item.image.shape[2]
     top, left = centred_offset(size, input_size)
     labels = {task: _pad(planes, input_size, (top, left), IGNORE) for task, planes in item.labels.items()}
@@ -84,6 +85,7 @@ class Pad:
         Raises:
             DataError: the image does not fit.
         """
+        # Labels first: what is invalid becomes 255 as the padding will be.
         labels = {task: mark_ignored(task, label) for task, label in sample.labels.items()}
         size = sample.image.shape[0], sample.image.shape[1]
         return pad_item(Item(sample.id, normalise(sample.image), labels, size), self.input_size)
@@ -118,6 +120,7 @@ class Resize:
         """Return the resized scene."""
         labels = {task: mark_ignored(task, label) for task, label in sample.labels.items()}
         size = sample.image.shape[0], sample.image.shape[1]
+        # Only the image: the labels keep their size, and predictions are resized to them.
         image = resize(sample.image.astype(np.float32), self.input_size, "bicubic")
         return Item(sample.id, normalise(image), labels, size)
 
@@ -134,7 +137,7 @@ class Resize:
 class CenterCrop:
     """Resizes the shorter side to the input's and crops the centre: 416x416 in Shoouri et al. (ICCV 2023) on NYUD-v2.
 
-    The sides of the image are neither seen nor scored, so figures are not comparable with those of the other
+    The sides of the image are neither seen nor scored, so results are not comparable with those of the other
     geometries.
 
     Attributes:
@@ -147,8 +150,10 @@ class CenterCrop:
     def __call__(self, sample: Sample) -> Item:
         """Return the cropped scene."""
         height, width = sample.image.shape[:2]
+        # The same window cuts the image and its labels.
         window = self._window((height, width))
         labels = {task: mark_ignored(task, window.nearest(label)) for task, label in sample.labels.items()}
+        # Rounded, as the published pipeline resizes images of whole numbers. [side, side, 3]
         image = np.rint(window.bilinear(sample.image.astype(np.float32)))
         return Item(sample.id, normalise(image), labels, (height, width))
 
@@ -165,6 +170,7 @@ class CenterCrop:
         return planes
 
     def _window(self, size: tuple[int, int]) -> "Window":
+        # Scale so that the shorter side becomes the input's, then the middle of the longer one.
         side = min(self.input_size)
         scale = side / min(size)
         scaled = round(size[0] * scale), round(size[1] * scale)
@@ -195,6 +201,7 @@ class Fit:
 
         They are resized bilinearly before they are decoded, as they are for scoring.
         """
+        # Padding off first, then back to the size of the image.
         height, width = self.fitted(size)
         top, left = centred_offset((height, width), self.input_size)
         planes = planes[:, top : top + height, left : left + width]
@@ -204,6 +211,7 @@ class Fit:
 
     def fitted(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) that an image of ``size`` has inside the padding."""
+        # Never enlarged; a millionth against rounding down where the sides fit exactly.
         share = min(1.0, *(outer / inner for outer, inner in zip(self.input_size, size, strict=True)))
         height, width = (max(1, int(side * share + 1e-6)) for side in size)
         return height, width
@@ -234,6 +242,7 @@ class Window:
 
     def bilinear(self, image: NDArray[Any]) -> NDArray[Any]:
         """Return the window of an image [H, W, 3], resized with bilinear interpolation."""
+        # [H, W, 3] at the scaled size, of which the window is a view.
         if self.scaled != self.size:
             image = resize(image, self.scaled, "bilinear")
         (top, left), (height, width) = self.start, self.extent
@@ -241,6 +250,7 @@ class Window:
         return window[:, ::-1] if self.mirrored else window
 
     def _source(self, axis: int) -> NDArray[np.intp]:
+        # floor(i * size / scaled): OpenCV's nearest neighbour, to the upper left.
         wanted = np.arange(self.start[axis], self.start[axis] + self.extent[axis])
         return wanted * self.size[axis] // self.scaled[axis]
 
@@ -261,6 +271,7 @@ def resize_planes(planes: Floats, size: tuple[int, int], smooth: bool) -> Floats
 
 
 def _interpolate(planes: NDArray[Any], size: tuple[int, int], mode: str) -> NDArray[Any]:
+    # torch warns about read-only arrays, as the cache gives them.
     writable = planes if planes.flags.writeable else planes.copy()
     aligned = False if mode in ("bilinear", "bicubic") else None
     resized: NDArray[Any] = F.interpolate(torch.from_numpy(writable)[None], size, mode=mode, align_corners=aligned)[

@@ -85,14 +85,14 @@ class _TrainBatches:
         self.batch_size, self.seed = batch_size, seed
 
     def __getitem__(self, index: int) -> Batch:
-        first = index * self.batch_size
-        return collate([self._item(drawn) for drawn in range(first, first + self.batch_size)])
-
-    def _item(self, drawn: int) -> Item:
-        epoch, position = divmod(drawn, len(self.scenes))
-        scene = _order(self.seed, epoch, len(self.scenes))[position]
-        rng = np.random.default_rng((_AUGMENTATION, self.seed, epoch, position))
-        return self.transform(self.scenes[int(scene)], rng)
+        items = []
+        # Everything follows from the number of the draw: epoch, position in its order, and the scene there.
+        for drawn in range(index * self.batch_size, (index + 1) * self.batch_size):
+            epoch, position = divmod(drawn, len(self.scenes))
+            scene = _order(self.seed, epoch, len(self.scenes))[position]
+            rng = np.random.default_rng((_AUGMENTATION, self.seed, epoch, position))
+            items.append(self.transform(self.scenes[int(scene)], rng))
+        return collate(items)
 
 
 @lru_cache(maxsize=2)  # a batch may span two epochs

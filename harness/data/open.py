@@ -1,4 +1,4 @@
-"""A data set opened for a run: its splits, its problem and how images become inputs."""
+"""A data set opened for a run: its splits, its problem and the transform of its images."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,7 +102,7 @@ def open_data(
         DataError: the data is missing or unusable, or an image does not fit the input.
     """
     dataset = dataset.under(protocol)
-    specs = posed_tasks(dataset, tasks)
+    specs = named_tasks(dataset, tasks)
     root = dataset.root(data_root)
     resolved = dataset.resolve(protocol, root)
     protocol = resolved.protocol
@@ -193,8 +193,8 @@ def _label_warnings(
             yield spec.name, reason
 
 
-def posed_tasks(dataset: Dataset, names: Sequence[str]) -> tuple[TaskSpec, ...]:
-    """Return the tasks called ``names`` as a data set poses them, in its order; all of them for no names.
+def named_tasks(dataset: Dataset, names: Sequence[str]) -> tuple[TaskSpec, ...]:
+    """Return the tasks called ``names`` as a data set defines them, in its order; all of them for no names.
 
     Raises:
         UsageError: the data set has no such task.

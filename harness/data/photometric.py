@@ -21,6 +21,7 @@ def distort_(planes: Floats, rng: np.random.Generator) -> None:
         planes: RGB [3, H, W] in [0, 255].
         rng: Source of all draws; their number does not depend on the outcome.
     """
+    # All draws come first, so that their number is the same whatever happens.
     brightness, contrast, saturation, hue, contrast_first = rng.random(5) < 0.5
     offset, hue_turn = rng.uniform(-_BRIGHTNESS, _BRIGHTNESS), rng.uniform(-_HUE, _HUE)
     contrast_factor, saturation_factor = rng.uniform(*_FACTORS, size=2)
@@ -74,6 +75,7 @@ def turn_hue_(planes: Floats, degrees: float) -> None:
         planes: RGB [3, H, W], not negative.
         degrees: Turn towards green, in [-360, 360].
     """
+    # Value V = max, chroma C = V - min, and the sector of the hue in 0..6.
     red, green, blue = planes
     value = planes.max(axis=0)
     chroma = value - planes.min(axis=0)

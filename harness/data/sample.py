@@ -1,4 +1,4 @@
-"""What travels from disk to the model: samples and batches."""
+"""Samples and batches: the data on their way from disk to the model."""
 
 from dataclasses import dataclass, replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""From a scene on disk to what a model and a meter receive: normalised images and labels with 255 where ignored."""
+"""Transforms of scenes for models and meters: normalised images, labels with 255 where ignored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class EvalTransform(Protocol):
 
     @property
     def keeps_label_size(self) -> bool:
-        """Whether labels stay as large as the image on disk, so that only equal sizes can share a batch."""
+        """True if labels stay as large as the image on disk, so that only equal sizes can share a batch."""
 
     def __call__(self, sample: Sample) -> Item:
         """Return the prepared scene."""
@@ -67,6 +67,7 @@ def normalise(image: NDArray[Any]) -> Floats:
 
 def normalise_(planes: Floats) -> Floats:
     """Normalise planes [3, H, W] of values in [0, 255] in place and return them."""
+    # (x / 255 - mean) / std per channel.
     planes /= 255
     planes -= MEAN[:, None, None]
     planes /= STD[:, None, None]
@@ -86,6 +87,7 @@ def mark_ignored(task: str, label: Array) -> Floats:
     Returns:
         A new array, [1, H, W] or [3, H, W].
     """
+    # [1, H, W], or [3, H, W] for normals.
     planes = label[None] if label.ndim == 2 else np.moveaxis(label, 2, 0)
     marked = np.array(planes, dtype=np.float32, order="C")
     if task == "normals":
@@ -113,7 +115,7 @@ class Subset:
 
     @property
     def keeps_label_size(self) -> bool:
-        """Whether labels stay as large as the image on disk."""
+        """True if labels stay as large as the image on disk."""
         return self.inner.keeps_label_size
 
     def __call__(self, sample: Sample) -> Item:

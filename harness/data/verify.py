@@ -71,7 +71,7 @@ def _list_file(card: Card, reader: Reader) -> Path:
 
 
 def _padded_size(dataset: Dataset, reader: Reader) -> tuple[int, int] | None:
-    """Return the size that models receive; None where no image can be read, which is a problem of its own."""
+    """Return the size that models receive; None where no image can be read, which is reported anyway."""
     try:
         return dataset.input_size(reader)
     except DataError:
