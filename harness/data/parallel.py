@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -72,7 +72,7 @@ def _cores() -> int:
 
 def _in_processes(
     function: Callable[[_Item], _T], items: Sequence[_Item], died: Callable[[_Item], _T], processes: int
-) -> Iterator[_T]:
+) -> Generator[_T, None, None]:
     chunks = [items[first : first + _CHUNK] for first in range(0, len(items), _CHUNK)]
     waiting: deque[tuple[Sequence[_Item], Future[list[_T]]]] = deque()
     start = 0
