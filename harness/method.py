@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.counting import MacReport, count_macs
@@ -20,7 +19,7 @@ from harness.recipe import Budget, Optimizer, ParameterGroup, Schedule, Stage
 from harness.records.costs import Sparsity
 from harness.records.metric import Metric
 from harness.weights import Weights, load_exactly
-from harness.weights.artifact import Manifest, read_manifest, tensor_bytes
+from harness.weights.artifact import Manifest, read_manifest, read_tensors, tensor_bytes
 from harness.weights.state import Adapted, State
 
 __all__ = [
@@ -187,11 +186,7 @@ class Method(ABC):
         untrained = type(self)(self.options, self.backbone)  # published weights would be fetched to be overwritten
         model = untrained.build(read_manifest(folder).problem())
         path = folder / "model.safetensors"
-        try:
-            state = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise UsageError(f"artifact {folder}: {path.name} cannot be read ({error}); save it again") from error
-        load_exactly(model, state, source=str(path))
+        load_exactly(model, read_tensors(path), source=f"artifact {folder}: {path.name}")
         return model
 
     def write_manifest(self, problem: Problem, folder: Path) -> None:

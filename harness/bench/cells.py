@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.method import Method
 from harness.problem import Problem
 from harness.registry import load_dataset
-from harness.run.configure import check_artifact, configure
+from harness.run.configure import check_artifact, configure, method_of
 from harness.weights import WeightFile
 from harness.weights.artifact import Manifest, read_manifest
 
@@ -47,6 +47,8 @@ def cells_of(context: Context) -> Iterator[Cell]:
     """
     config = context.config
     manifest = read_manifest(context.artifact) if context.artifact else None
+    if manifest is not None and context.artifact is not None:
+        method_of(manifest, context.artifact)
     stored = manifest.options if manifest else None
     for name in config.dataset:
         dataset = load_dataset(name)

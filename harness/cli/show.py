@@ -12,6 +12,7 @@ from harness.cli.completion import names
 from harness.errors import UsageError, unknown
 from harness.probes.storage import file_bytes
 from harness.records import RECORD_NAME, Record, read_record
+from harness.run.configure import method_of
 from harness.tasks import TASKS
 from harness.weights.artifact import read_manifest
 
@@ -58,9 +59,7 @@ def _describe(name: str) -> dict[str, Any]:
 
 def _artifact(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
-    cls = registry.load_method(manifest.method)
-    method = cls(cls.Options.model_validate(manifest.options), manifest.backbone)
-    told = method.describe(folder)
+    told = method_of(manifest, folder).describe(folder)
     return {"artifact": str(folder), **manifest.model_dump(mode="json"), **told, "bytes": file_bytes(folder)}
 
 

@@ -27,7 +27,7 @@ from harness.problem import Problem
 from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.registry import load_dataset, load_plugin
-from harness.run.configure import configure
+from harness.run.configure import method_of
 from harness.tasks import build_task
 from harness.tasks.base import Task
 from harness.weights.artifact import Manifest, digest_artifact, read_manifest
@@ -126,8 +126,7 @@ def _method(config: PredictConfig, manifest: Manifest) -> Method:
         raise UsageError(
             f"--checkpoint {config.checkpoint}: is an artifact of {manifest.method}, not of {config.method}"
         )
-    [method] = configure([manifest.method], manifest.backbone, {}, stored=manifest.options)
-    return method
+    return method_of(manifest, config.checkpoint)
 
 
 def _problem(config: PredictConfig, manifest: Manifest) -> Problem:

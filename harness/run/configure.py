@@ -1,6 +1,7 @@
 """Methods set up for a command: their options, their backbone, and whether an artifact is theirs."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,6 +47,19 @@ def configure(
         _configure(cls, values[name], backbone or cls.default_backbone[budget], weights)
         for name, cls in classes.items()
     ]
+
+
+def method_of(manifest: Manifest, folder: Path) -> Method:
+    """Return the method of an artifact, set up as it was saved.
+
+    Raises:
+        UsageError: the artifact names a method, a backbone or an option that does not exist.
+    """
+    try:
+        [method] = configure([manifest.method], manifest.backbone, {}, stored=manifest.options)
+    except UsageError as error:
+        raise UsageError(f"artifact {folder}: {str(error).replace('--set ', '')}") from error
+    return method
 
 
 def check_artifact(

@@ -16,7 +16,7 @@ from harness.protocol import Protocol
 from harness.records import Record
 from harness.records.gain import fill_gains
 from harness.registry import load_dataset, load_plugin
-from harness.run.configure import check_artifact, configure
+from harness.run.configure import check_artifact, configure, method_of
 from harness.run.costs import Run, measure_runs
 from harness.run.execute import execute
 from harness.run.job import Job
@@ -97,6 +97,8 @@ def _jobs(config: RunConfig, command: list[str]) -> Iterator[Job]:
         config = config.model_copy(update={"budget": "full"})  # it was trained by the recipe of its paper
     given = artifact or config.extend
     manifest = None if given is None else read_manifest(given)
+    if manifest is not None and given is not None:
+        method_of(manifest, given)
     methods = _methods(config, manifest)
     for name in config.dataset:
         dataset = load_dataset(name)

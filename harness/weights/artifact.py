@@ -1,16 +1,50 @@
-"""The deployable artifact on disk: its manifest and its bytes."""
+"""Artifact of a trained model on disk: its manifest, its task files, its tensors."""
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
-from safetensors import safe_open
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 
-from harness.errors import UsageError
+from harness.errors import UsageError, first_fault
 from harness.files import digest, sha256_of
 from harness.model import MultiTaskModel
 from harness.problem import Problem, TaskSpec
+
+_LARGEST_TEXT = 2**24
+"""Bytes of a manifest or task file; the largest of ours, with a table of 150 weights, has 30 000."""
+
+_LARGEST_SIDE = 2**14
+"""Pixels: an image of this side has more than any encoder can take."""
+
+Side = Annotated[int, Field(ge=1, le=_LARGEST_SIDE, strict=True)]
+
+
+class _Task(BaseModel):
+    """A task as a manifest describes it; its name is part of the names of files."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    num_classes: Annotated[int, Field(ge=1, le=2**16)] | None = None
+    class_names: list[Annotated[str, Field(max_length=256)]] = []
+    tolerance: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+
+    def spec(self) -> TaskSpec:
+        """Return the task.
+
+        Raises:
+            ValueError: it is none that can be predicted.
+        """
+        spec = TaskSpec(self.name, self.num_classes, tuple(self.class_names), self.tolerance)
+        try:
+            assert spec.channels
+        except KeyError as error:
+            raise ValueError(f"task {self.name}: unknown, and without num_classes") from error
+        return spec
 
 
 class Manifest(BaseModel):
@@ -22,18 +56,34 @@ class Manifest(BaseModel):
     method: str
     backbone: str
     options: dict[str, Any]
-    input_size: tuple[int, int]
+    input_size: tuple[Side, Side]
     tasks: list[dict[str, Any]]
 
     def problem(self) -> Problem:
-        """Return the problem the artifact was trained for."""
-        tasks = tuple(TaskSpec(**(task | {"class_names": tuple(task.get("class_names", ()))})) for task in self.tasks)
+        """Return the problem the artifact was trained for.
+
+        Raises:
+            ValueError: a task is described wrongly, or twice, or there is none.
+        """
+        tasks = tuple(_Task.model_validate(task).spec() for task in self.tasks)
+        names = [task.name for task in tasks]
+        if not tasks:
+            raise ValueError("it has no task")
+        if len(set(names)) < len(names):
+            raise ValueError(f"it has the task {max(names, key=names.count)} twice")
         return Problem(tasks, self.input_size)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the manifest in ``text``."""
-        return cls.model_validate(json.loads(text))
+        """Return the manifest in ``text``.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            return cls.model_validate(json.loads(text))
+        except RecursionError as error:  # [[[[...
+            raise ValueError("it is nested too deeply") from error
 
 
 class TaskFile(BaseModel):
@@ -41,7 +91,7 @@ class TaskFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    position: int
+    position: Annotated[int, Field(ge=0, le=2**16)]
     task: dict[str, Any]
     facts: dict[str, Any] = {}
 
@@ -50,24 +100,79 @@ class TaskFile(BaseModel):
         """Return the file of a task."""
         return folder / f"{task}.task.json"
 
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Return the contents of a file.
+
+        Raises:
+            UsageError: it is missing or damaged, or describes another task than the one it is named after.
+        """
+        try:
+            content = cls.model_validate_json(_text_of(path))
+            name = _Task.model_validate(content.task).spec().name
+            if path != cls.path(path.parent, name):
+                raise ValueError(f"it is of the task {name}")
+        except (ValueError, RecursionError) as error:
+            raise _damaged(path, error) from error
+        return content
+
 
 def read_manifest(folder: Path) -> Manifest:
     """Return the manifest of an artifact folder, with the tasks of its task files.
 
     Raises:
-        UsageError: the folder holds no artifact of a known format.
+        UsageError: the folder holds no artifact of a known format, or its manifest or a task file is damaged.
     """
     path = folder / "artifact.json"
     if not path.is_file():
         raise UsageError(f"{folder} is no artifact: it has no artifact.json")
     try:
-        manifest = Manifest.parse(path.read_text())
-        files = [TaskFile.model_validate_json(file.read_text()) for file in sorted(folder.glob("*.task.json"))]
+        manifest = Manifest.parse(_text_of(path))
+        files = [TaskFile.read(file) for file in sorted(folder.glob("*.task.json"))]
+        manifest.tasks += [file.task for file in sorted(files, key=lambda file: file.position)]
+        manifest.problem()
     except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"artifact {folder}: artifact.json is damaged or of another version ({reason})") from error
-    manifest.tasks += [file.task for file in sorted(files, key=lambda file: file.position)]
+        raise _damaged(path, error) from error
     return manifest
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors in a file of an artifact.
+
+    Raises:
+        UsageError: it is missing or damaged.
+    """
+    if not path.is_file():  # a pipe would block for ever
+        raise UsageError(f"artifact {path.parent}: {path.name} cannot be read (there is no such file); save it again")
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"artifact {path.parent}: {path.name} cannot be read ({reason}); save it again") from error
+
+
+def _text_of(path: Path) -> str:
+    """Return the text of a small file.
+
+    Raises:
+        ValueError: it is no file, too large, or no text.
+    """
+    if not path.is_file():  # a pipe would block for ever
+        raise ValueError("it is no file")
+    if path.stat().st_size > _LARGEST_TEXT:
+        raise ValueError(f"it has {path.stat().st_size} bytes")
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+
+
+def _damaged(path: Path, error: Exception) -> UsageError:
+    if isinstance(error, ValidationError):
+        reason = first_fault(error)
+    else:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UsageError(f"artifact {path.parent}: {path.name} is damaged or of another version ({reason[:200]})")
 
 
 def tensor_bytes(path: Path, model: MultiTaskModel) -> dict[str, int]:

@@ -64,8 +64,8 @@ def decode(encoding: Encoding, shape: tuple[int, ...], code: Bytes) -> Places:
     """
     rows, columns = _matrix(shape)
     places = _DECODERS[encoding](rows, columns, code)
-    if places.size and not (places[0] >= 0 and places[-1] < rows * columns):
-        raise ValueError(f"{encoding}: places lie outside of a tensor of shape {shape}")
+    if places.size and not (places[0] >= 0 and places[-1] < rows * columns and (np.diff(places) > 0).all()):
+        raise ValueError(f"{encoding}: places lie outside of a tensor of shape {shape}, or do not ascend")
     return places
 
 

@@ -122,7 +122,11 @@ class Share(Method):
         base = fresh._encoder(problem)
         storage.load_base(base, folder)
         # 2. Sub-tasks: stored differences, and untrained ones of the tasks that are added.
-        loaded = {task: storage.load_task(task, folder) for task in problem.names if task not in added}
+        loaded = {
+            task: storage.load_task(task, folder, base, is_base=task == self.options.base_task)
+            for task in problem.names
+            if task not in added
+        }
         deltas: dict[str, Delta] = {task: part.delta for task, part in loaded.items() if part.delta is not None}
         deltas |= {task: self._untrained(base) for task in added}
         kind = TrainedNets if added else SharedNets

@@ -9,30 +9,33 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.backbones.vit import ViTEncoder
-from harness.errors import UsageError
+from harness.errors import UsageError, first_fault
 from harness.methods.share.delta import Delta, SparseTensor, StoredDelta
-from harness.methods.share.encoder import layer_of
+from harness.methods.share.encoder import FROZEN, layer_of
 from harness.methods.share.encoding import Encoding, decode, encode
 from harness.methods.share.execution import TokenGate
 from harness.methods.share.model import SharedNets
 from harness.methods.share.options import Values
 from harness.weights import load_exactly
-from harness.weights.artifact import TaskFile
+from harness.weights.artifact import TaskFile, read_tensors
 
 BASE = "base.safetensors"
 # Keys of a task's tensors: the prefix of its head, the encoded places and the values of its difference.
 _HEAD, _CODE, _VALUES = "head.", "delta.code", "delta.values"
 _TYPES: Mapping[Values, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
+
+
+Count = Annotated[int, Field(ge=0)]
+Threshold = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class StoredTensor(BaseModel):
@@ -44,11 +47,19 @@ class StoredTensor(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
     encoding: Encoding
-    code_bytes: int
-    stored: int
-    nonzero: int
+    code_bytes: Count
+    stored: Count
+    nonzero: Count
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """Check that no more values are stored than there are elements, and that the name is one of an encoder."""
+        layer_of(self.name)
+        if not self.nonzero <= self.stored <= math.prod(self.shape):
+            raise ValueError(f"{self.stored} values, {self.nonzero} of them not zero, in a shape of {self.shape}")
+        return self
 
 
 class StoredGate(BaseModel):
@@ -56,9 +67,9 @@ class StoredGate(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    block: int
-    share: float
-    thresholds: tuple[float, float, float]
+    block: Count
+    share: Annotated[float, Field(ge=0, le=1)]
+    thresholds: tuple[Threshold, Threshold, Threshold]
 
 
 class SubTaskFacts(BaseModel):
@@ -67,7 +78,7 @@ class SubTaskFacts(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     values: Literal["fp32", "fp16"]
-    encoder_elements: int
+    encoder_elements: Annotated[int, Field(ge=1)]
     tensors: list[StoredTensor]
     gates: list[StoredGate]
     calibrated: bool
@@ -109,7 +120,7 @@ def load_base(encoder: ViTEncoder, folder: Path) -> None:
     Raises:
         UsageError: the file is missing, damaged or of another encoder.
     """
-    load_exactly(encoder, _read(folder / BASE), source=str(folder / BASE))
+    load_exactly(encoder, read_tensors(folder / BASE), source=f"artifact {folder}: {BASE}")
 
 
 @dataclass(frozen=True)
@@ -144,25 +155,64 @@ class LoadedTask:
         model.calibrated.add(task)
 
 
-def load_task(task: str, folder: Path) -> LoadedTask:
+def load_task(task: str, folder: Path, base: ViTEncoder, is_base: bool) -> LoadedTask:
     """Read the two files of a task.
 
+    Args:
+        task: Its name.
+        folder: The artifact.
+        base: The base's encoder, whose weights the stored differences are added to.
+        is_base: Whether it is the base task, which has no difference.
+
     Raises:
-        UsageError: a file is missing or damaged.
+        UsageError: a file is missing or damaged, or is of another encoder.
     """
     path = folder / f"{task}.safetensors"
-    tensors = _read(path)
+    tensors = read_tensors(path)
     head = {key.removeprefix(_HEAD): value for key, value in tensors.items() if key.startswith(_HEAD)}
+    facts = read_facts(task, folder)
+    if (facts is None) != is_base:
+        kind = "a difference, though it is the base task" if is_base else "no difference, though it is no base task"
+        raise UsageError(f"artifact {folder}: {task} has {kind}; save it again")
+    source = f"artifact {folder}: {path.name}"
+    if facts is None:
+        return LoadedTask(head, None, None, source)
+    shapes = {name: tuple(weight.shape) for name, weight in base.vit.named_parameters() if name not in FROZEN}
     try:
-        facts = TaskFile.model_validate_json(TaskFile.path(folder, task).read_text()).facts
-        if not facts:
-            return LoadedTask(head, None, None, str(path))
-        parsed = SubTaskFacts.model_validate(facts)
-        return LoadedTask(head, StoredDelta(_unpack(tensors, parsed)), parsed, str(path))
-    except (OSError, ValueError, KeyError) as error:
-        raise UsageError(
-            f"artifact {folder}: the files of {task} are damaged ({str(error).splitlines()[0]})"
-        ) from error
+        # Shapes first: places are decoded into memory of their size
+        for row in facts.tensors:
+            if shapes.get(row.name) != row.shape:
+                raise ValueError(f"{row.name} {list(row.shape)} is no weight of the base")
+        depth = len(base.vit.blocks)
+        if any(gate.block >= depth for gate in facts.gates):
+            raise ValueError(f"it has gates of more than {depth} blocks")
+        return LoadedTask(head, StoredDelta(_unpack(tensors, facts)), facts, source)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"artifact {folder}: the files of {task} are damaged ({_first_line(error)})") from error
+
+
+def read_facts(task: str, folder: Path) -> SubTaskFacts | None:
+    """Return the table of a sub-task's difference; None for the base task.
+
+    Raises:
+        UsageError: the task's file is missing or damaged.
+    """
+    content = TaskFile.read(TaskFile.path(folder, task)).facts
+    if not content:
+        return None
+    try:
+        facts = SubTaskFacts.model_validate(content)
+        names = [row.name for row in facts.tensors]
+        if len(set(names)) < len(names):
+            raise ValueError("it has a weight twice")
+    except ValueError as error:
+        reason = first_fault(error) if isinstance(error, ValidationError) else _first_line(error)
+        raise UsageError(f"artifact {folder}: the files of {task} are damaged ({reason})") from error
+    return facts
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _pack(delta: Delta, values: Values) -> tuple[dict[str, Tensor], list[StoredTensor]]:
@@ -193,8 +243,14 @@ def _unpack(tensors: Mapping[str, Tensor], facts: SubTaskFacts) -> dict[str, Spa
     Raises:
         ValueError: the codes or values do not fit the table.
     """
-    codes = tensors[_CODE].numpy()
-    values = tensors[_VALUES]
+    codes = tensors[_CODE].numpy()  # [bytes of all codes], uint8
+    values = tensors[_VALUES]  # [values of all weights]
+    if codes.dtype != np.uint8 or codes.ndim != 1 or values.dtype != _TYPES[facts.values] or values.ndim != 1:
+        raise ValueError("the codes or the values are of another type than the table says")
+    if not values.isfinite().all():
+        raise ValueError("values are no finite numbers")
+    if values.numel() != sum(row.stored for row in facts.tensors):
+        raise ValueError("there are more or fewer values than the table says")
     if codes.size != sum(row.code_bytes for row in facts.tensors):
         raise ValueError("the codes have another length than the table says")
     found, code_at, value_at = {}, 0, 0
@@ -210,25 +266,17 @@ def _unpack(tensors: Mapping[str, Tensor], facts: SubTaskFacts) -> dict[str, Spa
     return found
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UsageError(f"artifact {path.parent}: {path.name} cannot be read ({error}); save it again") from error
-
-
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
 
 
 def bytes_by_part(folder: Path, tasks: Iterable[str]) -> dict[str, int]:
     """Return the bytes of the artifact by part of the model: file sizes, headers and tables included."""
-    parts = {"base": (folder / BASE).stat().st_size}
+    parts = {"base": _file(folder / BASE).stat().st_size}
     for task in tasks:
-        path = folder / f"{task}.safetensors"
+        path = _file(folder / f"{task}.safetensors")
         whole = path.stat().st_size
-        with safe_open(path, "pt") as file:
-            sizes = {key: _size(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 - not a dictionary
+        sizes = {key: value.numel() * value.element_size() for key, value in read_tensors(path).items()}
         head = sum(size for key, size in sizes.items() if key.startswith(_HEAD))
         if _CODE in sizes:  # headers and tables exist for the difference's sake
             parts[f"delta/{task}"] = whole - head + TaskFile.path(folder, task).stat().st_size
@@ -242,10 +290,9 @@ def describe(folder: Path, tasks: Iterable[str]) -> dict[str, Any]:
     """Return densities per layer, and bytes per task and encoding, as ``harness show`` prints them."""
     described: dict[str, Any] = {}
     for task in tasks:
-        content = TaskFile.model_validate_json(TaskFile.path(folder, task).read_text()).facts
-        if not content:
+        facts = read_facts(task, folder)
+        if facts is None:
             continue
-        facts = SubTaskFacts.model_validate(content)
         value_bytes = _TYPES[facts.values].itemsize
         encodings: Counter[str] = Counter()
         layers: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -265,5 +312,7 @@ def describe(folder: Path, tasks: Iterable[str]) -> dict[str, Any]:
     return {"sub_tasks": described, "bytes_by_part": bytes_by_part(folder, tasks)}
 
 
-def _size(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"artifact {path.parent}: {path.name} is missing; save it again")
+    return path
