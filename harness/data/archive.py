@@ -1,11 +1,14 @@
 """Unpacking archives that are not trusted: nothing lands outside, and all of it or nothing appears."""
 
+import codecs
+import contextlib
 import errno
 import json
 import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,12 +126,16 @@ def _check_kind(archive: Path) -> None:
     """Raise a `DataError` for files that are no archives Python can read: pages, texts, other formats."""
     with _reading(archive), archive.open("rb") as file:
         head = file.read(512)
+    if head.startswith(b"\x1f\x8b"):  # a page that the browser saved as it was sent, compressed
+        with contextlib.suppress(zlib.error):
+            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, 512) or head
     if not head:
         raise DataError(f"{archive}: the file is empty; download it again")
     for magic, kind in _OTHER_ARCHIVES.items():
         if head.startswith(magic):
             raise DataError(f"{archive}: is {kind}, which is not read here; {_BY_HAND}")
-    text = head.decode("utf-8-sig", errors="replace").lstrip()
+    marked = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = head.decode("utf-16" if marked else "utf-8-sig", errors="replace").lstrip()
     if text.lower().startswith(("<!doctype html", "<html", "<head", "<?xml", "<!--", "<body", "<script")):
         raise DataError(
             f"{archive}: is a web page, not an archive; open it in a browser to see what the server says, and save "

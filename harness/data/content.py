@@ -1,5 +1,6 @@
 """Identity of the content of a data set's files: a digest of all bytes, found again by the files' stats."""
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -46,7 +47,8 @@ def content_digest(reader: Reader, tasks: Sequence[str], ids: Sequence[str], sta
         for done, (name, _, status) in enumerate(files, start=1):
             content.update(f"{name} {'absent' if status is None else next(digests)}\n".encode(errors="surrogateescape"))
             report(done)
-    write_atomically(stamp, f"{seen} {content.hexdigest()}")
+    with contextlib.suppress(OSError):  # a cache that is only read: the files are read again next time
+        write_atomically(stamp, f"{seen} {content.hexdigest()}")
     return content.hexdigest()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.data.archive import unpack
 from harness.data.card import Archive, Card
+from harness.data.locate import holds
 from harness.errors import DataError, UsageError
 from harness.progress import progress_bar
 
@@ -33,7 +34,7 @@ def fetch(card: Card, home: Path, *, build: str | None, archive: Path | None, sa
         DataError: nothing could be downloaded (the message names the pages to visit), or the archive is unusable.
     """
     for place in (home / name for name in card.roots):
-        if (place / card.marker).is_dir():
+        if holds(place, card):
             raise DataError(f"{place}: {card.title} is there already; check it with `harness data verify {card.name}`")
     if archive is not None:
         return unpack(archive, home, card)
@@ -82,12 +83,18 @@ def download(url: str, target: Path) -> None:
         target: Where it goes; it appears when it is complete.
 
     Raises:
+        UsageError: the target's folder cannot be written.
         DataError: the server does not answer, answers with a page instead of a file, or breaks off.
     """
     if target.is_file():
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{target.parent}: cannot be written ({error.strerror}); name another --data-root") from error
     partial = target.with_name(f"{target.name}.part")
+    if partial.exists() and not partial.is_file():
+        raise UsageError(f"{partial}: is in the way and no file; remove it")
     held = partial.stat().st_size if partial.is_file() else 0
     if not url.startswith("https://"):
         raise DataError(f"{url}: only https addresses are downloaded")

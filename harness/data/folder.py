@@ -50,7 +50,10 @@ class FolderReader(ABC):
         self._folders = {role: folder for role, (folder, _) in folders.items()}
         self._missing: dict[str, str] = {}  # role to reason
         for role, (folder, suffixes) in folders.items():
-            suffix, reason = _find_suffix(root, folder, suffixes, self.ids[0])
+            try:
+                suffix, reason = _find_suffix(root, folder, suffixes, self.ids[0])
+            except OSError as error:
+                suffix, reason = "", f"the folder {folder}/ cannot be read ({error.strerror})"
             if suffix:
                 self.suffixes[role] = suffix
             elif role == "image":

@@ -82,6 +82,14 @@ def places(card: Card, data_root: Path | None) -> list[Path]:
     return [base, *(base / name for name in card.roots)]
 
 
+def holds(place: Path, card: Card) -> bool:
+    """Return whether a folder is in the layout of a data set; one that cannot be looked into is not."""
+    try:
+        return (place / card.marker).is_dir()
+    except (OSError, ValueError):  # a name that is too long, no permission
+        return False
+
+
 def find_root(card: Card, data_root: Path | None) -> Path:
     """Return the folder of the data set.
 
@@ -94,7 +102,7 @@ def find_root(card: Card, data_root: Path | None) -> Path:
     """
     searched = places(card, data_root)
     for place in searched:
-        if (place / card.marker).is_dir():
+        if holds(place, card):
             return place
     raise DataError(how_to_get(card, searched))
 

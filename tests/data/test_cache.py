@@ -173,3 +173,14 @@ def test_a_scene_that_kills_its_decoder_is_named(nyud_root, monkeypatch, in_proc
     monkeypatch.setattr(cache, "row", _die_at_0009)
     with pytest.raises(DataError, match=r"scene 0009 died.*depth/0009\.npy"):
         nyud_scenes(nyud_root)
+
+
+def test_a_cache_that_is_only_read_serves_files_without_times(nyud_root, monkeypatch):
+    first = nyud_scenes(nyud_root).fingerprint
+
+    def read_only(*_):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(content, "write_atomically", read_only)
+    set_times(nyud_root)  # the noted stats fit no more
+    assert nyud_scenes(nyud_root).fingerprint == first

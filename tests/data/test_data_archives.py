@@ -1,5 +1,6 @@
 """Archives unpack whole or not at all and never outside; downloads resume."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -140,6 +141,8 @@ def test_what_a_killed_unpacking_left_is_cleared(tmp_path):
         (b"<!DOCTYPE html><html>this file is too large to be scanned for viruses</html>", "web page"),
         (b"\xef\xbb\xbf\n <HTML>", "web page"),
         (b'<?xml version="1.0"?><Error>AccessDenied</Error>', "web page"),
+        ("\ufeff<html>".encode("utf-16-le"), "web page"),
+        (gzip.compress(b"<html>" + b"x" * 5000), "web page"),
         (b'{"error": "gone"}', "text.*error"),
         (b"", "empty"),
         (b"7z\xbc\xaf\x27\x1c" + b"\0" * 99, "7-Zip.*--data-root"),

@@ -15,6 +15,7 @@ from harness.data.card import id_list_md5, load_card, overlap_fault, split_fault
 from harness.data.open import open_data
 from harness.data.verify import verify
 from harness.datasets.nyud import NYUD, NYUDReader
+from harness.datasets.nyud_synth import NYUDSynth
 from harness.datasets.pascal_context import PascalContext, PascalContextReader
 from harness.errors import DataError
 from harness.protocol import Protocol
@@ -305,3 +306,22 @@ def test_a_file_with_a_hole_is_refused_by_its_size(nyud_root):
     assert len([line for line in verify(NYUD(), nyud_root) if "bytes are too many" in line]) == 1
     with pytest.raises(DataError, match=r"0002\.npy: 68719476736 bytes are too many"):
         opened(NYUD(), nyud_root, ["depth"], training=False)
+
+
+def test_a_folder_with_an_impossible_name_is_not_found(tmp_path):
+    for dataset in (NYUD(), NYUDSynth()):
+        with pytest.raises(DataError, match="gt_sets/"):
+            dataset.root(tmp_path / ("n" * 300))
+
+
+def test_a_folder_of_labels_that_cannot_be_read_is_one_that_is_missing(nyud_root, monkeypatch):
+    original = Path.is_dir
+
+    def is_dir(path):
+        if path.name == "edge":
+            raise PermissionError(13, "Permission denied")
+        return original(path)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    absent = NYUDReader(nyud_root, "val").absent(["depth", "boundary"])
+    assert absent == {"boundary": "the folder edge/ cannot be read (Permission denied)"}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.io
@@ -119,9 +119,9 @@ def _npy(array: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _mat(variables: dict[str, Any], compressed: bool) -> bytes:
+def _mat(variables: dict[str, Any], compressed: bool, version: Literal["4", "5"] = "5") -> bytes:
     buffer = io.BytesIO()
-    scipy.io.savemat(buffer, variables, do_compression=compressed)
+    scipy.io.savemat(buffer, variables, format=version, do_compression=compressed)
     return buffer.getvalue()
 
 
@@ -203,6 +203,7 @@ SUBJECTS: dict[str, Subject] = {
         _label_map,
         (mutated, mutated_mat),
     ),
+    "mat-4": Subject((_mat({"LabelMap": _GREY}, False, "4"),), _label_map),
     "mat-parts": Subject(
         (_mat(_person(), True), _mat(_person(), False)),
         lambda path: draw_parts(path, (12, 16)),
