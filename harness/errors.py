@@ -43,6 +43,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r}; {hint}"
 
 
+def described(error: BaseException) -> str:
+    """Return the kind of an error and the first line of its text; of `SystemExit`, the call that raises it."""
+    if isinstance(error, SystemExit):
+        return f"calls sys.exit({error.code!r})"
+    text = (str(error).strip().splitlines() or [""])[0][:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def first_fault(error: "ValidationError") -> str:
     """Return the first fault of a validation error as ``field: what is wrong``."""
     fault = error.errors()[0]

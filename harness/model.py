@@ -1,4 +1,4 @@
-"""What every model is: images to raw maps of all tasks."""
+"""Base class of models: images to raw maps of all tasks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from harness.errors import MethodError
 from harness.problem import Problem
 
 Predictions = dict[str, Tensor]
@@ -15,7 +16,7 @@ Predictions = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class TrainingOutput:
-    """What a model returns while training.
+    """Output of a model in training.
 
     Attributes:
         predictions: The final predictions.
@@ -34,8 +35,8 @@ class MultiTaskModel(nn.Module, ABC):
         problem: The tasks and the input size.
 
     Attributes:
-        notes: What a reader of the figures should know of the weights it started from, where it holds the network of
-            an encoder instead of the encoder, which has notes of its own.
+        notes: Caveats about the initial weights, copied to the record's warnings. Encoders have their own; only models
+            that hold the network of an encoder without the encoder set them.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -66,3 +67,32 @@ class MultiTaskModel(nn.Module, ABC):
     def parts(self) -> Mapping[str, nn.Module]:
         """Return the modules that parameters and costs are reported for, disjoint, by name."""
         return dict(self.named_children())
+
+
+def check_predictions(predictions: object, images: Tensor, problem: Problem, tasks: Sequence[str]) -> None:
+    """Check the form of raw maps; their values are looked at by `harness.run.evaluate`.
+
+    Args:
+        predictions: Whatever a model returned.
+        images: What it was given, [B, 3, H, W].
+        problem: The problem of the model.
+        tasks: Tasks that were asked for.
+
+    Raises:
+        MethodError: a map is missing, or is no tensor of numbers [B, C, H, W] with the channels of its task.
+    """
+    if not isinstance(predictions, Mapping):
+        raise MethodError(f"a model must return a dictionary of task to map, not {type(predictions).__name__}")
+    batch, _, height, width = images.shape
+    for task in tasks:
+        if task not in predictions:
+            raise MethodError(f"a model returned no prediction of {task}, of the tasks {', '.join(tasks)}")
+        raw = predictions[task]
+        if not isinstance(raw, Tensor) or not raw.is_floating_point():
+            kind = str(raw.dtype) if isinstance(raw, Tensor) else type(raw).__name__
+            raise MethodError(f"the prediction of {task} is of type {kind}; it must be a tensor of real numbers")
+        # Saliency comes as two maps for a softmax or as one for a sigmoid.
+        channels = (1, 2) if task == "saliency" else (problem.task(task).channels,)
+        if raw.ndim != 4 or raw.shape[1] not in channels or (len(raw), *raw.shape[2:]) != (batch, height, width):
+            wanted = [batch, channels[-1], height, width]
+            raise MethodError(f"the prediction of {task} has the shape {list(raw.shape)}, not {wanted}")

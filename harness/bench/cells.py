@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -14,8 +13,9 @@ from harness.method import Method
 from harness.problem import Problem
 from harness.registry import load_dataset
 from harness.run.configure import check_artifact, configure, method_of
+from harness.run.job import Artifact
 from harness.weights import WeightFile
-from harness.weights.artifact import Manifest, read_manifest
+from harness.weights.artifact import Manifest
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,9 @@ class Context:
     """What all cells of a command share."""
 
     config: BenchConfig
-    command: list[str]
     device: torch.device
     probes: tuple[str, ...]
-    artifact: Path | None
+    artifact: Artifact | None
     published: WeightFile | None
 
 
@@ -46,9 +45,9 @@ def cells_of(context: Context) -> Iterator[Cell]:
         UsageError: a wrong name or option, or a checkpoint of something else.
     """
     config = context.config
-    manifest = read_manifest(context.artifact) if context.artifact else None
-    if manifest is not None and context.artifact is not None:
-        method_of(manifest, context.artifact)
+    manifest = context.artifact.manifest if context.artifact else None
+    if context.artifact is not None:
+        method_of(context.artifact.manifest, context.artifact.path)
     stored = manifest.options if manifest else None
     for name in config.dataset:
         dataset = load_dataset(name)

@@ -14,27 +14,27 @@ from harness.compute import Precision, pick_device, seed_everything, set_precisi
 from harness.config import BenchConfig
 from harness.data.transforms import MEAN, STD
 from harness.errors import UsageError
-from harness.measurement import Candidate, Findings, Inputs, Setting, measure
+from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
 from harness.probes.catalog import select
 from harness.probes.rules import LatencyRules
 from harness.progress import RunProgress
 from harness.records import Record
 from harness.registry import load_plugin
-from harness.run import Outcome
-from harness.run.published import artifact_or_published, load_published
+from harness.run.job import Artifact
+from harness.run.matrix import start_of
+from harness.run.published import load_published
 from harness.weights import WeightFile
 
 _IMAGES = 4
 
 
-def bench(config: BenchConfig, command: list[str]) -> Outcome:
+def bench(config: BenchConfig) -> Outcome:
     """Measure every method on the tasks of every data set with every backbone at every precision.
 
     Methods on one data set are timed in turn, whatever their backbones. What was measured before is measured anew.
 
     Args:
         config: The matrix.
-        command: Command line to store with the records.
 
     Returns:
         One record per method, data set, backbone and precision, with one latency per batch size.
@@ -45,22 +45,23 @@ def bench(config: BenchConfig, command: list[str]) -> Outcome:
     for plugin in config.plugin:
         load_plugin(plugin)
     device, probes = pick_device(config.device), select(config.probe)
-    context = Context(config, command, device, probes, *artifact_or_published(config.checkpoint))
+    start = start_of(config.checkpoint)
+    artifact, published = (start, None) if isinstance(start, Artifact) else (None, start)
+    context = Context(config, device, probes, artifact, published)
     for precision in config.precision:
         set_precision(context.device, precision)  # those the device cannot do are refused before anything is measured
     if config.cuda_graph and context.device.type != "cuda":
         raise UsageError("--cuda-graph needs a GPU")
     cells = list(cells_of(context))
-    findings, outcome = Findings(), Outcome(config.output)
+    outcome = Outcome(config.output)
     for name in config.dataset:
         group = [cell for cell in cells if cell.dataset.name == name]
         with tempfile.TemporaryDirectory(prefix="harness-bench-") as scratch:
-            outcome.records += _measure(group, context, Path(scratch), findings)
-    outcome.warnings, outcome.failures = findings.warnings, findings.failures
+            outcome.records += _measure(group, context, Path(scratch), outcome)
     return outcome
 
 
-def _measure(cells: Sequence[Cell], context: Context, scratch: Path, findings: Findings) -> list[Record]:
+def _measure(cells: Sequence[Cell], context: Context, scratch: Path, outcome: Outcome) -> list[Record]:
     """Measure the cells of one data set at every precision; return the complete records."""
     images = _noise(cells[0].problem.input_size)
     inputs = Inputs(lambda: images, absence="harness bench needs no data, and has none")
@@ -70,10 +71,10 @@ def _measure(cells: Sequence[Cell], context: Context, scratch: Path, findings: F
     for precision in context.config.precision:
         progress.title = f"{cells[0].dataset.name} in {precision}:"
         set_precision(context.device, precision)
-        candidates = list(_candidates(cells, precision, context, scratch, findings))
+        candidates = list(_candidates(cells, precision, context, scratch, outcome))
         for candidate in candidates:
             _take_over(first.setdefault(str(candidate.artifact), candidate.record), candidate.record)
-        measure(candidates, inputs, _setting(precision, context), findings, progress)
+        measure(candidates, inputs, _setting(precision, context), outcome, progress)
         for candidate in candidates:
             if candidate.record.status != "failed":
                 candidate.record.status = "complete"
@@ -83,20 +84,20 @@ def _measure(cells: Sequence[Cell], context: Context, scratch: Path, findings: F
 
 
 def _candidates(
-    cells: Sequence[Cell], precision: Precision, context: Context, scratch: Path, findings: Findings
+    cells: Sequence[Cell], precision: Precision, context: Context, scratch: Path, outcome: Outcome
 ) -> Iterator[Candidate]:
     """Yield the cells with their artifacts, which are made where they are not there yet."""
     for index, cell in enumerate(cells):
         record = new_record(cell, precision, context)
-        artifact = context.artifact or scratch / str(index)
+        artifact = context.artifact.path if context.artifact else scratch / str(index)
         folder = context.config.output / record.run_id
         candidate = Candidate(cell.method, artifact, cell.problem.names, record, folder, context.probes)
         try:
             record.warnings += _ship(cell, artifact, context.published)
         except UsageError:  # of the checkpoint that was given
             raise
-        except Exception as error:  # whatever a method raises is its failure, and leaves the others alone
-            findings.fail(candidate, error)
+        except (Exception, SystemExit) as error:  # whatever a method raises is its failure, and leaves the others alone
+            outcome.fail(candidate, error)
             candidate.write()
         else:
             yield candidate

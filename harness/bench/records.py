@@ -6,10 +6,9 @@ from harness.bench.cells import Cell, Context
 from harness.compute import Precision
 from harness.data.dataset import Dataset
 from harness.files import digest
-from harness.probes.environment import environment, software, system_id
+from harness.probes.environment import command_line, environment, software, system_id
 from harness.records import DatasetInfo, Record
 from harness.run.record import method_info
-from harness.weights.artifact import digest_artifact
 
 SEED = 0
 """Weights and images are drawn from it, so that every command measures the same."""
@@ -43,7 +42,7 @@ def new_record(cell: Cell, precision: Precision, context: Context) -> Record:
         created_at=now,
         updated_at=now,
         harness=software(),
-        command=context.command,
+        command=command_line(),
         config=config.model_dump(mode="json"),
         config_hash=digest(identity),
         method=method_info(method, "checkpoint" if loaded else "random", loaded),
@@ -64,7 +63,7 @@ def new_record(cell: Cell, precision: Precision, context: Context) -> Record:
 def _loaded(context: Context) -> str | None:
     """Return name and sha256 of the checkpoint that is measured."""
     if context.artifact is not None:
-        return f"{context.artifact.name} sha256:{digest_artifact(context.artifact)}"
+        return f"{context.artifact.path.name} sha256:{context.artifact.sha256}"
     file = context.published
     return f"{file.path.name} sha256:{file.sha256}" if file is not None else None
 

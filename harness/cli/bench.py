@@ -54,7 +54,7 @@ def bench(config: Path | None, form: str, **options: Any) -> int:
     Several -m, -d, -b, --precision and --batch-size make a matrix; a flag takes several values at once. The methods on
     one data set are timed in turn, so that their ratios hold on a busy machine too.
     """
-    outcome = measure(BenchConfig.read(config, parse_options(options)), command=["harness", *sys.argv[1:]])
+    outcome = measure(BenchConfig.read(config, parse_options(options)))
     _show(outcome, form)
     return tell(outcome)
 

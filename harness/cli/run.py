@@ -59,7 +59,7 @@ def run(config: Path | None, **options: Any) -> int:
     Several -m, -d and --seed make a matrix. A run that was interrupted goes on where it stopped when the
     command is repeated; one that is complete is not repeated.
     """
-    outcome = run_matrix(RunConfig.read(config, parse_options(options)), command=["harness", *sys.argv[1:]])
+    outcome = run_matrix(RunConfig.read(config, parse_options(options)))
     console = Console(width=None if sys.stdout.isatty() else 200)
     for group in _tables(outcome.records):
         table = build_table(group)

@@ -36,7 +36,7 @@ def score(**options: Any) -> int:
     edge) with a file per image. Files that are missing, broken or surplus are named; the rest is scored.
     """
     config = ScoreConfig.read(None, parse_options(options))
-    scored = score_predictions(config, command=["harness", *sys.argv[1:]])
+    scored = score_predictions(config)
     table = build_table([scored.record])
     table.print(Console(width=None if sys.stdout.isatty() else 200))
     folder = config.output / scored.record.run_id

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from harness.errors import described
 from harness.measurement.candidate import Candidate, Inputs, Setting
-from harness.measurement.findings import Findings, one_line
+from harness.measurement.outcome import Outcome
 from harness.measurement.stale import TIMED, holds
 from harness.method import MultiTaskModel
 from harness.probes.ceilings import floor, measure_ceilings
@@ -42,7 +43,7 @@ class _Ready:
 
 
 def measure_together(
-    candidates: Sequence[Candidate], inputs: Inputs, setting: Setting, findings: Findings, progress: RunProgress
+    candidates: Sequence[Candidate], inputs: Inputs, setting: Setting, outcome: Outcome, progress: RunProgress
 ) -> None:
     """Time in turn all candidates whose latency is wanted and lacking, and find what the machine could do at best.
 
@@ -50,19 +51,19 @@ def measure_together(
         candidates: Whose records are filled and written; each predicts.
         inputs: The images.
         setting: How costs are measured.
-        findings: Takes what is to be told.
+        outcome: Takes what is to be told.
         progress: Where progress is shown.
     """
     wanted = {probe: [one for one in candidates if _lacks(one, probe)] for probe in TIMED}
     for candidate in wanted["ceilings"]:
-        with findings.guard(candidate, "ceilings"):
+        with outcome.guard(candidate, "ceilings"):
             candidate.record.ceilings = _ceilings(setting.device, setting.precision)
         candidate.write()
     models = [(candidate, candidate.load(setting.device)) for candidate in wanted["latency"]]
     for batch_size in setting.batch_sizes if models else ():
-        ready = _prepare(models, inputs.batch(batch_size), setting, findings)
-        timed = _time(ready, batch_size, setting, findings, progress)
-        _fill(timed, batch_size, inputs, setting, findings)
+        ready = _prepare(models, inputs.batch(batch_size), setting, outcome)
+        timed = _time(ready, batch_size, setting, outcome, progress)
+        _fill(timed, batch_size, inputs, setting, outcome)
 
 
 def _lacks(candidate: Candidate, probe: str) -> bool:
@@ -73,14 +74,14 @@ def _prepare(
     models: Sequence[tuple[Candidate, MultiTaskModel]],
     images: torch.Tensor,
     setting: Setting,
-    findings: Findings,
+    outcome: Outcome,
 ) -> list[_Ready]:
     """Return the calls to time; what cannot run at this batch size is left out."""
     if setting.compiled is not None:
         torch.compiler.reset()  # else it would compile for sizes that vary once it meets the second one
     ready = []
     for candidate, model in models:
-        with findings.guard(candidate, "latency", f"batch size {len(images)}"):
+        with outcome.guard(candidate, "latency", f"batch size {len(images)}"):
             call = prepare_call(
                 model,
                 images,
@@ -97,7 +98,7 @@ def _prepare(
 
 
 def _time(
-    ready: Sequence[_Ready], batch_size: int, setting: Setting, findings: Findings, progress: RunProgress
+    ready: Sequence[_Ready], batch_size: int, setting: Setting, outcome: Outcome, progress: RunProgress
 ) -> list[tuple[_Ready, Timing]]:
     """Return the candidates with their timings; none where timing failed."""
     subjects = [Subject(one.candidate.record.run_id, one.call) for one in ready]
@@ -106,9 +107,9 @@ def _time(
     try:
         with progress.bar(f"time {len(subjects)} methods at batch size {batch_size}", 100, unit="%") as report:
             return list(zip(ready, measure_latency(subjects, setting.device, setting.rules, report), strict=True))
-    except Exception as error:  # as in `Findings.guard`, but for all at once
+    except (Exception, SystemExit) as error:  # as in `Outcome.guard`, but for all at once
         for one in ready:
-            findings.unmeasured(one.candidate, "latency", f"batch size {batch_size}: {one_line(error)}")
+            outcome.unmeasured(one.candidate, "latency", f"batch size {batch_size}: {described(error)}")
         return []
 
 
@@ -117,7 +118,7 @@ def _fill(
     batch_size: int,
     inputs: Inputs,
     setting: Setting,
-    findings: Findings,
+    outcome: Outcome,
 ) -> None:
     """Write what was timed into the records."""
     for one, timing in timed:
@@ -134,13 +135,13 @@ def _fill(
         latency.floor = _floor(one, latency)
         latency.end_to_end = EndToEnd(images_per_second=None, reason=inputs.absence)
         if inputs.batches is not None:
-            with findings.guard(candidate, "latency", "end to end"):
+            with outcome.guard(candidate, "latency", "end to end"):
                 forward = prepare_forward(one.model, setting.precision, setting.device)
                 latency.end_to_end = measure_end_to_end(inputs.batches(batch_size), forward, setting.device)
         candidate.record.latency.append(latency)
         candidate.write()
         if latency.disturbed:
-            findings.warn(candidate, f"latency at batch size {batch_size}: {'; '.join(latency.disturbed)}")
+            outcome.warn(candidate, f"latency at batch size {batch_size}: {'; '.join(latency.disturbed)}")
 
 
 def _floor(one: _Ready, latency: Latency) -> Floor | None:

@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 from harness.measurement.candidate import Candidate, Inputs, Setting
-from harness.measurement.findings import Findings
 from harness.measurement.interleaved import measure_together
+from harness.measurement.outcome import Outcome
 from harness.measurement.per_model import measure_alone
 from harness.measurement.stale import holds, renew
 from harness.progress import RunProgress
 
 
 def measure(
-    candidates: Sequence[Candidate], inputs: Inputs, setting: Setting, findings: Findings, progress: RunProgress
+    candidates: Sequence[Candidate], inputs: Inputs, setting: Setting, outcome: Outcome, progress: RunProgress
 ) -> None:
     """Fill what the records of candidates lack of the costs that are wanted.
 
@@ -22,7 +22,7 @@ def measure(
         candidates: Of one data set; their records are of the precision of ``setting``.
         inputs: Images of the data set, as large as the models take them.
         setting: How costs are measured.
-        findings: Takes what is to be told beside the figures.
+        outcome: Takes what is to be told beside the figures.
         progress: Where progress is shown.
     """
     renew(candidates)
@@ -31,10 +31,10 @@ def measure(
     able = []
     with progress.bar("measure", len(candidates), unit="methods") as report:
         for done, candidate in enumerate(candidates, start=1):
-            if measure_alone(candidate, inputs, setting, findings):
+            if measure_alone(candidate, inputs, setting, outcome):
                 able.append(candidate)
             report(done)
-    measure_together(able, inputs, setting, findings, progress)
+    measure_together(able, inputs, setting, outcome, progress)
 
 
 def _expect(candidate: Candidate, setting: Setting) -> None:

@@ -8,9 +8,10 @@ import torch
 
 from harness.counting import count_macs
 from harness.measurement.candidate import Candidate, Inputs, Setting
-from harness.measurement.findings import Findings
+from harness.measurement.outcome import Outcome
 from harness.measurement.stale import holds
 from harness.method import MultiTaskModel
+from harness.model import check_predictions
 from harness.probes.energy import measure_energy
 from harness.probes.macs import disagreements, measure_macs
 from harness.probes.memory import measure_memory
@@ -22,7 +23,7 @@ _Probe = Callable[[Candidate, MultiTaskModel, Inputs, Setting], Sequence[str]]
 """Fills a figure of the candidate's record and returns what a reader of it should know."""
 
 
-def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, findings: Findings) -> bool:
+def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, outcome: Outcome) -> bool:
     """Fill what a record lacks of the costs of its model alone, and write it after each.
 
     Returns:
@@ -34,19 +35,21 @@ def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, findin
         return True
     try:
         model = candidate.load(setting.device)
-        prepare_call(model, inputs.first(), setting.precision, setting.device)()
-    except Exception as error:  # whatever a method raises is its failure, and leaves the others alone
-        findings.fail(candidate, error)
+        first = inputs.first()
+        predictions = prepare_call(model, first, setting.precision, setting.device)()
+        check_predictions(predictions, first, model.problem, model.problem.names)
+    except (Exception, SystemExit) as error:  # whatever a method raises is its failure, and leaves the others alone
+        outcome.fail(candidate, error)
         candidate.write()
         return False
     record.parameters = record.parameters or count_parameters(model)
     if set(model.problem.names) != set(candidate.tasks):
-        findings.note(candidate, f"the costs are of all tasks of the artifact: {', '.join(model.problem.names)}")
+        outcome.note(candidate, f"the costs are of all tasks of the artifact: {', '.join(model.problem.names)}")
     for probe in lacking:
         if probe in PROBES:
-            with findings.guard(candidate, probe):
+            with outcome.guard(candidate, probe):
                 for line in PROBES[probe](candidate, model, inputs, setting):
-                    findings.note(candidate, line)
+                    outcome.note(candidate, line)
             candidate.write()
     return True
 

@@ -18,7 +18,7 @@ from harness.errors import DataError
 from harness.files import digest
 from harness.predictions.folder import TaskFolder, find_tasks
 from harness.predictions.formats import FORMATS, read_prediction
-from harness.probes.environment import environment, software, system_id
+from harness.probes.environment import command_line, environment, software, system_id
 from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.records import Gain, MethodInfo, Phase, Record, write_record
@@ -46,14 +46,13 @@ class Scored:
     surplus: list[str] = field(default_factory=list)
 
 
-def score(config: ScoreConfig, command: list[str]) -> Scored:
+def score(config: ScoreConfig) -> Scored:
     """Score every task found in a folder of predictions, one image at a time, and write the record.
 
     Images whose label is ignored as a whole need no prediction: some code bases save none for them.
 
     Args:
         config: The folder, the data set and the rules.
-        command: Command line to store with the record.
 
     Raises:
         UsageError: a wrong name, option or folder.
@@ -79,7 +78,7 @@ def score(config: ScoreConfig, command: list[str]) -> Scored:
     broken = [name for scorer in scorers for name in scorer.broken]
     if not metrics:
         raise DataError(f"{config.predictions}: nothing can be scored; first problem: {(broken + missing)[0]}")
-    record = _record(config, command, data, folders, metrics)
+    record = _record(config, data, folders, metrics)
     record.dataset.n_evaluated = len(data.val) - incomplete
     record.warnings += [warning for scorer in scorers for warning in scorer.warnings(len(data.val))]
     record.phases.append(Phase(name="evaluate", seconds=time.perf_counter() - start))
@@ -146,7 +145,6 @@ def _stream(scorers: Sequence[_TaskScorer], data: OpenedData, progress: RunProgr
 
 def _record(
     config: ScoreConfig,
-    command: list[str],
     data: OpenedData,
     folders: Sequence[TaskFolder],
     metrics: dict[str, dict[str, Metric]],
@@ -170,7 +168,7 @@ def _record(
         created_at=now,
         updated_at=now,
         harness=software(),
-        command=command,
+        command=command_line(),
         config=config.model_dump(mode="json"),
         config_hash=digest(identity),
         method=MethodInfo(

@@ -1,8 +1,10 @@
 """The machine and software a figure was measured on, and a stable id for them."""
 
+import functools
 import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import torch
 
 import harness
-from harness.files import digest
+from harness.files import digest, sha256_of
 from harness.probes.nvml import NvmlUnavailableError, open_gpu
 from harness.records import Software
 
@@ -28,6 +30,9 @@ _PACKAGES = (
     "psutil",
     "nvidia-ml-py",
 )
+
+_PRESENTATION = ("cli", "report", "leaderboard", "gallery", "compare", "bench", "launch")
+"""Rooms that show results or start runs and compute no result of a run."""
 
 _VARIABLES = (
     "ATEN_CPU_CAPABILITY",
@@ -57,7 +62,25 @@ _VARIABLES = (
 
 def software() -> Software:
     """Return the version of the harness and the state of its source checkout."""
-    return Software(version=harness.__version__, git_commit=_git("rev-parse", "HEAD"), git_dirty=_dirty())
+    commit, dirty = _git("rev-parse", "HEAD"), _dirty()
+    return Software(version=harness.__version__, git_commit=commit, git_dirty=dirty, source=_source())
+
+
+@functools.cache
+def _source() -> str:
+    """Return the sha256 over the files of the harness that may change a result of a run."""
+    root = Path(__file__).resolve().parent.parent
+    files = [path for path in root.rglob("*.py") if path.relative_to(root).parts[0] not in _PRESENTATION]
+    return digest({path.relative_to(root).as_posix(): sha256_of(path) for path in files})
+
+
+def command_line() -> list[str]:
+    """Return the command that this process was started with; of the console script and ``python -m``, as one types it.
+
+    Records hold it. In a process of the Python API it names the script.
+    """
+    program, *arguments = sys.argv or [""]
+    return ["harness" if Path(program).name in ("harness", "harness.exe", "__main__.py") else program, *arguments]
 
 
 def environment() -> dict[str, Any]:

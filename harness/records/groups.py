@@ -46,7 +46,7 @@ def configuration(record: Record) -> object:
     method = record.method
     return frozen(
         {
-            "method": (method.name, method.plugin, method.backbone),
+            "method": (method.name, method.plugin, method.source, method.backbone),
             "start": (method.init, method.checkpoint),
             "options": method.options,
             "stages": [(stage.name, stage.iterations) for stage in record.training],

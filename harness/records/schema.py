@@ -21,6 +21,10 @@ class Software(_Part):
     version: str
     git_commit: str | None = Field(description="Commit of the source checkout; null when installed from a wheel.")
     git_dirty: bool | None = Field(description="Whether tracked files differed from that commit.")
+    source: str | None = Field(
+        default=None,
+        description="sha256 over the harness's own Python files that train, run and score; null in older records.",
+    )
 
 
 class MethodInfo(_Part):
@@ -39,6 +43,11 @@ class MethodInfo(_Part):
     checkpoint: str | None = Field(description="Name and sha256 of the weights or predictions that were loaded.")
     options: dict[str, Any]
     plugin: str | None = Field(description="Module that defines it; null where only predictions are at hand.")
+    source: str | None = Field(
+        default=None,
+        description="sha256 over the file that defines it and the modules next to it that it imports; null in older "
+        "records and where only predictions are at hand.",
+    )
 
 
 class DatasetInfo(_Part):
@@ -93,8 +102,8 @@ class StageInfo(_Part):
     """One training stage."""
 
     name: str
-    iterations: int
-    final_loss: float | None
+    iterations: int = Field(description="Steps of the optimiser.")
+    final_loss: float | None = Field(description="Weighted loss of the last step that was looked at.")
 
 
 class Record(_Part):

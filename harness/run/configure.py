@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from harness.backbones import FAMILIES
 from harness.backbones import NAMES as BACKBONES
-from harness.errors import UsageError, first_fault, unknown
+from harness.errors import HarnessError, MethodError, UsageError, described, first_fault, unknown
 from harness.method import Method
 from harness.problem import Problem
 from harness.recipe import Budget
@@ -119,4 +119,9 @@ def _configure(cls: type[Method], values: Mapping[str, Any], backbone: str, weig
         options = cls.Options.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"method {cls.name}: --set {first_fault(error)}") from error
-    return cls(options, backbone, weights)
+    try:
+        return cls(options, backbone, weights)
+    except HarnessError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a method raises is its failure
+        raise MethodError(f"method {cls.name}: {described(error)}") from error

@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.data.loading import eval_batches
 from harness.data.sample import Batch
 from harness.errors import UsageError
-from harness.measurement import Candidate, Findings, Inputs, Setting, measure
+from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
 from harness.measurement.stale import holds
 from harness.probes.rules import LatencyRules
 from harness.progress import RunProgress
@@ -35,7 +35,7 @@ class Run:
     record: Record
 
 
-def measure_runs(runs: Sequence[Run], probes: tuple[str, ...], findings: Findings, progress: RunProgress) -> None:
+def measure_runs(runs: Sequence[Run], probes: tuple[str, ...], outcome: Outcome, progress: RunProgress) -> None:
     """Fill what the records of finished runs lack of the costs that are wanted.
 
     The runs on one data set are measured together, so that their latencies can be compared. Of several seeds of a
@@ -44,7 +44,7 @@ def measure_runs(runs: Sequence[Run], probes: tuple[str, ...], findings: Finding
     Args:
         runs: Of one matrix.
         probes: Probes that are wanted.
-        findings: Takes what is to be told.
+        outcome: Takes what is to be told.
         progress: Where progress is shown.
     """
     for name in dict.fromkeys(run.record.dataset.name for run in runs):
@@ -56,21 +56,21 @@ def measure_runs(runs: Sequence[Run], probes: tuple[str, ...], findings: Finding
             with contextlib.ExitStack() as stack:
                 for run in group:
                     stack.enter_context(locked(_folder(run)))
-                measure(_candidates(group, probes, findings), _inputs(job), setting, findings, progress)
+                measure(_candidates(group, probes, outcome), _inputs(job), setting, outcome, progress)
         except UsageError as error:  # another process is at one of them
-            findings.failures.append((progress.title, error))
+            outcome.failures.append((progress.title, error))
 
 
-def _candidates(group: Sequence[Run], probes: tuple[str, ...], findings: Findings) -> list[Candidate]:
+def _candidates(group: Sequence[Run], probes: tuple[str, ...], outcome: Outcome) -> list[Candidate]:
     """Return the runs that can be measured, each with what is wanted of it."""
     first: dict[str, int] = {}
     candidates = []
     for run in group:
         job, folder = run.job, _folder(run)
-        artifact = job.artifact or folder / ARTIFACT
+        artifact = job.artifact.path if job.artifact else folder / ARTIFACT
         if not artifact.is_dir():  # records may be kept without what they are of
             if not all(holds(run.record, probe) for probe in probes):
-                findings.warnings.append(f"{job.title} costs are not measured, for {artifact} is not here")
+                outcome.warnings.append(f"{job.title} costs are not measured, for {artifact} is not here")
             continue
         wanted = probes
         if (seed := first.setdefault(job.method.name, job.seed)) != job.seed:

@@ -1,7 +1,9 @@
-"""A split through a model into meters, streaming."""
+"""Evaluation: a split through a model into meters, batch by batch."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch.nn import functional as F
 
 from harness.compute import Precision, autocast
 from harness.data.sample import Batch
-from harness.model import MultiTaskModel
+from harness.model import MultiTaskModel, check_predictions
 from harness.predictions.writer import PredictionWriter
 from harness.progress import RunProgress
 from harness.protocol import Protocol
@@ -42,7 +44,11 @@ def evaluate(
         writer: Saves what is scored; None saves nothing.
 
     Returns:
-        Task name to its figures, the headline first.
+        Task name to its metrics, the headline first. Those of a task are null, with the reason, where one of its
+        predictions is not finite: the class of a NaN would be the first one.
+
+    Raises:
+        MethodError: a prediction is missing or of another shape than the task's.
     """
     model.eval()
     labels = {name: task.scored_label(protocol) for name, task in tasks.items()}
@@ -51,19 +57,32 @@ def evaluate(
         for meter in meters.values():
             stack.callback(meter.close)
         done = 0
+        spoiled: dict[str, list[str]] = {name: [] for name in meters}
         for batch in batches:
             batch = batch.to(device)
             with autocast(device, precision):
                 predictions = model(batch.images, list(meters))
-            for name, meter in meters.items():
+            check_predictions(predictions, batch.images, model.problem, list(meters))
+            # [tasks, B] in one transfer: every look at a value waits for the device.
+            finite = torch.stack([predictions[name].isfinite().flatten(1).all(1) for name in meters]).tolist()
+            for (name, meter), fine in zip(meters.items(), finite, strict=True):
                 label = batch.labels[labels[name]]
                 prediction = at_label_size(predictions[name].float(), label)
-                meter.update(prediction, label)
-                if writer is not None:
-                    writer.write(name, prediction, batch)
+                meter.update(prediction if all(fine) else prediction.nan_to_num(), label)
+                spoiled[name] += [image for image, kept in zip(batch.ids, fine, strict=True) if not kept]
+                if writer is not None and any(fine):
+                    writer.write(name, prediction if all(fine) else prediction[torch.tensor(fine)], _only(batch, fine))
             done += len(batch.ids)
             report(done)
-        return {name: meter.compute() for name, meter in meters.items()}
+        metrics = {name: meter.compute() for name, meter in meters.items()}
+    for name, images in spoiled.items():
+        if images:
+            reason = (
+                f"predictions of {len(images)} of {done} images are not finite (NaN or infinite), first {images[0]}"
+            )
+            nothing = {"value": None, "reason": reason}
+            metrics[name] = {key: metric.model_copy(update=nothing) for key, metric in metrics[name].items()}
+    return metrics
 
 
 def at_label_size(prediction: Tensor, label: Tensor) -> Tensor:
@@ -71,3 +90,10 @@ def at_label_size(prediction: Tensor, label: Tensor) -> Tensor:
     if prediction.shape[-2:] == label.shape[-2:]:
         return prediction
     return F.interpolate(prediction, size=label.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _only(batch: Batch, kept: Sequence[bool]) -> Batch:
+    """Return the ids and sizes of some images of a batch, all that is needed to save their predictions."""
+    if all(kept):
+        return batch
+    return replace(batch, ids=list(compress(batch.ids, kept)), sizes=list(compress(batch.sizes, kept)))

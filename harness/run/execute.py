@@ -4,7 +4,6 @@ import contextlib
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +13,14 @@ from harness.backbones import Encoder
 from harness.compute import seed_everything
 from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches
-from harness.errors import HarnessError, MethodError, UsageError
+from harness.errors import HarnessError, MethodError, UsageError, described
 from harness.files import write_atomically
 from harness.method import MultiTaskModel, Stage
 from harness.predictions.writer import PredictionWriter
+from harness.probes.environment import software
 from harness.probes.parameters import count_parameters
 from harness.progress import RunProgress
-from harness.records import RECORD_NAME, Phase, Record, StageInfo, read_record, write_record
+from harness.records import RECORD_NAME, Phase, Record, read_record, write_record
 from harness.records.costs import Sparsity
 from harness.records.metric import Metric
 from harness.run.contact_sheet import write_contact_sheet
@@ -36,8 +36,13 @@ CHECKPOINT = "checkpoint.pt"
 CALIBRATION_IMAGES = 64
 
 
-def execute(job: Job, progress: RunProgress) -> Record:
+def execute(job: Job, progress: RunProgress, predictions: Path | None = None) -> Record:
     """Run a job, or go on with it where it stopped, and return its complete record.
+
+    Args:
+        job: The job.
+        progress: Where progress is shown.
+        predictions: Folder to save the predictions in; None to save none.
 
     Raises:
         UsageError: another process is at it, or what it left cannot be used.
@@ -53,25 +58,24 @@ def execute(job: Job, progress: RunProgress) -> Record:
             _clear(job.folder)
         record = _started(job)
         if record.status == "complete":
-            if job.predictions is not None:
-                _evaluate(job, _shipped(job), progress)
+            if predictions is not None:
+                _evaluate(job, _shipped(job), progress, predictions)
             return record
         try:
-            _proceed(job, record, progress)
+            _proceed(job, record, progress, predictions)
         except HarnessError as error:
             record.failure = str(error)
             write_record(record, job.folder)
             raise
-        except Exception as error:
-            record.status = "failed"
-            record.failure = f"{type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:  # whatever a method raises is its failure
+            record.status, record.failure = "failed", described(error)
             write_record(record, job.folder)
-            raise MethodError(f"{job.title} {record.failure}") from error
+            raise MethodError(record.failure) from error
     return record
 
 
-def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
-    artifact = job.artifact or job.folder / ARTIFACT
+def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path | None) -> None:
+    artifact = job.artifact.path if job.artifact else job.folder / ARTIFACT
     if not artifact.is_dir():
         if job.published is not None:
             with _phase(record, "convert"):
@@ -88,7 +92,7 @@ def _proceed(job: Job, record: Record, progress: RunProgress) -> None:
     record.parameters = count_parameters(model)
     write_record(record, job.folder)
     with _phase(record, "evaluate"):
-        record.metrics = _evaluate(job, model, progress)
+        record.metrics = _evaluate(job, model, progress, predictions)
     record.sparsity = _look_inside(job, model)
     record.status = "complete"
     write_record(record, job.folder)
@@ -102,7 +106,7 @@ def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
         model,
         job.data.val,
         job.data.transform,
-        job.tasks(),
+        job.tasks,
         job.data.protocol,
         job.device,
     )
@@ -117,15 +121,19 @@ def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
 
 
 def _shipped(job: Job) -> MultiTaskModel:
-    return job.method.load(job.artifact or job.folder / ARTIFACT, job.data.problem.names).to(job.device)
+    folder = job.artifact.path if job.artifact else job.folder / ARTIFACT
+    return job.method.load(folder, job.data.problem.names).to(job.device)
 
 
 def _train(job: Job, record: Record, progress: RunProgress) -> None:
     data, config = job.data, job.config
     assert data.train is not None
     seed_everything(job.seed)
-    build = job.method.build(data.problem) if job.extend is None else job.method.extend(job.extend, data.problem)
-    model = build.to(job.device)
+    method, extend = job.method, job.extend
+    model = method.build(data.problem) if extend is None else method.extend(extend.path, data.problem)
+    if not isinstance(model, MultiTaskModel):
+        raise MethodError(f"build must return a MultiTaskModel, not {type(model).__name__}")
+    model = model.to(job.device)
     _warn(record, _notes(model))
     write_record(record, job.folder)
 
@@ -134,7 +142,7 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
 
     setup = TrainingSetup(
         scenes=data.train,
-        tasks=job.tasks(),
+        tasks=job.tasks,
         transform=transform,
         device=job.device,
         precision=config.precision,
@@ -144,8 +152,7 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
         save_every=config.save_every,
         progress=progress,
     )
-    logs = train(model, job.stages(), setup)
-    record.training = [StageInfo(**asdict(log)) for log in logs]
+    record.training = train(model, job.stages, setup)
     job.method.calibrate(model, partial(_score, job))
     _ship(job, model)
 
@@ -157,7 +164,7 @@ def _ship(job: Job, model: MultiTaskModel) -> None:
     unfinished.mkdir()
     job.method.save(model.cpu(), unfinished)
     if job.extend is not None:  # what exists stays as it is, byte for byte
-        shutil.copytree(job.extend, unfinished, dirs_exist_ok=True)
+        shutil.copytree(job.extend.path, unfinished, dirs_exist_ok=True)
     unfinished.replace(job.folder / ARTIFACT)
 
 
@@ -175,17 +182,19 @@ def _score(job: Job, model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, M
     """Return headline figures on the first training images, prepared as for evaluation."""
     scenes, transform = job.data.calibration(CALIBRATION_IMAGES)
     batches = eval_batches(scenes, transform, job.config.batch_size)
-    subjects = {name: task for name, task in job.tasks().items() if name in tasks}
+    subjects = {name: task for name, task in job.tasks.items() if name in tasks}
     quiet = RunProgress(quiet=True)
     protocol, precision = job.data.protocol, job.config.precision
     figures = evaluate(model, batches, len(scenes), subjects, protocol, job.device, precision, quiet)
     return {task: next(iter(metrics.values())) for task, metrics in figures.items()}
 
 
-def _evaluate(job: Job, model: MultiTaskModel, progress: RunProgress) -> dict[str, dict[str, Metric]]:
-    data, config, tasks = job.data, job.config, job.tasks()
+def _evaluate(
+    job: Job, model: MultiTaskModel, progress: RunProgress, predictions: Path | None
+) -> dict[str, dict[str, Metric]]:
+    data, config, tasks = job.data, job.config, job.tasks
     batches = eval_batches(data.val, data.transform, config.batch_size, config.workers)
-    writer = PredictionWriter(job.predictions, tasks, data.transform) if job.predictions else None
+    writer = PredictionWriter(predictions, tasks, data.transform) if predictions else None
     return evaluate(model, batches, len(data.val), tasks, data.protocol, job.device, config.precision, progress, writer)
 
 
@@ -194,7 +203,13 @@ def _started(job: Job) -> Record:
     if (job.folder / RECORD_NAME).is_file():
         record = read_record(job.folder)
         if job.config.overwrite == "never":
-            raise UsageError(f"{job.title} {job.folder} holds a {record.status} run already, and --overwrite is never")
+            raise UsageError(f"{job.folder} holds a {record.status} run already, and --overwrite is never")
+        if record.harness.source not in (None, software().source):
+            done = "was run" if record.status == "complete" else "was begun"
+            note = f"{done} by other code of the harness, of commit {record.harness.git_commit or 'unknown'}"
+            job.warnings.append(f"{job.title} {note}; --overwrite always runs it again")
+            if record.status != "complete":
+                _warn(record, [note])
         if record.status == "complete":
             return record
         record.status, record.failure = "partial", None

@@ -1,61 +1,121 @@
-"""What one cell of the matrix is, and what its figures depend on."""
+"""One cell of the matrix: what is run, what its results depend on, and the folder they go to."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import harness
 from harness.config import RunConfig
 from harness.data.open import OpenedData
+from harness.errors import HarnessError, MethodError, described
 from harness.files import digest
 from harness.method import Method, Stage
+from harness.registry import source_digest
 from harness.tasks import build_task
-from harness.tasks.base import Task
 from harness.weights import WeightFile
-from harness.weights.artifact import digest_artifact, read_manifest
+from harness.weights.artifact import Manifest, digest_artifact, read_manifest
 
 
 @dataclass(frozen=True)
-class Job:
-    """What to run and where its files go.
+class Artifact:
+    """The folder of an exported model, read once for all jobs of a command.
 
-    Attributes:
+    Args:
+        path: The folder.
+
+    Raises:
+        UsageError: it holds no artifact.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        assert self.manifest is not None
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Its manifest."""
+        return read_manifest(self.path)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The sha256 over names and contents of its files."""
+        return digest_artifact(self.path)
+
+
+class Job:
+    """A method on a data set with a seed. Recipe, identity and folder are computed here, once.
+
+    Args:
         method: The method, set up.
         data: The opened data set, with the protocol that holds on it.
         seed: Source of all randomness.
         config: The matrix this is a cell of.
-        command: Command line to store with the record.
-        device: Where to compute.
-        artifact: Artifact to evaluate instead of training; None to make one.
-        published: Published checkpoint to make it from; None to train.
+        device: Device to compute on.
+        start: Artifact to evaluate, or published checkpoint to make one from, instead of training; None to train.
         extend: Artifact to add the missing tasks to; None to train all of them.
-        predictions: Folder to save the predictions in; None to save none.
+
+    Attributes:
+        stages: The training recipe, of the added tasks alone where an artifact is extended; empty without training.
+        identity: Everything the results depend on; equal identities give equal results.
+        run_id: Folder of the run below the results folder.
+        folder: That folder, with the record, the artifact and, while training, the checkpoint.
+        title: Head of progress bars and messages.
+        tasks: Task objects by name.
+        warnings: Lines for the screen that came up while it ran.
+
+    Raises:
+        MethodError: the method gives no usable recipe.
     """
 
-    method: Method
-    data: OpenedData
-    seed: int
-    config: RunConfig
-    command: list[str]
-    device: torch.device
-    artifact: Path | None
-    published: WeightFile | None = None
-    extend: Path | None = None
-    predictions: Path | None = None
+    def __init__(
+        self,
+        method: Method,
+        data: OpenedData,
+        seed: int,
+        config: RunConfig,
+        device: torch.device,
+        start: Artifact | WeightFile | None = None,
+        extend: Artifact | None = None,
+    ) -> None:
+        self.method, self.data, self.seed, self.config, self.device = method, data, seed, config, device
+        self.artifact = start if isinstance(start, Artifact) else None
+        self.published = start if isinstance(start, WeightFile) else None
+        self.extend = extend
+        self.title = title_of(method, data, seed)
+        self.stages = self._sized_stages() if start is None else []
+        self.identity = self._identity()
+        name = f"{method.name}.{method.backbone}.{config.budget}.seed{seed}.{digest(self.identity)[:8]}"
+        self.run_id = f"{data.dataset.name}/{name}"
+        self.folder = config.output / self.run_id
+        self.warnings: list[str] = []
+        self.tasks = {spec.name: build_task(spec) for spec in data.problem}
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Everything the figures depend on; equal identities give equal figures."""
-        config, data, weights = self.config, self.data, self.method.weights
+    def _sized_stages(self) -> list[Stage]:
+        config, data = self.config, self.data
+        stages = recipe_of(self.method, data, config)
+        if self.extend is not None:
+            held = {spec.name for spec in self.extend.manifest.problem()}
+            stages = [stage for stage in stages if not held.issuperset(stage.tasks)]
+        if config.iterations is None:
+            assert data.train is not None
+            return [stage.sized(len(data.train)) for stage in stages]
+        return [replace(stage, iterations=config.iterations) for stage in stages]
+
+    def _identity(self) -> dict[str, Any]:
+        config, data, method = self.config, self.data, self.method
+        weights = method.weights
         return {
-            "method": self.method.name,
-            "options": self.method.options.model_dump(mode="json"),
-            "backbone": self.method.backbone,
+            "method": method.name,
+            "options": method.options.model_dump(mode="json"),
+            "backbone": method.backbone,
             "weights": weights.sha256 if isinstance(weights, WeightFile) else weights,
-            "artifact": digest_artifact(self.artifact) if self.artifact else None,
+            "artifact": self.artifact.sha256 if self.artifact else None,
             "published": self.published.sha256 if self.published else None,
-            "extend": digest_artifact(self.extend) if self.extend else None,
+            "extend": self.extend.sha256 if self.extend else None,
             "dataset": data.dataset.name,
             "val": data.val.fingerprint,
             "train": data.train.fingerprint if data.train else None,
@@ -63,51 +123,55 @@ class Job:
             "input_size": list(data.problem.input_size),
             "protocol": data.protocol.model_dump(mode="json"),
             "budget": config.budget,
-            "stages": [_recipe(stage) for stage in self.stages()] if self.trains else None,
+            "stages": None if self.artifact or self.published else [_plain(stage) for stage in self.stages],
             "precision": config.precision,
             "device": self.device.type,
             "seed": self.seed,
+            # Code that computes the results: of the plug-ins byte by byte, of the rest by its version.
+            "harness": harness.__version__,
+            "source": {"method": source_digest(type(method)), "dataset": source_digest(type(data.dataset))},
         }
 
-    def stages(self) -> list[Stage]:
-        """Return the recipe, that of the added tasks alone where there is an artifact to extend."""
-        stages = self.method.stages(self.data.problem, self.config.budget)
-        if self.extend is not None:
-            held = {spec.name for spec in read_manifest(self.extend).problem()}
-            stages = [stage for stage in stages if not held.issuperset(stage.tasks)]
-        if self.config.iterations is None:
-            assert self.data.train is not None
-            return [stage.sized(len(self.data.train)) for stage in stages]
-        return [replace(stage, iterations=self.config.iterations) for stage in stages]
 
-    @property
-    def trains(self) -> bool:
-        """Whether the model is trained here."""
-        return self.artifact is None and self.published is None
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the run: its record, its artifact and, while training, its checkpoint."""
-        method = self.method
-        name = f"{method.name}.{method.backbone}.{self.config.budget}.seed{self.seed}.{digest(self.identity)[:8]}"
-        return self.config.output / self.data.dataset.name / name
-
-    @property
-    def run_id(self) -> str:
-        """The folder below the results folder."""
-        return f"{self.data.dataset.name}/{self.folder.name}"
-
-    @property
-    def title(self) -> str:
-        """What the run is called in progress bars and messages."""
-        return f"{self.method.name} on {self.data.dataset.name}, seed {self.seed}:"
-
-    def tasks(self) -> dict[str, Task]:
-        """Return the tasks by name."""
-        return {spec.name: build_task(spec) for spec in self.data.problem}
+def title_of(method: Method, data: OpenedData, seed: int) -> str:
+    """Return the head of progress bars and messages of a run."""
+    return f"{method.name} on {data.dataset.name}, seed {seed}:"
 
 
-def _recipe(stage: Stage) -> dict[str, Any]:
+def recipe_of(method: Method, data: OpenedData, config: RunConfig) -> list[Stage]:
+    """Return the training recipe of a method, checked.
+
+    Raises:
+        MethodError: it is none; the message says where.
+    """
+    try:
+        stages = method.stages(data.problem, config.budget)
+        _check_recipe(stages, data.problem.names)
+    except HarnessError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a method raises is its failure
+        raise MethodError(f"stages: {described(error)}") from error
+    return list(stages)
+
+
+def _check_recipe(stages: Any, tasks: tuple[str, ...]) -> None:
+    if not isinstance(stages, list | tuple) or not all(isinstance(stage, Stage) for stage in stages):
+        raise MethodError(f"stages must return a list of Stage, not {str(stages)[:80]!r} ({type(stages).__name__})")
+    names = [stage.name for stage in stages]
+    for stage in stages:
+        if not isinstance(stage.name, str) or names.count(stage.name) > 1:
+            raise MethodError(f"stages: the name {stage.name!r} must be a text that no other stage has")
+        if not stage.tasks or isinstance(stage.tasks, str) or set(stage.tasks) - set(tasks):
+            raise MethodError(
+                f"stage {stage.name}: tasks {stage.tasks!r} must be a tuple of some of {', '.join(tasks)}"
+            )
+        counts = {"batch_size": stage.batch_size, "iterations or epochs": stage.epochs or stage.iterations}
+        for field, value in counts.items():
+            if not isinstance(value, int) or value < 1:
+                raise MethodError(f"stage {stage.name}: {field} must be a whole number from 1, not {value!r}")
+
+
+def _plain(stage: Stage) -> dict[str, Any]:
     """Return a stage as plain values; functions by their names."""
     functions = {"weigh": stage.weigh, "terms": stage.terms, "prepare": stage.prepare}
     values = asdict(replace(stage, weigh=None, terms=None, prepare=None))

@@ -1,47 +1,28 @@
-"""From a configuration to records: the matrix of methods, data sets and seeds."""
+"""The matrix of methods, data sets and seeds: from a configuration to records."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.compute import pick_device, set_precision
 from harness.config import RunConfig
 from harness.data.open import open_data
-from harness.errors import HarnessError, UsageError
-from harness.measurement import Findings
+from harness.errors import HarnessError, MethodError, UsageError, described
+from harness.measurement import Outcome
 from harness.method import Method
 from harness.probes.catalog import select
 from harness.progress import RunProgress
 from harness.protocol import Protocol
-from harness.records import Record
 from harness.records.gain import fill_gains
 from harness.registry import load_dataset, load_plugin
 from harness.run.configure import check_artifact, configure, method_of
 from harness.run.costs import Run, measure_runs
 from harness.run.execute import execute
-from harness.run.job import Job
-from harness.run.published import artifact_or_published
-from harness.weights.artifact import Manifest, read_manifest
+from harness.run.job import Artifact, Job, title_of
+from harness.weights import WeightFile
 
 
-@dataclass
-class Outcome:
-    """What became of a matrix.
-
-    Attributes:
-        output: Results folder.
-        records: Complete records, in the order of the matrix.
-        failures: (title of the run, error) of those that failed.
-        warnings: What a user should know of the figures at once; records have it too.
-    """
-
-    output: Path
-    records: list[Record] = field(default_factory=list)
-    failures: list[tuple[str, HarnessError]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-
-def run(config: RunConfig, command: list[str]) -> Outcome:
+def run(config: RunConfig) -> Outcome:
     """Run every cell of the matrix; cells that are complete already are read, not repeated.
 
     A cell that fails does not stop the others. Costs are measured last, those of all methods together, and only
@@ -49,7 +30,6 @@ def run(config: RunConfig, command: list[str]) -> Outcome:
 
     Args:
         config: The matrix.
-        command: Command line to store with the records.
 
     Raises:
         UsageError: a wrong name, option or file; nothing was run.
@@ -58,67 +38,87 @@ def run(config: RunConfig, command: list[str]) -> Outcome:
     progress = RunProgress(quiet=config.quiet)
     outcome = Outcome(config.output)
     probes = select(config.probe)
-    finished = []
-    for job in _saving(config.save_predictions, list(_jobs(config, command))):
+    jobs = list(_jobs(config, outcome))
+    if config.save_predictions is not None:
         try:
-            finished.append(Run(job, execute(job, progress)))
+            config.save_predictions.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
+        except OSError as error:
+            raise UsageError(f"--save-predictions {config.save_predictions}: {error.strerror}") from error
+    finished = []
+    for job in jobs:
+        try:
+            record = execute(job, progress, _predictions_of(job, jobs))
         except HarnessError as error:
             outcome.failures.append((job.title, error))
+        else:
+            finished.append(Run(job, record))
+            outcome.warnings += job.warnings
     outcome.records = [run.record for run in finished]
     fill_gains(outcome.records, config.output)
-    findings = Findings()
-    measure_runs(finished, probes, findings, progress)
-    outcome.failures += findings.failures
-    outcome.warnings += findings.warnings
+    measure_runs(finished, probes, outcome, progress)
     return outcome
 
 
-def _saving(folder: Path | None, jobs: list[Job]) -> list[Job]:
-    """Give every job a place for its predictions: ``folder``, or one below it where there are several jobs."""
-    if folder is None:
-        return jobs
-    try:
-        folder.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
-    except OSError as error:
-        raise UsageError(f"--save-predictions {folder}: {error.strerror}") from error
-    if len(jobs) == 1:
-        return [replace(jobs[0], predictions=folder)]
-    return [replace(job, predictions=folder / job.run_id) for job in jobs]
+def start_of(path: Path | None) -> Artifact | WeightFile | None:
+    """Return what ``--checkpoint`` names: the folder of an artifact, or the file of a published checkpoint.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    if path is None:
+        return None
+    if path.is_file():
+        return WeightFile(path)
+    if not path.exists():
+        raise UsageError(f"--checkpoint {path}: no such file or folder")
+    return Artifact(path)
 
 
-def _jobs(config: RunConfig, command: list[str]) -> Iterator[Job]:
+def _predictions_of(job: Job, jobs: Sequence[Job]) -> Path | None:
+    """Return the folder for the predictions of a job: the one given, or one below it where there are several jobs."""
+    folder = job.config.save_predictions
+    return folder / job.run_id if folder is not None and len(jobs) > 1 else folder
+
+
+def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
+    """Yield the cells of the matrix; those whose method gives no recipe are failures of the outcome."""
+    # 1. Everything a user may have mistyped, before anything is run.
     for plugin in config.plugin:
         load_plugin(plugin)
     device = pick_device(config.device)
     set_precision(device, config.precision)
     protocol = Protocol.profile(config.protocol, config.protocol_set)
-    artifact, published = artifact_or_published(config.checkpoint)
-    if published is not None:
+    start = start_of(config.checkpoint)
+    extend = Artifact(config.extend) if config.extend else None
+    if isinstance(start, WeightFile):
         config = config.model_copy(update={"budget": "full"})  # it was trained by the recipe of its paper
-    given = artifact or config.extend
-    manifest = None if given is None else read_manifest(given)
-    if manifest is not None and given is not None:
-        method_of(manifest, given)
-    methods = _methods(config, manifest)
+    given = start if isinstance(start, Artifact) else extend
+    if given is not None:
+        method_of(given.manifest, given.path)
+    source = f"--checkpoint {config.checkpoint}" if config.checkpoint else f"--extend {config.extend}"
+    methods = _methods(config, given, source)
     for name in config.dataset:
+        # 2. The data, read once for all methods and seeds.
         dataset = load_dataset(name)
         training = config.checkpoint is None
         data = open_data(dataset, config.data_root, config.task, protocol, config.limit, training, config.input_size)
-        if manifest is not None:
-            extend = config.extend is not None
-            check_artifact(manifest, methods[0], data.problem, data.dataset.name, _source(config), extend)
-        for method in methods:
-            for seed in config.seed:
-                yield Job(method, data, seed, config, command, device, artifact, published, config.extend)
+        if given is not None:
+            check_artifact(given.manifest, methods[0], data.problem, name, source, extend is not None)
+        # 3. The cells.
+        for method, seed in itertools.product(methods, config.seed):
+            try:
+                yield Job(method, data, seed, config, device, start, extend)
+            except UsageError:  # an option that does not fit the data
+                raise
+            except HarnessError as error:
+                outcome.failures.append((title_of(method, data, seed), error))
+            except (Exception, SystemExit) as error:  # whatever a method raises is its failure
+                outcome.failures.append((title_of(method, data, seed), MethodError(described(error))))
 
 
-def _methods(config: RunConfig, manifest: Manifest | None) -> list[Method]:
+def _methods(config: RunConfig, given: Artifact | None, source: str) -> list[Method]:
     if (config.checkpoint or config.extend) and len(config.method) > 1:
-        raise UsageError(f"{_source(config)}: belongs to one method, {len(config.method)} are given")
-    backbone = config.backbone or (manifest.backbone if manifest else None)
-    stored = manifest.options if manifest else None
+        raise UsageError(f"{source}: belongs to one method, {len(config.method)} are given")
+    backbone = config.backbone or (given.manifest.backbone if given else None)
+    stored = given.manifest.options if given else None
     return configure(config.method, backbone, config.set, config.weights, config.budget, stored)
-
-
-def _source(config: RunConfig) -> str:
-    return f"--checkpoint {config.checkpoint}" if config.checkpoint else f"--extend {config.extend}"

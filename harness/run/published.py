@@ -1,25 +1,9 @@
 """Published checkpoints of whole methods, as their authors' code wrote them."""
 
-from pathlib import Path
-
-from harness.errors import UsageError
 from harness.method import Method, MultiTaskModel
 from harness.problem import Problem
 from harness.weights import WeightFile, load_exactly
 from harness.weights.state import read_state
-
-
-def artifact_or_published(path: Path | None) -> tuple[Path | None, WeightFile | None]:
-    """Return what ``--checkpoint`` names, the folder of an artifact or the file of a published checkpoint.
-
-    Raises:
-        UsageError: there is neither.
-    """
-    if path is not None and path.is_file():
-        return None, WeightFile(path)
-    if path is not None and not path.exists():
-        raise UsageError(f"--checkpoint {path}: no such file or folder")
-    return path, None
 
 
 def load_published(method: Method, problem: Problem, file: WeightFile) -> tuple[MultiTaskModel, tuple[str, ...]]:

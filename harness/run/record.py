@@ -4,15 +4,15 @@ from datetime import UTC, datetime
 
 from harness.files import digest
 from harness.method import Method
-from harness.probes.environment import environment, software, system_id
+from harness.probes.environment import command_line, environment, software, system_id
 from harness.records import (
     Init,
     MethodInfo,
     Record,
 )
+from harness.registry import source_digest
 from harness.run.job import Job
 from harness.weights import WeightFile
-from harness.weights.artifact import digest_artifact
 
 
 def new_record(job: Job) -> Record:
@@ -28,7 +28,7 @@ def new_record(job: Job) -> Record:
         created_at=now,
         updated_at=now,
         harness=software(),
-        command=job.command,
+        command=command_line(),
         config=config.model_dump(mode="json"),
         config_hash=digest(job.identity),
         method=method_info(job.method, init, source),
@@ -64,6 +64,7 @@ def method_info(method: Method, init: Init, source: str | None) -> MethodInfo:
         checkpoint=source,
         options=method.options.model_dump(mode="json"),
         plugin=type(method).__module__,
+        source=source_digest(type(method)),
     )
 
 
@@ -71,7 +72,7 @@ def _origin(job: Job) -> tuple[Init, str | None]:
     """Return where the model comes from, and name and sha256 of what was loaded."""
     weights = job.method.weights
     if job.artifact is not None:
-        return "checkpoint", f"{job.artifact.name} sha256:{digest_artifact(job.artifact)}"
+        return "checkpoint", f"{job.artifact.path.name} sha256:{job.artifact.sha256}"
     if job.published is not None:
         return "checkpoint", f"{job.published.path.name} sha256:{job.published.sha256}"
     if isinstance(weights, WeightFile):

@@ -15,9 +15,10 @@ from harness.data.cache import Scenes
 from harness.data.loading import train_batches
 from harness.data.sample import Batch
 from harness.errors import MethodError
-from harness.model import MultiTaskModel
+from harness.model import MultiTaskModel, TrainingOutput, check_predictions
 from harness.progress import RunProgress
 from harness.recipe import Stage
+from harness.records import StageInfo
 from harness.tasks.base import Task
 from harness.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from harness.training.optim import build_optimizer, lr_factor
@@ -55,22 +56,7 @@ class TrainingSetup:
     progress: RunProgress
 
 
-@dataclass(frozen=True)
-class StageLog:
-    """What one stage did.
-
-    Attributes:
-        name: Name of the stage.
-        iterations: Optimiser steps.
-        final_loss: Weighted loss of the last step looked at; None when the stage was finished before.
-    """
-
-    name: str
-    iterations: int
-    final_loss: float | None
-
-
-def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) -> list[StageLog]:
+def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) -> list[StageInfo]:
     """Train ``model`` in place through all stages, going on from the checkpoint when there is one.
 
     Every random draw is a function of (seed, name of the stage, iteration), so that a resumed run repeats exactly what
@@ -84,7 +70,7 @@ def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) 
     logs = []
     for index, stage in enumerate(stages):
         if held is not None and index < held.stage:
-            logs.append(StageLog(stage.name, stage.iterations, None))
+            logs.append(StageInfo(name=stage.name, iterations=stage.iterations, final_loss=None))
             continue
         resumed = held if held is not None and index == held.stage else None
         if stage.prepare is not None and resumed is None:
@@ -101,7 +87,7 @@ class _StageRun:
         self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")
         self.saved_at = time.monotonic()
 
-    def run(self, resumed: Checkpoint | None) -> StageLog:
+    def run(self, resumed: Checkpoint | None) -> StageInfo:
         stage, setup = self.stage, self.setup
         start = 0
         if resumed is not None:
@@ -120,7 +106,7 @@ class _StageRun:
                     self._save(self.index, iteration + 1)
         self.optimizer.zero_grad(set_to_none=True)
         self._save(self.index, stage.iterations)
-        return StageLog(stage.name, stage.iterations, loss)
+        return StageInfo(name=stage.name, iterations=stage.iterations, final_loss=loss)
 
     def _batches(self, start: int) -> Iterator[Batch]:
         stage, setup = self.stage, self.setup
@@ -143,6 +129,9 @@ class _StageRun:
         batch = batch.to(setup.device)
         with autocast(setup.device, setup.precision):
             output = self.model.forward_train(batch.images, stage.tasks)
+        if not isinstance(output, TrainingOutput):
+            raise MethodError(f"forward_train must return a TrainingOutput, not {type(output).__name__}")
+        check_predictions(output.predictions, batch.images, self.model.problem, stage.tasks)
         losses = self._weighed(task_losses(output.predictions, batch, setup.tasks))
         for number, predictions in enumerate(output.intermediate):
             extra = self._weighed(task_losses(predictions, batch, setup.tasks))

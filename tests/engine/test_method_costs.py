@@ -6,7 +6,7 @@ import pytest
 import torch
 from records import record
 
-from harness.measurement import Candidate, Findings, Inputs, Setting, measure
+from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
 from harness.probes.environment import environment, system_id
 from harness.probes.rules import LatencyRules
 from harness.problem import Problem, TaskSpec
@@ -28,10 +28,10 @@ def test_is_counted_and_weighed_part_by_part_and_task_by_task(name: str, tmp_pat
     empty = record(name, parameters=None, storage=None, system_id=system_id(environment()))
     candidate = Candidate(method, artifact, PROBLEM.names, empty, tmp_path / "run", ("macs", "storage"))
     images = [torch.randn(1, 3, *PROBLEM.input_size) for _ in range(2)]
-    findings = Findings()
+    outcome = Outcome()
     setting = Setting(CPU, "fp32", LatencyRules.for_device(CPU))
-    measure([candidate], Inputs(lambda: images), setting, findings, RunProgress(quiet=True))
-    assert findings == Findings(), "counters agree, and nothing failed"
+    measure([candidate], Inputs(lambda: images), setting, outcome, RunProgress(quiet=True))
+    assert outcome == Outcome(), "counters agree, and nothing failed"
 
     macs, storage = candidate.record.macs, candidate.record.storage
     assert macs is not None

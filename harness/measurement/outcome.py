@@ -1,24 +1,30 @@
-"""What went wrong, or is to be told, while costs were measured; none of it ends a measurement."""
+"""Outcome of a command: records, failures of methods, warnings. None of it ends a measurement."""
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from harness.errors import HarnessError, MethodError
+from harness.errors import HarnessError, MethodError, described
 from harness.measurement.candidate import Candidate
+from harness.records import Record
 
 
 @dataclass
-class Findings:
-    """What a measurement has to tell beside the figures.
+class Outcome:
+    """Results of a matrix of runs or measurements.
 
     Attributes:
+        output: Results folder.
+        records: Complete records, in the order of the matrix.
+        failures: (title, error) of the methods that could not be run or loaded, or whose own forward pass failed.
         warnings: Lines for the screen.
-        failures: (title, error) of the methods that could not be loaded or whose own forward pass failed.
     """
 
-    warnings: list[str] = field(default_factory=list)
+    output: Path = Path()
+    records: list[Record] = field(default_factory=list)
     failures: list[tuple[str, HarnessError]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def warn(self, candidate: Candidate, text: str) -> None:
         """Note a line about a candidate for the screen."""
@@ -36,9 +42,9 @@ class Findings:
         reasons[probe] = f"{reasons[probe]}; {reason}" if probe in reasons else reason
         self.warn(candidate, f"{probe} was not measured: {reason}")
 
-    def fail(self, candidate: Candidate, error: Exception) -> None:
+    def fail(self, candidate: Candidate, error: BaseException) -> None:
         """Note that a method failed; a record that holds nothing but costs is failed then."""
-        failure = error if isinstance(error, HarnessError) else MethodError(one_line(error))
+        failure = error if isinstance(error, HarnessError) else MethodError(described(error))
         self.failures.append((f"{candidate.title}:", failure))
         record = candidate.record
         record.unmeasured |= dict.fromkeys(candidate.probes, str(failure))
@@ -56,11 +62,5 @@ class Findings:
         """
         try:
             yield
-        except Exception as error:  # a probe may break in any way, and must not take the run down
-            self.unmeasured(candidate, probe, f"{what}: {one_line(error)}" if what else one_line(error))
-
-
-def one_line(error: Exception) -> str:
-    """Return the kind and the first line of an error."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+        except (Exception, SystemExit) as error:  # a probe may break in any way, and must not take the run down
+            self.unmeasured(candidate, probe, f"{what}: {described(error)}" if what else described(error))
