@@ -1,5 +1,6 @@
 """Batches in a fixed order: each one follows from its number alone, whatever the number of workers."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from harness.data.augment import TrainTransform
 from harness.data.cache import Scenes
 from harness.data.sample import Batch
 from harness.data.transforms import EvalTransform, Item
-from harness.errors import HarnessError
+from harness.errors import HarnessError, MethodError
 
 _ORDER, _AUGMENTATION = 0, 1
 """Keep the random streams of orders and of augmentations apart."""
@@ -33,6 +34,7 @@ def eval_batches(scenes: Scenes, transform: EvalTransform, batch_size: int, work
 
     Raises:
         DataError: a scene cannot be read or does not fit the input.
+        MethodError: a loader process died, or the shared memory is too small for them.
     """
     groups = _groups(scenes.sizes if transform.keeps_label_size else [None] * len(scenes), batch_size)
     return _load(_EvalBatches(scenes, transform, groups), range(len(groups)), workers)
@@ -63,6 +65,7 @@ def train_batches(
 
     Raises:
         DataError: a scene cannot be read.
+        MethodError: a loader process died, or the shared memory is too small for them.
     """
     return _load(_TrainBatches(scenes, transform, batch_size, seed), range(start, stop), workers)
 
@@ -133,12 +136,39 @@ def _load(batches: _Batches, indices: range, workers: int) -> Iterator[Batch]:
         sampler=indices,
         num_workers=workers,
         collate_fn=_unchanged,
+        worker_init_fn=_start,
         generator=torch.Generator(),  # its own, so that the number of workers leaves the global one alone
     )
-    for loaded in loader:
-        if isinstance(loaded, HarnessError):
-            raise loaded
-        yield loaded
+    try:
+        for loaded in loader:
+            if isinstance(loaded, HarnessError):
+                raise loaded
+            yield loaded
+    except (RuntimeError, OSError, EOFError) as error:
+        raise loader_fault(error) or error from error
+
+
+def loader_fault(error: BaseException) -> MethodError | None:
+    """Return the error for users if torch says that a loader process died; None for any other exception.
+
+    torch raises it wherever the main process is at that moment, not only while a batch is awaited.
+    """
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    # A process may also die between sending a batch and handing over its memory, which closes the connection.
+    cut_off = isinstance(error, ConnectionError | EOFError) and not text.startswith("Caught")
+    if not (cut_off or text.startswith(("DataLoader worker", "received 0 items of ancdata"))):
+        return None
+    return MethodError(
+        f"a process that loads images died ({text.rstrip('. ')}); the memory is too small, or the shared memory of the "
+        f"container is: use --workers 0, fewer workers, or a larger --shm-size"
+    )
+
+
+def _start(_: int) -> None:
+    """Give a loader process its own signals; a forked one would answer them as the main process does."""
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 class _Guarded(Dataset[Any]):
@@ -149,9 +179,20 @@ class _Guarded(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Batch | HarnessError:
         try:
-            return self.batches[index]
+            batch = self.batches[index]
         except HarnessError as error:
             return error
+        try:
+            # The loader would do it in a thread, whose failure leaves the main process waiting for ever.
+            for tensor in (batch.images, *batch.labels.values()):
+                tensor.share_memory_()
+        except RuntimeError as error:
+            return MethodError(
+                f"the shared memory is full, which loader processes hand images over in "
+                f"({str(error).splitlines()[0][:160]}): use --workers 0, or give the container more /dev/shm with "
+                f"--shm-size"
+            )
+        return batch
 
 
 def _unchanged(loaded: Any) -> Any:

@@ -19,10 +19,10 @@ from harness.data.cache import open_scenes
 from harness.data.codec import decode, encode
 from harness.data.geometry import Pad, Resize
 from harness.data.labels import decode_normals
-from harness.data.loading import eval_batches, train_batches
+from harness.data.loading import eval_batches, loader_fault, train_batches
 from harness.datasets.nyud import NYUD
 from harness.datasets.pascal_context import PascalContext
-from harness.errors import DataError, UsageError
+from harness.errors import DataError, MethodError, UsageError
 
 TASKS = ["semseg", "depth", "normals", "boundary"]
 
@@ -304,3 +304,26 @@ def test_errors_reach_the_user_as_one_line(pascal_root, workers):
         list(eval_batches(scenes, Pad((48, 48)), 1, workers=workers))
     assert str(caught.value).startswith(str(pascal_root / "JPEGImages/2008_000002.jpg"))
     assert "Traceback" not in str(caught.value)
+
+
+def test_too_little_shared_memory_is_one_line(pascal_root, monkeypatch):
+    def full(self):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(MethodError, match=r"--workers 0.*--shm-size") as caught:
+        run(pascal_scenes(pascal_root), workers=2)
+    assert caught.value.exit_code == 4
+
+
+class _Deadly(Pad):
+    def __call__(self, sample):
+        if sample.id == "2008_000003":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(sample)
+
+
+def test_a_loader_process_that_dies_is_one_line(pascal_root):
+    with pytest.raises(MethodError, match=r"process that loads images died.*--workers 0"):
+        list(eval_batches(pascal_scenes(pascal_root), _Deadly((48, 48)), 1, workers=1))
+    assert loader_fault(RuntimeError("out of memory")) is None
