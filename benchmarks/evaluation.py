@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from harness.compute import Compute
 from harness.data.dataset import SyntheticDataset
 from harness.data.loading import eval_batches
 from harness.data.open import OpenedData, open_data
@@ -68,7 +69,7 @@ def main() -> None:
             model.seconds = 0.0
             start = time.perf_counter()
             batches = eval_batches(data.val, data.transform, options.batch_size)
-            evaluate(model, batches, len(data.val), tasks, Protocol(), device, "fp32", RunProgress(quiet=True))  # type: ignore[arg-type]
+            evaluate(model, batches, len(data.val), tasks, Protocol(), Compute(device), RunProgress(quiet=True))  # type: ignore[arg-type]
             return time.perf_counter() - start
 
         whole()  # warm-up: kernels, page cache, worker processes

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness.compute import Compute
 from harness.probes.ceilings import measure_ceilings
 from harness.probes.latency import measure_latency
 from harness.probes.pairing import paired_ratio
@@ -38,7 +39,7 @@ def overhead(rounds: int = 300, calls: int = 30) -> float:
     take turns, as subjects do in the probe, so that what disturbs the machine disturbs both.
     """
     model = nn.Sequential(*(nn.Linear(512, 512) for _ in range(4)))
-    call = prepare_call(model, torch.randn(64, 512), "fp32", CPU)
+    call = prepare_call(model, torch.randn(64, 512), Compute(CPU))
     watch = WallStopwatch()
 
     def bare() -> None:
@@ -60,7 +61,7 @@ def prediction(side: int = 1792) -> float:
 
     The side is none of those that the ceilings are measured on.
     """
-    ceilings = measure_ceilings(CPU, "fp32")
+    ceilings = measure_ceilings(Compute(CPU))
     print(f"  {ceilings.macs_per_second / 1e9:.1f} GMAC/s at {ceilings.matrix_side}", end=", ")
     print(f"copy {ceilings.copy_bytes_per_second / 1e9:.1f} GB/s")
     left, right = torch.randn(2, side, side)
@@ -75,7 +76,7 @@ def twins(tries: int) -> list[float]:
     """Return how far the ratio of two identical models is from one, in each of several tries."""
     [method] = configure(["multi-task"], "vit-micro", {})
     images = torch.randn(1, 3, *PROBLEM.input_size)
-    calls = [prepare_call(method.stand_in(PROBLEM), images, "fp32", CPU) for _ in range(2)]
+    calls = [prepare_call(method.stand_in(PROBLEM), images, Compute(CPU)) for _ in range(2)]
     subjects = [Subject(name, call) for name, call in zip(("one", "twin"), calls, strict=True)]
     errors = []
     for _ in range(tries):

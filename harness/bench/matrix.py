@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.bench.cells import Cell, Context, cells_of
 from harness.bench.records import SEED, new_record
-from harness.compute import Precision, pick_device, seed_everything, set_precision
+from harness.compute import Compute, ExecutionSettings, Precision, pick_device, seed_everything
 from harness.config import BenchConfig
 from harness.data.transforms import MEAN, STD
 from harness.errors import UsageError
@@ -48,8 +48,8 @@ def bench(config: BenchConfig) -> Outcome:
     start = start_of(config.checkpoint)
     artifact, published = (start, None) if isinstance(start, Artifact) else (None, start)
     context = Context(config, device, probes, artifact, published)
-    for precision in config.precision:
-        set_precision(context.device, precision)  # those the device cannot do are refused before anything is measured
+    for precision in config.precision:  # what the device cannot do is refused before anything is measured
+        Compute(context.device, precision).set_switches()
     if config.cuda_graph and context.device.type != "cuda":
         raise UsageError("--cuda-graph needs a GPU")
     cells = list(cells_of(context))
@@ -70,7 +70,7 @@ def _measure(cells: Sequence[Cell], context: Context, scratch: Path, outcome: Ou
     done = []
     for precision in context.config.precision:
         progress.title = f"{cells[0].dataset.name} in {precision}:"
-        set_precision(context.device, precision)
+        Compute(context.device, precision).set_switches()
         candidates = list(_candidates(cells, precision, context, scratch, outcome))
         for candidate in candidates:
             _take_over(first.setdefault(str(candidate.artifact), candidate.record), candidate.record)
@@ -135,13 +135,10 @@ def _setting(precision: Precision, context: Context) -> Setting:
     if config.max_seconds is None:
         rules = replace(rules, max_seconds=max(rules.max_seconds, rules.min_seconds))
     return Setting(
-        device=context.device,
-        precision=precision,
-        rules=rules,
+        Compute(context.device, precision),
+        rules,
         batch_sizes=tuple(config.batch_size),
-        compiled=config.compile,
-        cuda_graph=config.cuda_graph,
-        channels_last=config.channels_last,
+        execution=ExecutionSettings(config.compile, config.cuda_graph, config.channels_last),
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.compute import autocast, pick_device, set_precision
+from harness.compute import Compute, pick_device
 from harness.config import PredictConfig
 from harness.data.cache import open_scenes
 from harness.data.geometry import Fit
@@ -93,19 +93,19 @@ def predict(config: PredictConfig) -> Drawn:
     """
     for plugin in config.plugin:
         load_plugin(plugin)
-    device = pick_device(config.device)
-    set_precision(device, config.precision)
+    compute = Compute(pick_device(config.device), config.precision)
+    compute.set_switches()
     manifest = read_manifest(config.checkpoint)
     method = _method(config, manifest)
     problem = _problem(config, manifest)
     source = _scenes(config, problem) if config.dataset else _photographs(config)
     with _blaming(config.checkpoint):
-        model = method.load(config.checkpoint, problem.names).to(device).eval()
+        model = compute.place(method.load(config.checkpoint, problem.names)).eval()
     drawn = Drawn()
     entries: list[Entry] = []
     with RunProgress(config.quiet).bar("predict", len(source.stems)) as report:
         for batch in _batches(source, drawn.unreadable):
-            raw = _forward(model, batch, problem, config)
+            raw = _forward(model, batch, problem, config.checkpoint, compute)
             for index, (stem, subject) in enumerate(batch):
                 maps = {name: planes[index] for name, planes in raw.items()}
                 entries.append(_draw(stem, subject, maps, problem, config.output))
@@ -206,12 +206,16 @@ def _batches(source: _Source, unreadable: list[str]) -> Iterator[list[tuple[str,
 
 
 def _forward(
-    model: MultiTaskModel, batch: Sequence[tuple[str, Subject]], problem: Problem, config: PredictConfig
+    model: MultiTaskModel,
+    batch: Sequence[tuple[str, Subject]],
+    problem: Problem,
+    checkpoint: Path,
+    compute: Compute,
 ) -> dict[str, Tensor]:
     """Return task name to raw maps at input size, [B, C, H, W]."""
-    fit, device = Fit(problem.input_size), pick_device(config.device)
-    images = torch.from_numpy(np.stack([fit(subject.image) for _, subject in batch])).to(device)
-    with _blaming(config.checkpoint), torch.inference_mode(), autocast(device, config.precision):
+    fit = Fit(problem.input_size)
+    images = torch.from_numpy(np.stack([fit(subject.image) for _, subject in batch])).to(compute.device)
+    with _blaming(checkpoint), torch.inference_mode(), compute.autocast():
         return {name: planes.float().cpu() for name, planes in model(images, problem.names).items()}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from harness.compute import Precision
+from harness.compute import EAGER, Compute, ExecutionSettings
 from harness.data.sample import Batch
 from harness.method import Method, MultiTaskModel
 from harness.probes.rules import LatencyRules
@@ -41,9 +41,9 @@ class Candidate:
         info = self.record.method
         return f"{info.name} ({info.backbone}, {self.record.precision}) on {self.record.dataset.name}"
 
-    def load(self, device: torch.device) -> MultiTaskModel:
+    def load(self, compute: Compute) -> MultiTaskModel:
         """Return the model as it comes out of its artifact, in evaluation mode."""
-        return self.method.load(self.artifact, self.tasks).to(device).eval()
+        return compute.place(self.method.load(self.artifact, self.tasks)).eval()
 
     def write(self) -> None:
         """Write the record as it is now."""
@@ -78,19 +78,13 @@ class Setting:
     """How costs are measured.
 
     Attributes:
-        device: Where the models run.
-        precision: Arithmetic of the forward passes; the process is set to it already.
+        compute: Device and arithmetic of the forward passes; the process is set to them already.
         rules: How long is timed.
         batch_sizes: Images per timed forward pass; memory and energy are those of the first.
-        compiled: Mode of torch.compile for what is timed; None for eager execution.
-        cuda_graph: Whether what is timed is captured as a CUDA graph.
-        channels_last: Whether what is timed lies in memory channels last.
+        execution: Execution of what is timed.
     """
 
-    device: torch.device
-    precision: Precision
+    compute: Compute
     rules: LatencyRules
     batch_sizes: tuple[int, ...] = (1,)
-    compiled: str | None = None
-    cuda_graph: bool = False
-    channels_last: bool = False
+    execution: ExecutionSettings = EAGER

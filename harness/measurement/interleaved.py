@@ -57,9 +57,9 @@ def measure_together(
     wanted = {probe: [one for one in candidates if _lacks(one, probe)] for probe in TIMED}
     for candidate in wanted["ceilings"]:
         with outcome.guard(candidate, "ceilings"):
-            candidate.record.ceilings = _ceilings(setting.device, setting.precision)
+            candidate.record.ceilings = _ceilings(setting.compute)
         candidate.write()
-    models = [(candidate, candidate.load(setting.device)) for candidate in wanted["latency"]]
+    models = [(candidate, candidate.load(setting.compute)) for candidate in wanted["latency"]]
     for batch_size in setting.batch_sizes if models else ():
         ready = _prepare(models, inputs.batch(batch_size), setting, outcome)
         timed = _time(ready, batch_size, setting, outcome, progress)
@@ -77,20 +77,12 @@ def _prepare(
     outcome: Outcome,
 ) -> list[_Ready]:
     """Return the calls to time; what cannot run at this batch size is left out."""
-    if setting.compiled is not None:
+    if setting.execution.compile is not None:
         torch.compiler.reset()  # else it would compile for sizes that vary once it meets the second one
     ready = []
     for candidate, model in models:
         with outcome.guard(candidate, "latency", f"batch size {len(images)}"):
-            call = prepare_call(
-                model,
-                images,
-                setting.precision,
-                setting.device,
-                compiled=setting.compiled,
-                cuda_graph=setting.cuda_graph,
-                channels_last=setting.channels_last,
-            )
+            call = prepare_call(model, images, setting.compute, setting.execution)
             predictions = call()
             transfer_bytes = sum(held_bytes(model)) + images.nbytes + sum(raw.nbytes for raw in predictions.values())
             ready.append(_Ready(candidate, model, call, transfer_bytes))
@@ -106,7 +98,8 @@ def _time(
         return []
     try:
         with progress.bar(f"time {len(subjects)} methods at batch size {batch_size}", 100, unit="%") as report:
-            return list(zip(ready, measure_latency(subjects, setting.device, setting.rules, report), strict=True))
+            timings = measure_latency(subjects, setting.compute.device, setting.rules, report)
+            return list(zip(ready, timings, strict=True))
     except (Exception, SystemExit) as error:  # as in `Outcome.guard`, but for all at once
         for one in ready:
             outcome.unmeasured(one.candidate, "latency", f"batch size {batch_size}: {described(error)}")
@@ -123,21 +116,14 @@ def _fill(
     """Write what was timed into the records."""
     for one, timing in timed:
         candidate = one.candidate
-        latency = to_latency(
-            timing,
-            batch_size,
-            setting.precision,
-            compiled=setting.compiled,
-            cuda_graph=setting.cuda_graph,
-            channels_last=setting.channels_last,
-        )
+        latency = to_latency(timing, batch_size, setting.compute.precision, setting.execution)
         latency.paired = _paired(candidate, timing, [(other.candidate, theirs) for other, theirs in timed])
         latency.floor = _floor(one, latency)
         latency.end_to_end = EndToEnd(images_per_second=None, reason=inputs.absence)
         if inputs.batches is not None:
             with outcome.guard(candidate, "latency", "end to end"):
-                forward = prepare_forward(one.model, setting.precision, setting.device)
-                latency.end_to_end = measure_end_to_end(inputs.batches(batch_size), forward, setting.device)
+                forward = prepare_forward(one.model, setting.compute)
+                latency.end_to_end = measure_end_to_end(inputs.batches(batch_size), forward, setting.compute.device)
         candidate.record.latency.append(latency)
         candidate.write()
         if latency.disturbed:

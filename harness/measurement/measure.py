@@ -44,4 +44,4 @@ def _expect(candidate: Candidate, setting: Setting) -> None:
     for probe in lacking:
         record.unmeasured.pop(probe, None)
     if lacking:  # records of the first schema know neither costs nor the device
-        record.schema_version, record.device = 3, setting.device.type
+        record.schema_version, record.device = 3, setting.compute.device.type

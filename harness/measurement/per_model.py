@@ -34,9 +34,9 @@ def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, outcom
     if not lacking:
         return True
     try:
-        model = candidate.load(setting.device)
+        model = candidate.load(setting.compute)
         first = inputs.first()
-        predictions = prepare_call(model, first, setting.precision, setting.device)()
+        predictions = prepare_call(model, first, setting.compute)()
         check_predictions(predictions, first, model.problem, model.problem.names)
     except (Exception, SystemExit) as error:  # whatever a method raises is its failure, and leaves the others alone
         outcome.fail(candidate, error)
@@ -57,9 +57,9 @@ def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, outcom
 def _macs(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> Sequence[str]:
     """Count on every image where the method depends on it, else on the first."""
     count = None if candidate.method.data_dependent else 1
-    images = (image.to(setting.device) for image in itertools.islice(inputs.images(), count))
+    images = (image.to(setting.compute.device) for image in itertools.islice(inputs.images(), count))
     macs = candidate.record.macs = measure_macs(candidate.method, model, images)
-    first = inputs.first().to(setting.device)
+    first = inputs.first().to(setting.compute.device)
     with torch.inference_mode():
         executed = count_macs(lambda: model(first)).macs  # the libraries saw the first image alone
     unseen = [
@@ -76,7 +76,7 @@ def _storage(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, settin
 
 def _memory(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> Sequence[str]:
     images = inputs.batch(setting.batch_sizes[0])
-    candidate.record.memory = measure_memory(model, images, setting.precision, setting.device)
+    candidate.record.memory = measure_memory(model, images, setting.compute)
     return ()
 
 
@@ -86,17 +86,9 @@ def _energy(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting
 
     @functools.cache
     def prepared() -> Callable[[], object]:
-        return prepare_call(
-            model,
-            inputs.batch(size),
-            setting.precision,
-            setting.device,
-            compiled=setting.compiled,
-            cuda_graph=setting.cuda_graph,
-            channels_last=setting.channels_last,
-        )
+        return prepare_call(model, inputs.batch(size), setting.compute, setting.execution)
 
-    candidate.record.energy = measure_energy(lambda: prepared()(), size, setting.device)
+    candidate.record.energy = measure_energy(lambda: prepared()(), size, setting.compute.device)
     return ()
 
 

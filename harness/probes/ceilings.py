@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from harness.compute import Precision
+from harness.compute import Compute, Precision
 from harness.probes.timing import Clock, Stopwatch, stopwatch
 from harness.records.costs import Ceilings, Floor
 
@@ -21,8 +21,9 @@ _DTYPES: dict[Precision, torch.dtype] = {
     "tf32": torch.float32,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
+    "bf16-weights": torch.bfloat16,
 }
-"""What `harness.compute.autocast` gives to matrix products."""
+"""What `harness.compute.Compute.autocast` gives to matrix products."""
 
 _CALLS = 10
 _MATRIX_SECONDS = 2.5
@@ -30,8 +31,7 @@ _COPY_SECONDS = 0.5
 
 
 def measure_ceilings(
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     *,
     sides: Sequence[int] | None = None,
     copy_bytes: int | None = None,
@@ -39,15 +39,15 @@ def measure_ceilings(
 ) -> Ceilings:
     """Measure the best rate of square matrix products and of a large copy, in some three seconds.
 
-    The process must be set to the precision already (`harness.compute.set_precision`), as TF32 is a switch of it.
+    The process must be set to the precision already (`harness.compute.Compute.set_switches`), as TF32 is a switch of it.
 
     Args:
-        device: What is measured.
-        precision: Arithmetic of the products.
+        compute: Device and arithmetic that are measured.
         sides: Sides of the matrices, rising; None for those that fill a device of this type.
         copy_bytes: Size of what is copied; None for one that caches do not hold.
         now: The clock of the CPU's samples and of all limits.
     """
+    device, precision = compute.device, compute.precision
     watch = stopwatch(device, now)
     side, rate = _matrix_rate(sides or _SIDES[device.type], _DTYPES[precision], device, watch, now)
     return Ceilings(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
-from harness.compute import Precision
+from harness.compute import EAGER, ExecutionSettings, Precision
 from harness.probes.conditions import OtherWork, conditions
 from harness.probes.disturbance import disturbances
 from harness.probes.pairing import median_interval, round_ratios
@@ -76,10 +76,7 @@ def to_latency(
     timing: Timing,
     batch_size: int,
     precision: Precision,
-    *,
-    compiled: str | None = None,
-    cuda_graph: bool = False,
-    channels_last: bool = False,
+    execution: ExecutionSettings = EAGER,
 ) -> Latency:
     """Return a timing as records store it.
 
@@ -87,18 +84,16 @@ def to_latency(
         timing: The samples.
         batch_size: Images of one call.
         precision: Arithmetic of the forward pass.
-        compiled: Mode of torch.compile; None for eager execution.
-        cuda_graph: Whether a CUDA graph was replayed.
-        channels_last: Whether images and kernels lay in memory channels last.
+        execution: Execution of the pass.
     """
     samples = timing.samples_ms
     return Latency.of(
         samples,
         batch_size=batch_size,
         precision=precision,
-        compiled=compiled,
-        cuda_graph=cuda_graph,
-        channels_last=channels_last,
+        compiled=execution.compile,
+        cuda_graph=execution.cuda_graph,
+        channels_last=execution.channels_last,
         threads=timing.threads,
         sampling=Sampling(
             warmup=timing.warmup,

@@ -11,7 +11,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from harness.compute import Precision, autocast
+from harness.compute import Compute
 from harness.method import MultiTaskModel
 from harness.probes.prepare import prepare_call
 from harness.records.costs import Memory, Peak, Resident
@@ -20,7 +20,7 @@ _RESIDENT_PASSES = 3
 _SAMPLE_SECONDS = 0.005
 
 
-def measure_memory(model: MultiTaskModel, images: Tensor, precision: Precision, device: torch.device) -> Memory:
+def measure_memory(model: MultiTaskModel, images: Tensor, compute: Compute) -> Memory:
     """Measure what a model holds and what it takes at its peak.
 
     The peaks of a GPU are all that this process holds there, so that nothing else should lie there; the training
@@ -30,10 +30,10 @@ def measure_memory(model: MultiTaskModel, images: Tensor, precision: Precision, 
     Args:
         model: What predicts; it is moved to the device and put into evaluation mode.
         images: Normalised RGB, [B, 3, H, W].
-        precision: Arithmetic of the passes.
-        device: Where to compute.
+        compute: Device and arithmetic of the passes.
     """
-    forward = prepare_call(model, images, precision, device)
+    device = compute.device
+    forward = prepare_call(model, images, compute)
     with _ResidentSampler() as sampler:
         for _ in range(_RESIDENT_PASSES):
             forward()
@@ -47,7 +47,7 @@ def measure_memory(model: MultiTaskModel, images: Tensor, precision: Precision, 
     memory.inference = _peak(forward, device)
     del forward  # it holds the images
     try:
-        memory.training_step = _training_peak(model, images, precision, device)
+        memory.training_step = _training_peak(model, images, compute)
     except Exception as error:  # not every model can be trained as it comes out of its artifact, or has the room
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         memory.reasons["training_step"] = f"a training step of all tasks failed: {reason}"
@@ -84,23 +84,23 @@ def _peak(work: Callable[[], object], device: torch.device) -> Peak:
     )
 
 
-def _training_peak(model: MultiTaskModel, images: Tensor, precision: Precision, device: torch.device) -> Peak:
+def _training_peak(model: MultiTaskModel, images: Tensor, compute: Compute) -> Peak:
     """Return the peak of a training step of a copy, while the model itself makes room on the CPU."""
     model.cpu()
     try:
-        step = training_step(copy.deepcopy(model).to(device), images.to(device), precision)
-        return _peak(step, device)
+        trained = copy.deepcopy(model).to(compute.device)
+        return _peak(training_step(trained, images.to(compute.device), compute), compute.device)
     finally:
-        model.to(device)
+        model.to(compute.device)
 
 
-def training_step(model: MultiTaskModel, images: Tensor, precision: Precision) -> Callable[[], None]:
+def training_step(model: MultiTaskModel, images: Tensor, compute: Compute) -> Callable[[], None]:
     """Return one step of training: forward, backward from the sum of the outputs' means, and an AdamW step.
 
     Args:
         model: What is trained, in place.
         images: Normalised RGB, [B, 3, H, W] on the model's device.
-        precision: Arithmetic of the forward pass.
+        compute: Device and arithmetic of the forward pass.
 
     Raises:
         ValueError: no parameter of the model is trained.
@@ -112,7 +112,7 @@ def training_step(model: MultiTaskModel, images: Tensor, precision: Precision) -
     optimizer = torch.optim.AdamW(trained)
 
     def step() -> None:
-        with autocast(images.device, precision):
+        with compute.autocast():
             output = model.forward_train(images)
         maps = [raw for predictions in (output.predictions, *output.intermediate) for raw in predictions.values()]
         torch.stack([raw.float().mean() for raw in maps]).sum().backward()  # type: ignore[no-untyped-call]

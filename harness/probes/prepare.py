@@ -6,7 +6,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from harness.compute import Precision, autocast
+from harness.compute import EAGER, Compute, ExecutionSettings
 from harness.errors import MethodError, UsageError, unknown
 from harness.method import Predictions
 
@@ -16,16 +16,15 @@ _GRAPH_WARMUP = 3
 """Calls before a capture, in which libraries allocate what must not be allocated while it goes on."""
 
 
-def prepare_forward(model: nn.Module, precision: Precision, device: torch.device) -> Callable[[Tensor], Predictions]:
-    """Return inference at a precision: images [B, 3, H, W] on ``device`` to raw maps by task.
+def prepare_forward(model: nn.Module, compute: Compute) -> Callable[[Tensor], Predictions]:
+    """Return inference: images [B, 3, H, W] on the device to raw maps by task.
 
-    The model is put into evaluation mode. TF32 is a switch of the whole process; `harness.compute.set_precision`
-    sets it.
+    The model is put into evaluation mode. TF32 is a switch of the whole process, which `Compute.set_switches` sets.
     """
     model.eval()
 
     def forward(images: Tensor) -> Predictions:
-        with torch.inference_mode(), autocast(device, precision):
+        with torch.inference_mode(), compute.autocast():
             predictions: Predictions = model(images)
             return predictions
 
@@ -35,12 +34,8 @@ def prepare_forward(model: nn.Module, precision: Precision, device: torch.device
 def prepare_call(
     model: nn.Module,
     images: Tensor,
-    precision: Precision,
-    device: torch.device,
-    *,
-    compiled: str | None = None,
-    cuda_graph: bool = False,
-    channels_last: bool = False,
+    compute: Compute,
+    execution: ExecutionSettings = EAGER,
 ) -> Callable[[], Predictions]:
     """Return one forward pass on fixed images, to be called again and again.
 
@@ -49,30 +44,28 @@ def prepare_call(
     Args:
         model: What predicts.
         images: Normalised RGB, [B, 3, H, W].
-        precision: Arithmetic of the forward pass.
-        device: Where to compute.
-        compiled: Mode of torch.compile; None for eager execution.
-        cuda_graph: Capture the pass as a CUDA graph and replay that. Its predictions are overwritten by each call.
-        channels_last: Lay images and kernels out channels last.
+        compute: Device and arithmetic of the forward pass.
+        execution: Its execution. Each replay of a CUDA graph overwrites the predictions of the one before.
 
     Raises:
         UsageError: a CUDA graph without a GPU, or an unknown mode.
         MethodError: the model cannot be compiled or captured.
     """
-    if cuda_graph and device.type != "cuda":
+    device, compiled = compute.device, execution.compile
+    if execution.cuda_graph and device.type != "cuda":
         raise UsageError(f"a CUDA graph needs a GPU, and the device is {device}; leave it out")
-    layout = torch.channels_last if channels_last else torch.contiguous_format
+    layout = torch.channels_last if execution.channels_last else torch.contiguous_format
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     fixed = images.to(device=device, memory_format=layout)
     module = _compile(model, compiled) if compiled is not None else model
-    forward = prepare_forward(module, precision, device)
+    forward = prepare_forward(module, compute)
 
     def call() -> Predictions:
         return forward(fixed)
 
     if compiled is not None:
         _attempt(call, f"torch.compile in mode {compiled!r} failed")
-    if cuda_graph:
+    if execution.cuda_graph:
         return _attempt(lambda: _capture(call, device), "the forward pass cannot be captured as a CUDA graph")
     return call
 

@@ -9,6 +9,8 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.compute import ExecutionSettings
+
 
 class Cost(BaseModel):
     """Base of the cost objects."""
@@ -152,6 +154,11 @@ class Latency(Cost):
     before: Conditions
     after: Conditions
     disturbed: list[str] = Field(default=[], description="Why the samples are not to be trusted; empty when quiet.")
+
+    @property
+    def execution(self) -> ExecutionSettings:
+        """The execution settings of the pass."""
+        return ExecutionSettings(self.compiled, self.cuda_graph, self.channels_last)
 
     @classmethod
     def of(cls, samples_ms: Sequence[float], *, batch_size: int, **facts: object) -> Self:

@@ -149,7 +149,7 @@ def _of_one_condition(records: Sequence[Record], timed: bool) -> list[Record]:
 
 
 def _key(record: Record, timed: bool) -> tuple[object, ...]:
-    how = [(one.compiled, one.cuda_graph, one.channels_last) for one in record.latency[:1]]
+    how = [one.execution for one in record.latency[:1]]
     return (*conditions(record), *((record.system_id, machine(record), *how) if timed else ()))
 
 

@@ -51,7 +51,7 @@ def measure_runs(runs: Sequence[Run], probes: tuple[str, ...], outcome: Outcome,
         progress.title = f"costs on {name}:"
         group = [run for run in runs if run.record.dataset.name == name]
         job = group[0].job
-        setting = Setting(job.device, job.config.precision, _rules(job))
+        setting = Setting(job.compute, _rules(job))
         try:
             with contextlib.ExitStack() as stack:
                 for run in group:
@@ -104,4 +104,4 @@ def _inputs(job: Job) -> Inputs:
 def _rules(job: Job) -> LatencyRules:
     """Return rules that take moderate time: a run is for accuracy, and ``harness bench`` for exact costs."""
     seconds = job.config.min_seconds
-    return replace(LatencyRules.for_device(job.device), min_seconds=seconds, max_seconds=2 * seconds)
+    return replace(LatencyRules.for_device(job.compute.device), min_seconds=seconds, max_seconds=2 * seconds)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.compute import Precision, autocast
+from harness.compute import Compute
 from harness.data.sample import Batch
 from harness.model import MultiTaskModel, check_predictions
 from harness.predictions.writer import PredictionWriter
@@ -25,21 +25,19 @@ def evaluate(
     total: int,
     tasks: Mapping[str, Task],
     protocol: Protocol,
-    device: torch.device,
-    precision: Precision,
+    compute: Compute,
     progress: RunProgress,
     writer: PredictionWriter | None = None,
 ) -> dict[str, dict[str, Metric]]:
     """Score ``model`` on every batch.
 
     Args:
-        model: On ``device``; put into evaluation mode.
+        model: On the device; put into evaluation mode.
         batches: The split, in order, each image once.
         total: Number of images, for the progress bar.
         tasks: Task objects by name.
         protocol: Conventions of the meters.
-        device: Where to compute.
-        precision: Arithmetic of the forward pass; meters always see float32.
+        compute: Device and arithmetic of the forward pass; meters always see float32.
         progress: Where progress is shown.
         writer: Saves what is scored; None saves nothing.
 
@@ -59,8 +57,8 @@ def evaluate(
         done = 0
         spoiled: dict[str, list[str]] = {name: [] for name in meters}
         for batch in batches:
-            batch = batch.to(device)
-            with autocast(device, precision):
+            batch = batch.to(compute.device)
+            with compute.autocast():
                 predictions = model(batch.images, list(meters))
             check_predictions(predictions, batch.images, model.problem, list(meters))
             # [tasks, B] in one transfer: every look at a value waits for the device.

@@ -108,11 +108,11 @@ def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
         job.data.transform,
         job.tasks,
         job.data.protocol,
-        job.device,
+        job.compute.device,
     )
     batch = next(eval_batches(job.data.val, job.data.transform, job.config.batch_size))
     with torch.inference_mode():
-        images = batch.images.to(job.device)
+        images = batch.images.to(job.compute.device)
         statistics, sparsity = job.method.statistics(model, images), job.method.sparsity(model, images)
     if statistics:
         write_heat_maps(job.folder / "layers.png", statistics)
@@ -122,7 +122,7 @@ def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
 
 def _shipped(job: Job) -> MultiTaskModel:
     folder = job.artifact.path if job.artifact else job.folder / ARTIFACT
-    return job.method.load(folder, job.data.problem.names).to(job.device)
+    return job.compute.place(job.method.load(folder, job.data.problem.names))
 
 
 def _train(job: Job, record: Record, progress: RunProgress) -> None:
@@ -133,7 +133,7 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     model = method.build(data.problem) if extend is None else method.extend(extend.path, data.problem)
     if not isinstance(model, MultiTaskModel):
         raise MethodError(f"build must return a MultiTaskModel, not {type(model).__name__}")
-    model = model.to(job.device)
+    model = model.to(job.compute.device)
     _warn(record, _notes(model))
     write_record(record, job.folder)
 
@@ -144,8 +144,7 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
         scenes=data.train,
         tasks=job.tasks,
         transform=transform,
-        device=job.device,
-        precision=config.precision,
+        compute=job.compute.training(),
         seed=job.seed,
         workers=config.workers,
         checkpoint=job.folder / CHECKPOINT,
@@ -184,8 +183,7 @@ def _score(job: Job, model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, M
     batches = eval_batches(scenes, transform, job.config.batch_size)
     subjects = {name: task for name, task in job.tasks.items() if name in tasks}
     quiet = RunProgress(quiet=True)
-    protocol, precision = job.data.protocol, job.config.precision
-    figures = evaluate(model, batches, len(scenes), subjects, protocol, job.device, precision, quiet)
+    figures = evaluate(model, batches, len(scenes), subjects, job.data.protocol, job.compute, quiet)
     return {task: next(iter(metrics.values())) for task, metrics in figures.items()}
 
 
@@ -195,7 +193,7 @@ def _evaluate(
     data, config, tasks = job.data, job.config, job.tasks
     batches = eval_batches(data.val, data.transform, config.batch_size, config.workers)
     writer = PredictionWriter(predictions, tasks, data.transform) if predictions else None
-    return evaluate(model, batches, len(data.val), tasks, data.protocol, job.device, config.precision, progress, writer)
+    return evaluate(model, batches, len(data.val), tasks, data.protocol, job.compute, progress, writer)
 
 
 def _started(job: Job) -> Record:

@@ -5,9 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import harness
+from harness.compute import Compute
 from harness.config import RunConfig
 from harness.data.open import OpenedData
 from harness.errors import HarnessError, MethodError, described
@@ -54,7 +53,7 @@ class Job:
         data: The opened data set, with the protocol that holds on it.
         seed: Source of all randomness.
         config: The matrix this is a cell of.
-        device: Device to compute on.
+        compute: Device and arithmetic of the forward passes.
         start: Artifact to evaluate, or published checkpoint to make one from, instead of training; None to train.
         extend: Artifact to add the missing tasks to; None to train all of them.
 
@@ -77,11 +76,11 @@ class Job:
         data: OpenedData,
         seed: int,
         config: RunConfig,
-        device: torch.device,
+        compute: Compute,
         start: Artifact | WeightFile | None = None,
         extend: Artifact | None = None,
     ) -> None:
-        self.method, self.data, self.seed, self.config, self.device = method, data, seed, config, device
+        self.method, self.data, self.seed, self.config, self.compute = method, data, seed, config, compute
         self.artifact = start if isinstance(start, Artifact) else None
         self.published = start if isinstance(start, WeightFile) else None
         self.extend = extend
@@ -125,7 +124,7 @@ class Job:
             "budget": config.budget,
             "stages": None if self.artifact or self.published else [_plain(stage) for stage in self.stages],
             "precision": config.precision,
-            "device": self.device.type,
+            "device": self.compute.device.type,
             "seed": self.seed,
             # Code that computes the results: of the plug-ins byte by byte, of the rest by its version.
             "harness": harness.__version__,

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.compute import pick_device, set_precision
+from harness.compute import Compute, pick_device
 from harness.config import RunConfig
 from harness.data.open import open_data
 from harness.errors import HarnessError, MethodError, UsageError, described
@@ -85,8 +85,8 @@ def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
     # 1. Everything a user may have mistyped, before anything is run.
     for plugin in config.plugin:
         load_plugin(plugin)
-    device = pick_device(config.device)
-    set_precision(device, config.precision)
+    compute = Compute(pick_device(config.device), config.precision)
+    compute.set_switches()
     protocol = Protocol.profile(config.protocol, config.protocol_set)
     start = start_of(config.checkpoint)
     extend = Artifact(config.extend) if config.extend else None
@@ -107,7 +107,7 @@ def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
         # 3. The cells.
         for method, seed in itertools.product(methods, config.seed):
             try:
-                yield Job(method, data, seed, config, device, start, extend)
+                yield Job(method, data, seed, config, compute, start, extend)
             except UsageError:  # an option that does not fit the data
                 raise
             except HarnessError as error:

@@ -38,7 +38,7 @@ def new_record(job: Job) -> Record:
         budget=config.budget,
         input_size=job.data.problem.input_size,
         precision=config.precision,
-        device=job.device.type,
+        device=job.compute.device.type,
         seed=job.seed,
         system_id=system_id(system),
         environment=system,

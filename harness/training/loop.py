@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from harness.compute import Precision, autocast, seed_everything
+from harness.compute import Compute, seed_everything
 from harness.data.augment import TrainTransform
 from harness.data.cache import Scenes
 from harness.data.loading import train_batches
@@ -35,8 +35,7 @@ class TrainingSetup:
         scenes: Training scenes.
         tasks: Task objects by name.
         transform: Makes the training transform of a stage.
-        device: Where the model is.
-        precision: Arithmetic of the forward pass.
+        compute: Where the model is, and the arithmetic of the forward pass.
         seed: Source of all randomness.
         workers: Loader processes.
         checkpoint: File to resume from and to save to.
@@ -47,8 +46,7 @@ class TrainingSetup:
     scenes: Scenes
     tasks: Mapping[str, Task]
     transform: Callable[[Stage], TrainTransform]
-    device: torch.device
-    precision: Precision
+    compute: Compute
     seed: int
     workers: int
     checkpoint: Path
@@ -66,7 +64,7 @@ def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) 
     Raises:
         MethodError: the loss is no longer finite.
     """
-    held = load_checkpoint(setup.checkpoint, setup.device)
+    held = load_checkpoint(setup.checkpoint, setup.compute.device)
     logs = []
     for index, stage in enumerate(stages):
         if held is not None and index < held.stage:
@@ -84,7 +82,7 @@ class _StageRun:
     def __init__(self, model: MultiTaskModel, stage: Stage, index: int, setup: TrainingSetup) -> None:
         self.model, self.stage, self.index, self.setup = model, stage, index, setup
         self.optimizer = build_optimizer(model, stage)
-        self.scaler = torch.amp.GradScaler(setup.device.type, enabled=setup.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(setup.compute.device.type, enabled=setup.compute.precision == "fp16")
         self.saved_at = time.monotonic()
 
     def run(self, resumed: Checkpoint | None) -> StageInfo:
@@ -126,8 +124,8 @@ class _StageRun:
         factor = lr_factor(stage.schedule, iteration, stage.iterations)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        batch = batch.to(setup.device)
-        with autocast(setup.device, setup.precision):
+        batch = batch.to(setup.compute.device)
+        with setup.compute.autocast():
             output = self.model.forward_train(batch.images, stage.tasks)
         if not isinstance(output, TrainingOutput):
             raise MethodError(f"forward_train must return a TrainingOutput, not {type(output).__name__}")

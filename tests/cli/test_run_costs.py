@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.measurement import alone
+from harness.measurement import per_model
 from harness.records import Record, find_records, write_record
 
 PLUGIN = """
@@ -93,7 +93,7 @@ def test_a_probe_that_fails_takes_nothing_down_and_is_tried_again(harness, timed
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(alone, "measure_macs", fail)
+        patch.setattr(per_model, "measure_macs", fail)
         result = harness("run", "-m", "multi-task", *timed)
     assert result.code == 0
     assert "macs was not measured: MemoryError: no room" in result.err

@@ -6,6 +6,7 @@ import pytest
 import torch
 from records import record
 
+from harness.compute import Compute
 from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
 from harness.probes.environment import environment, system_id
 from harness.probes.rules import LatencyRules
@@ -29,7 +30,7 @@ def test_is_counted_and_weighed_part_by_part_and_task_by_task(name: str, tmp_pat
     candidate = Candidate(method, artifact, PROBLEM.names, empty, tmp_path / "run", ("macs", "storage"))
     images = [torch.randn(1, 3, *PROBLEM.input_size) for _ in range(2)]
     outcome = Outcome()
-    setting = Setting(CPU, "fp32", LatencyRules.for_device(CPU))
+    setting = Setting(Compute(CPU), LatencyRules.for_device(CPU))
     measure([candidate], Inputs(lambda: images), setting, outcome, RunProgress(quiet=True))
     assert outcome == Outcome(), "counters agree, and nothing failed"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.compute import Compute
 from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches
 from harness.data.open import OpenedData, open_data
@@ -50,8 +51,7 @@ def setup(data: OpenedData, folder: Path) -> TrainingSetup:
         scenes=data.train,
         tasks={spec.name: build_task(spec) for spec in data.problem},
         transform=lambda stage: TrainTransform(data.problem.input_size, stage.augmentation, stage.tasks),
-        device=CPU,
-        precision="fp32",
+        compute=Compute(CPU),
         seed=0,
         workers=0,
         checkpoint=folder / "checkpoint.pt",
@@ -86,7 +86,7 @@ def test_trains_evaluates_saves_and_loads(name: str, data: OpenedData, tmp_path:
 
     tasks = {spec.name: build_task(spec) for spec in data.problem}
     batches = eval_batches(data.val, data.transform, 2)
-    figures = evaluate(loaded, batches, len(data.val), tasks, Protocol(), CPU, "fp32", RunProgress(quiet=True))
+    figures = evaluate(loaded, batches, len(data.val), tasks, Protocol(), Compute(CPU), RunProgress(quiet=True))
     assert list(figures) == list(data.problem.names)
 
 

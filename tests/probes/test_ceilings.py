@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from harness.compute import Compute
 from harness.probes.ceilings import floor, measure_ceilings
 from harness.records.costs import Ceilings
 
@@ -24,7 +25,7 @@ def test_the_floor_by_hand() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_rates_are_positive_and_say_what_they_are_of(precision: str) -> None:
-    found = measure_ceilings(CPU, precision, sides=(64, 128), copy_bytes=2**20)  # type: ignore[arg-type]
+    found = measure_ceilings(Compute(CPU, precision), sides=(64, 128), copy_bytes=2**20)  # type: ignore[arg-type]
     assert found.macs_per_second > 0
     assert found.copy_bytes_per_second > 0
     assert found.matrix_side in (64, 128)
@@ -33,7 +34,7 @@ def test_rates_are_positive_and_say_what_they_are_of(precision: str) -> None:
 
 def test_sides_that_time_does_not_allow_are_left_out() -> None:
     ticks = iter(range(10**6))
-    found = measure_ceilings(CPU, "fp32", sides=(32, 64), copy_bytes=2**10, now=lambda: float(next(ticks)))
+    found = measure_ceilings(Compute(CPU), sides=(32, 64), copy_bytes=2**10, now=lambda: float(next(ticks)))
     assert found.matrix_side == 32, "each look at this clock takes a second"
     assert found.macs_per_second == pytest.approx(32**3)
 

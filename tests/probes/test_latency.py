@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.compute import Compute, ExecutionSettings
 from harness.errors import MethodError, UsageError
 from harness.probes.disturbance import disturbances
 from harness.probes.latency import measure_latency, to_latency
@@ -162,24 +163,24 @@ class Doubles(torch.nn.Module):
 
 def test_calls_run_as_inference_at_the_precision_and_layout_asked_for() -> None:
     images = torch.randn(2, 3, 4, 8)
-    assert prepare_forward(Doubles(), "bf16", CPU)(images)["depth"].dtype == torch.bfloat16
-    call = prepare_call(Doubles(), images, "fp32", CPU, channels_last=True)
+    assert prepare_forward(Doubles(), Compute(CPU, "bf16"))(images)["depth"].dtype == torch.bfloat16
+    call = prepare_call(Doubles(), images, Compute(CPU), ExecutionSettings(channels_last=True))
     torch.testing.assert_close(call()["depth"], images @ images.transpose(-1, -2))  # type: ignore[index]
 
 
 def test_what_this_device_cannot_do_is_one_clear_line() -> None:
     images = torch.randn(1, 3, 4, 4)
     with pytest.raises(UsageError, match="CUDA graph needs a GPU"):
-        prepare_call(Doubles(), images, "fp32", CPU, cuda_graph=True)
+        prepare_call(Doubles(), images, Compute(CPU), ExecutionSettings(cuda_graph=True))
     with pytest.raises(UsageError, match="did you mean max-autotune"):
-        prepare_call(Doubles(), images, "fp32", CPU, compiled="max-autotun")
+        prepare_call(Doubles(), images, Compute(CPU), ExecutionSettings("max-autotun"))
 
     class Broken(torch.nn.Module):
         def forward(self, images: torch.Tensor) -> object:
             raise RuntimeError("no such kernel\nand more")
 
     with pytest.raises(MethodError, match=r"no such kernel$"):
-        prepare_call(Broken(), images, "fp32", CPU, compiled="default")
+        prepare_call(Broken(), images, Compute(CPU), ExecutionSettings("default"))
 
 
 @pytest.mark.gpu
@@ -187,8 +188,8 @@ def test_what_this_device_cannot_do_is_one_clear_line() -> None:
 def test_events_time_what_the_gpu_does_and_graphs_replay_it() -> None:
     device = torch.device("cuda")
     images = torch.randn(2, 3, 64, 64, device=device)
-    eager = prepare_call(Doubles(), images, "fp32", device)
-    graph = prepare_call(Doubles(), images, "fp32", device, cuda_graph=True)
+    eager = prepare_call(Doubles(), images, Compute(device))
+    graph = prepare_call(Doubles(), images, Compute(device), ExecutionSettings(cuda_graph=True))
     torch.testing.assert_close(eager()["depth"], graph()["depth"])  # type: ignore[index]
     samples = CudaStopwatch(device).block(graph, 10)
     assert len(samples) == 10

@@ -7,7 +7,7 @@ import pytest
 import torch
 from shared_nets import PROBLEM, differing, images, method
 
-from harness.compute import seed_everything
+from harness.compute import Compute, seed_everything
 from harness.data.augment import TrainTransform
 from harness.data.open import OpenedData, open_data
 from harness.method import Method
@@ -35,8 +35,7 @@ def setup(data: OpenedData, folder: Path) -> TrainingSetup:
         scenes=data.train,
         tasks={spec.name: build_task(spec) for spec in data.problem},
         transform=lambda stage: TrainTransform(data.problem.input_size, stage.augmentation, stage.tasks),
-        device=torch.device("cpu"),
-        precision="fp32",
+        compute=Compute(torch.device("cpu")),
         seed=0,
         workers=0,
         checkpoint=folder / "checkpoint.pt",
