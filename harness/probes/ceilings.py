@@ -39,7 +39,7 @@ def measure_ceilings(
 ) -> Ceilings:
     """Measure the best rate of square matrix products and of a large copy, in some three seconds.
 
-    The process must be set to the precision already (`harness.compute.Compute.set_switches`), as TF32 is a switch of it.
+    The process must be set to the precision already (`Compute.set_switches`), as TF32 is a switch of it.
 
     Args:
         compute: Device and arithmetic that are measured.
