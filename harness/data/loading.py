@@ -14,7 +14,7 @@ from harness.data.augment import TrainTransform
 from harness.data.cache import Scenes
 from harness.data.sample import Batch
 from harness.data.transforms import EvalTransform, Item
-from harness.errors import HarnessError, MethodError
+from harness.errors import HarnessError, MethodError, described
 
 _ORDER, _AUGMENTATION = 0, 1
 """Keep the random streams of orders and of augmentations apart."""
@@ -182,6 +182,8 @@ class _Guarded(Dataset[Any]):
             batch = self.batches[index]
         except HarnessError as error:
             return error
+        except Exception as error:  # of a data set's own code
+            return MethodError(described(error))
         try:
             # The loader would do it in a thread, whose failure leaves the main process waiting for ever.
             for tensor in (batch.images, *batch.labels.values()):

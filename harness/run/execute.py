@@ -12,7 +12,7 @@ import torch
 from harness.backbones import Encoder
 from harness.compute import seed_everything
 from harness.data.augment import TrainTransform
-from harness.data.loading import eval_batches
+from harness.data.loading import eval_batches, loader_fault
 from harness.errors import HarnessError, MethodError, UsageError, described
 from harness.files import write_atomically
 from harness.method import MultiTaskModel, Stage
@@ -68,6 +68,10 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
             write_record(record, job.folder)
             raise
         except (Exception, SystemExit) as error:  # whatever a method raises is its failure
+            if fault := loader_fault(error):
+                record.failure = str(fault)
+                write_record(record, job.folder)
+                raise fault from error
             record.status, record.failure = "failed", described(error)
             write_record(record, job.folder)
             raise MethodError(record.failure) from error
