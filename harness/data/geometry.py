@@ -237,7 +237,11 @@ class Window:
 
     def nearest(self, label: NDArray[Any]) -> NDArray[Any]:
         """Return the window of a label [H, W, ...], resized by taking the nearest value to the upper left."""
-        rows, columns = (self._source(axis) for axis in (0, 1))
+        # floor(i * size / scaled): OpenCV's nearest neighbour, to the upper left.
+        rows, columns = (
+            np.arange(start, start + extent) * size // scaled
+            for start, extent, size, scaled in zip(self.start, self.extent, self.size, self.scaled, strict=True)
+        )
         return label.take(rows, axis=0).take(columns[::-1] if self.mirrored else columns, axis=1)
 
     def bilinear(self, image: NDArray[Any]) -> NDArray[Any]:
@@ -248,11 +252,6 @@ class Window:
         (top, left), (height, width) = self.start, self.extent
         window = image[top : top + height, left : left + width]
         return window[:, ::-1] if self.mirrored else window
-
-    def _source(self, axis: int) -> NDArray[np.intp]:
-        # floor(i * size / scaled): OpenCV's nearest neighbour, to the upper left.
-        wanted = np.arange(self.start[axis], self.start[axis] + self.extent[axis])
-        return wanted * self.size[axis] // self.scaled[axis]
 
 
 def resize(image: NDArray[Any], size: tuple[int, int], mode: Literal["bilinear", "bicubic"]) -> NDArray[Any]:

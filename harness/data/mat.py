@@ -69,7 +69,10 @@ def _checked(data: bytes, variable: str) -> bytes | None:
         held = _inflated(body, order) if kind == _COMPRESSED else body
         if kind not in (_COMPRESSED, _MATRIX):
             raise ValueError(f"an element of type {kind} where a variable belongs")
-        if held is None or _name(held, order) != variable.encode():
+        if held is None:
+            continue
+        parts = [part for part, _ in zip(_elements(held, order), range(3), strict=False)]  # flags, shape, name
+        if len(parts) < 3 or parts[2].body != variable.encode():
             continue
         _check_matrix(held, order, 0)
         return b"".join((data[:_HEADER], struct.pack(f"{order}II", _MATRIX, len(held)), held))
@@ -112,14 +115,6 @@ def _elements(data: memoryview, order: str) -> Iterator[_Element]:
             raise ValueError(f"an element of {count} bytes where {end - start} are left")
         yield _Element(kind, data[start : start + count])
         start += count if kind == _COMPRESSED else -(-count // 8) * 8  # all others are padded to 8 bytes
-
-
-def _name(matrix: memoryview, order: str) -> bytes:
-    """Return the name of a variable: the third element of its matrix."""
-    parts = _elements(matrix, order)
-    next(parts, None)
-    next(parts, None)
-    return bytes(next(parts, _Element(0, memoryview(b""))).body)
 
 
 def _check_matrix(matrix: memoryview, order: str, depth: int) -> None:

@@ -1,6 +1,6 @@
 """A data set opened for a run: its splits, its problem and the transform of its images."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,17 +122,19 @@ def open_data(
     transform = eval_transform(protocol.geometry, size)
     subsets = {scored[task]: ids for task, ids in resolved.subsets.items() if task in scored}
     card = dataset.card
-    warnings = [
-        *resolved.warnings,
-        *(warning for task, found in resolved.task_warnings.items() if task in scored for warning in found),
-        *([f"only the first {limit} images of each split were used"] if limit else []),
-        *_list_warnings(card, readers),
-        *(
-            f"{task}: {reason}"
-            for split in splits
-            for task, reason in _label_warnings(scenes[split], specs, labels[split], card)
-        ),
-    ]
+    # What a reader of the results should know: of the protocol, of the lists, of the labels.
+    warnings = list(resolved.warnings)
+    for task in scored:
+        warnings += resolved.task_warnings.get(task, ())
+    if limit:
+        warnings.append(f"only the first {limit} images of each split were used")
+    for split in splits:
+        if fault := split_fault(card, split, readers[split].ids):
+            warnings.append(f"{split}: {fault}")
+    if training and (fault := overlap_fault(readers["train"].ids, readers["val"].ids)):
+        warnings.append(f"train: {fault}")
+    for split in splits:
+        warnings += _label_warnings(scenes[split], specs, labels[split], card)
     return OpenedData(
         dataset=dataset,
         protocol=protocol,
@@ -173,24 +175,16 @@ def _check_sizes(scenes: Scenes, protocol: Protocol, size: tuple[int, int]) -> N
             raise DataError(f"{scenes.reader.files(image_id)['image']}: {fault}")
 
 
-def _list_warnings(card: Card, readers: Mapping[Split, Reader]) -> Iterator[str]:
-    for split, reader in readers.items():
-        if fault := split_fault(card, split, reader.ids):
-            yield f"{split}: {fault}"
-    if "train" in readers and (fault := overlap_fault(readers["train"].ids, readers["val"].ids)):
-        yield f"train: {fault}"
-
-
-def _label_warnings(
-    scenes: Scenes, specs: Sequence[TaskSpec], labels: Sequence[str], card: Card
-) -> Iterator[tuple[str, str]]:
-    """Yield (task, reason) of what is implausible about the labels of a few scenes spread over the split."""
+def _label_warnings(scenes: Scenes, specs: Sequence[TaskSpec], labels: Sequence[str], card: Card) -> list[str]:
+    """Return what is implausible about the labels of a few scenes spread over the split."""
     step = -(-len(scenes) // _LOOKED_AT)
     samples = [scenes[index] for index in range(0, len(scenes), step)]
+    found = []
     for spec, label in zip(specs, labels, strict=True):
-        found = total(facts(spec.name, sample.labels[label]) for sample in samples)
-        if reason := implausible(spec, found, deepest=card.deepest):
-            yield spec.name, reason
+        summary = total(facts(spec.name, sample.labels[label]) for sample in samples)
+        if reason := implausible(spec, summary, deepest=card.deepest):
+            found.append(f"{spec.name}: {reason}")
+    return found
 
 
 def named_tasks(dataset: Dataset, names: Sequence[str]) -> tuple[TaskSpec, ...]:

@@ -49,7 +49,11 @@ def _split_problems(dataset: Dataset, reader: Reader) -> Iterator[str]:
     specs = [spec for spec in dataset.tasks if spec.name not in absent]
     # Every scene: in processes, for decoding takes all of the time.
     parts: list[dict[str, Facts]] = []
-    check = partial(_scene_findings, reader, specs, _padded_size(dataset, reader))
+    try:
+        padded = dataset.input_size(reader)
+    except DataError:  # an image cannot be read, which is reported below
+        padded = None
+    check = partial(_scene_findings, reader, specs, padded)
     with (
         mapped(check, reader.ids, partial(_died, reader)) as found,
         progress_bar(f"{reader.split}: reading", len(reader.ids)) as report,
@@ -68,14 +72,6 @@ def _split_problems(dataset: Dataset, reader: Reader) -> Iterator[str]:
 
 def _list_file(card: Card, reader: Reader) -> Path:
     return reader.root / card.splits[reader.split].ids if card.splits else reader.root
-
-
-def _padded_size(dataset: Dataset, reader: Reader) -> tuple[int, int] | None:
-    """Return the size that models receive; None where no image can be read, which is reported anyway."""
-    try:
-        return dataset.input_size(reader)
-    except DataError:
-        return None
 
 
 def _scene_findings(reader: Reader, specs: list[TaskSpec], padded: tuple[int, int] | None, image_id: str) -> _Findings:

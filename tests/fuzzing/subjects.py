@@ -64,7 +64,7 @@ def attempt(kind: str, seed: int, folder: Path) -> str:
     path = folder / "input"
     path.write_bytes(rng.choice(subject.mutators)(rng.choice(subject.seeds), rng))
     try:
-        with _time_limit():
+        with time_limit():
             subject.read(path)
     except HarnessError as error:
         message = str(error)
@@ -75,7 +75,9 @@ def attempt(kind: str, seed: int, folder: Path) -> str:
 
 
 @contextmanager
-def _time_limit() -> Iterator[None]:
+def time_limit() -> Iterator[None]:
+    """Raise a `TimeoutError` in a block that takes longer than `LONGEST_S` seconds."""
+
     def stop(*_: object) -> None:
         raise TimeoutError(f"longer than {LONGEST_S} s")
 
