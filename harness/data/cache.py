@@ -87,6 +87,7 @@ class Scenes(Sequence[Sample]):
             raise IndexError(f"scene {index} of {len(self)}")
         index %= len(self)
         held = self._row(index)
+        # Views of the mapped file where the form allows it: nothing is copied before a transform needs it.
         labels = {task: decode(held[f"{task}.form"], memoryview(held[task])) for task in self.tasks}
         image_id, stored = self.ids[index], held["image"]
         if stored is None:

@@ -98,6 +98,7 @@ def download(url: str, target: Path) -> None:
     held = partial.stat().st_size if partial.is_file() else 0
     if not url.startswith("https://"):
         raise DataError(f"{url}: only https addresses are downloaded")
+    # Ask for the rest of what an earlier try left; a server that cannot do that sends all of it.
     headers = {"Range": f"bytes={held}-"} if held else {}
     try:
         request = urllib.request.Request(url, headers=headers)  # noqa: S310  # https was checked

@@ -149,7 +149,7 @@ def read_indices(path: Path) -> Array:
         DataError: the file is missing, broken or has several channels.
     """
     with open_image(path) as image:
-        values = np.array(image)
+        values = np.array(image)  # of a palette image the indices; bool for one bit, int32 for 16
     if values.ndim != 2:
         raise DataError(f"{path}: a label image has one channel, this one has {values.shape[2]}")
     return values.astype(np.uint8) if values.dtype == bool else values
@@ -173,6 +173,7 @@ def read_npy(path: Path) -> Array:
             raise DataError(f"{path}: holds no plain array of numbers")
         if len(shape) > _MOST_AXES or min(shape, default=1) < 0:
             raise ValueError(f"an array of shape {shape}")
+        # Only now is the size of the file known to be enough, and memory reserved.
         start = file.tell()
         held = file.seek(0, 2) - start
         if prod(shape) * dtype.itemsize > held:

@@ -105,6 +105,7 @@ def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
 
 def _groups(sizes: Sequence[object], batch_size: int) -> list[range]:
     """Cut the scenes into runs of at most ``batch_size`` consecutive ones of equal size."""
+    # Consecutive only, so that results come in the order of the list.
     groups: list[range] = []
     for index, size in enumerate(sizes):
         last = groups[-1] if groups else range(0)

@@ -69,7 +69,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits: Pillow would cut values above 255 off instead of scaling them
         levels = np.asarray(image, dtype=np.float64) / 257
         return Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
+    if image.has_transparency_data:  # an alpha channel, or one colour of a palette that stands for nothing
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")

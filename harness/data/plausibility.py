@@ -123,7 +123,7 @@ class Facts:
 def facts(task: str, label: Array) -> Facts:
     """Summarise one label, as `harness.data.sample.Sample` describes it."""
     if task == "depth":
-        values = label.reshape(-1)[::_STRIDE]
+        values = label.reshape(-1)[::_STRIDE]  # [N], 0 where unknown
         values = values[values > 0]
         if not values.size:
             return Facts(files=1)
@@ -137,6 +137,7 @@ def facts(task: str, label: Array) -> Facts:
         length = float(np.median(np.linalg.norm(vectors, axis=1)))
         grey = bool((vectors[:, :1] == vectors[:, 1:]).all())
         return Facts(1, 1, [length], negative=bool((vectors < 0).any()), grey=grey)
+    # Classes and binary labels: how many pixels hold each value, 255 for ignored ones.
     counts = np.bincount(label.reshape(-1), minlength=IGNORE + 1)[: IGNORE + 1].astype(np.int64)
     return Facts(1, int(counts[:IGNORE].any()), counts=counts)
 
