@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from harness.backbones import build_backbone
 from harness.backbones.blocks import bottleneck
 from harness.backbones.resnet import ResNetEncoder
-from harness.baselines.common.heads import head_for
-from harness.baselines.common.reference import in_order, key_of
+from harness.baselines.common.tasks import head_for, in_order, key_of
 from harness.counting import attributed_to
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem

@@ -6,8 +6,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from harness.backbones import Encoder, build_backbone
-from harness.baselines.common.heads import head_for
-from harness.baselines.common.reference import key_of
+from harness.baselines.common.tasks import head_for, key_of
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem
 from harness.training.recipes import baseline_stage

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones.resnet import ResNetEncoder
-from harness.baselines.common.parallel_method import ParallelMethod
-from harness.baselines.common.parallel_nets import ParallelNets
-from harness.baselines.common.reference import key_of
+from harness.baselines.common.parallel import ParallelMethod, ParallelNets
+from harness.baselines.common.tasks import key_of
 from harness.problem import Problem
 
 _MOMENTUM = 0.05

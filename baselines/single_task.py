@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from harness.backbones import Encoder, build_backbone
-from harness.baselines.common.heads import head_for
+from harness.baselines.common.tasks import head_for
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem, TaskSpec
 from harness.training.recipes import baseline_stage

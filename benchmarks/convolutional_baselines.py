@@ -13,16 +13,15 @@ from beside_plain import NYUD, PASCAL, Case, main, resized
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.baselines.common.distillation import Distillation
-from harness.baselines.common.parallel_nets import ParallelNets
-from harness.baselines.common.reference import key_of
+from harness.baselines.common.interaction import Distillation
+from harness.baselines.common.parallel import ParallelNets
+from harness.baselines.common.tasks import key_of
 from harness.baselines.cross_stitch import CrossStitchNets
 from harness.baselines.mtan import AttentionNet
-from harness.baselines.mti_net.model import MultiScaleNet
-from harness.baselines.mti_net.propagation import FeaturePropagation
+from harness.baselines.mti_net import FeaturePropagation, MultiScaleNet
 from harness.baselines.multi_task import SharedEncoder
 from harness.baselines.nddr_cnn import NDDRNets
-from harness.baselines.pad_net.model import DistillationNet
+from harness.baselines.pad_net import DistillationNet
 from harness.problem import Problem
 
 Maps = dict[str, Tensor]

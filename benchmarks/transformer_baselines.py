@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from harness.backbones.swin_layers import SwinBlock, SwinStage
 from harness.backbones.windows import Windows
-from harness.baselines.common.reference import key_of
+from harness.baselines.common.tasks import key_of
 from harness.baselines.invpt.attention import HEADS, MessagePassingAttention
 from harness.baselines.invpt.model import InvPTModel
 from harness.baselines.mtformer.model import MTFormerNet

@@ -6,10 +6,8 @@ from typing import ClassVar
 from harness.backbones import build_backbone
 from harness.backbones.swin import SwinEncoder
 from harness.backbones.vit import ViTEncoder
-from harness.baselines.invpt.designs import design_on
-from harness.baselines.invpt.model import InvPTModel
-from harness.baselines.invpt.on_swin import InvPTOnSwin
-from harness.baselines.invpt.on_vit import InvPTOnViT
+from harness.baselines.invpt.decoder import design_on
+from harness.baselines.invpt.model import InvPTModel, InvPTOnSwin, InvPTOnViT
 from harness.method import Budget, Method, Stage
 from harness.problem import Problem
 from harness.training.recipes import supervised_stage

@@ -1,16 +1,19 @@
-"""The network: an encoder, the decoder, and a linear prediction per task."""
+"""Networks of InvPT: an encoder (ViT as published, or Swin), the decoder, and a linear prediction per task."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.baselines.common.reference import in_order, key_of
-from harness.baselines.invpt.decoder import Decoder, stage_widths
-from harness.baselines.invpt.designs import Design
-from harness.baselines.invpt.pyramid import Size
+from harness.backbones.swin import SwinEncoder
+from harness.backbones.vit import ViTEncoder, set_drop_path, tapped
+from harness.baselines.common.tasks import in_order, key_of
+from harness.baselines.invpt.decoder import Decoder, Design, stage_widths
+from harness.baselines.invpt.pyramid import Size, stage_sizes
+from harness.counting import attributed_to
 from harness.method import MultiTaskModel, Predictions, TrainingOutput
 from harness.problem import Problem
 
@@ -122,3 +125,73 @@ class LinearHead(nn.Module):
         """Map [B, channels, h, w] to [B, outputs, h, w]."""
         y: Tensor = self.linear_pred(x)
         return y
+
+
+class InvPTOnViT(InvPTModel):
+    """The published network: a ViT, read after two of its blocks and at its end.
+
+    The second stage has the size of the encoder's map, the first half of it, rounded up. A third convolution in
+    ``scale_embed``, on features after a third block, is in published checkpoints and serves nothing.
+
+    Args:
+        problem: The tasks and the input size.
+        encoder: The encoder.
+        design: Where it is read, and the widths of the decoder.
+    """
+
+    backbone: VisionTransformer
+
+    def __init__(self, problem: Problem, encoder: ViTEncoder, design: Design) -> None:
+        rows, columns = encoder.grid
+        sizes = stage_sizes((2 * rows, 2 * columns))
+        c, (first, second, third) = encoder.channels, stage_widths(design)
+        scale_embed = (
+            nn.ConvTranspose2d(c, third, 3, stride=2, padding=1, output_padding=1),
+            nn.Conv2d(c, second, 3, padding=1),
+            nn.Conv2d(c, first, 3, padding=1),
+        )
+        super().__init__(problem, encoder.vit, c, design, scale_embed, sizes)
+        self.notes = encoder.notes
+        self.taps = design.taps
+        self.size = sizes[0]
+        set_drop_path(encoder.vit, design.drop_path)
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read the encoder after two of its blocks and at its end."""
+        with attributed_to("encoder"):  # it is not called as a module
+            fine, middle, last = tapped(self.backbone, images, self.taps)
+        return fine, middle, F.interpolate(last, size=self.size, mode="bilinear", align_corners=False)
+
+
+_READ = (1, 2, 3)
+"""Levels of the encoder at strides 8, 16 and 32."""
+
+
+class InvPTOnSwin(InvPTModel):
+    """A Swin, whose levels at strides 32, 16 and 8 have the sizes of the three stages.
+
+    The published decoder enlarges and halves maps of one size; here convolutions bring every level to the width of its
+    stage, and none is resized. All other layers, keys and shapes are those on a ViT.
+
+    Args:
+        problem: The tasks and the input size.
+        encoder: The encoder.
+        design: The widths of the decoder.
+    """
+
+    backbone: SwinEncoder
+    unused: ClassVar[tuple[str, ...]] = (*InvPTModel.unused, "backbone.norm0.")
+
+    def __init__(self, problem: Problem, encoder: SwinEncoder, design: Design) -> None:
+        height, width = problem.input_size
+        fine, middle, last = (encoder.level_channels[level] for level in _READ)
+        _, second, third = stage_widths(design)
+        scale_embed = (nn.Conv2d(fine, third, 3, padding=1), nn.Conv2d(middle, second, 3, padding=1))
+        super().__init__(problem, encoder, last, design, scale_embed, stage_sizes((-(-height // 8), -(-width // 8))))
+        encoder.set_drop_path(design.drop_path)
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read the encoder at strides 8, 16 and 32."""
+        with attributed_to("encoder"):  # it is not called as a module
+            fine, middle, last = self.backbone.levels(images, _READ)
+        return fine, middle, last

@@ -1,7 +1,8 @@
-"""MTFormer's network (Xu et al., ECCV 2022)."""
+"""MTFormer's network: layout by set of tasks, heads, and what follows the encoder (Xu et al., ECCV 2022)."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from dataclasses import dataclass
+from itertools import combinations, pairwise
 from typing import ClassVar
 
 import torch
@@ -9,13 +10,120 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.backbones import Encoder
-from harness.baselines.common.reference import in_order
-from harness.baselines.mtformer.contrast import MemoryBank, mapping
-from harness.baselines.mtformer.heads import task_head
-from harness.baselines.mtformer.layout import HEADS, ORDER, layout_of
+from harness.baselines.common.tasks import channels_of, in_order
 from harness.baselines.mtformer.stacks import CrossTaskStack, SwinStack
 from harness.model import MultiTaskModel, Predictions
-from harness.problem import Problem
+from harness.problem import Problem, TaskSpec
+
+ORDER = ("semseg", "parts", "saliency", "depth", "normals", "boundary")
+"""The tasks in the order of the authors' code, which knows the first four; the others are appended."""
+
+HEADS = 4
+"""Attention heads of the decoder's blocks."""
+
+_NYUD = ("semseg", "depth")
+_PASCAL = ("semseg", "parts", "saliency")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and sizes for one set of tasks.
+
+    Attributes:
+        private: Names of the stacks that one task each passes through, in the order of the tasks.
+        cross: Names of the stacks that attend across tasks, in the order of the tasks.
+        scaled_by: Channels whose share of a head scales the attention across tasks, per channel of the map.
+        bank_rows: Images in every memory bank of the contrastive loss; None for no contrastive layers.
+    """
+
+    private: tuple[str, ...]
+    cross: tuple[str, ...]
+    scaled_by: int
+    bank_rows: int | None
+
+
+def layout_of(tasks: Sequence[str]) -> Layout:
+    """Return the layout of a set of tasks in `ORDER`.
+
+    Published are two networks: for semantic segmentation and depth on NYUD-v2, and for semantic segmentation, parts and
+    saliency on PASCAL-Context. The first scales the attention across tasks by the channels of both tasks together,
+    128^-1/2 for heads of 64 channels; the second by those of a head. All other sets are ours: named and scaled as the
+    second, without the layers of the contrastive loss.
+    """
+    if tuple(tasks) == _NYUD:
+        return Layout(("transformer4", "transformer5"), ("transformer6", "transformer7"), scaled_by=2, bank_rows=795)
+    numbers = range(1, len(tasks) + 1)
+    return Layout(
+        private=tuple(f"transformer4_{number}" for number in numbers),
+        cross=tuple(f"transformer5_{number}" for number in numbers),
+        scaled_by=1,
+        bank_rows=4998 if tuple(tasks) == _PASCAL else None,
+    )
+
+
+MAPPED = 128
+"""Channels of a mapped feature."""
+
+
+class MemoryBank(nn.Module):
+    """Mapped features of the training images for the contrastive loss of two tasks, as checkpoints hold them.
+
+    Args:
+        rows: Training images.
+    """
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.register_buffer("params", torch.zeros(5))  # negatives, temperature, two constants, momentum
+        self.register_buffer("memory_l", torch.zeros(rows, MAPPED))
+        self.register_buffer("memory_ab", torch.zeros(rows, MAPPED))
+
+
+def mapping(channels: int) -> nn.Sequential:
+    """Return the layers that map the pooled features of a task, [B, channels] to [B, MAPPED]."""
+    return nn.Sequential(nn.Linear(channels, MAPPED), nn.ReLU(), nn.Linear(MAPPED, MAPPED))
+
+
+_TYPICAL_DEPTH_M = 2.5
+
+
+class Twice(nn.Module):
+    """Enlarges a map two times, corners on corners; in a sequence it takes the place it has in checkpoints."""
+
+    def forward(self, map_: Tensor) -> Tensor:
+        """Map [B, C, H, W] to [B, C, 2H, 2W]."""
+        return F.interpolate(map_, scale_factor=2, mode="bilinear", align_corners=True)
+
+
+def task_head(task: TaskSpec, channels: int) -> nn.Sequential:
+    """Return the head of a task, [B, channels, H, W] to its raw map at the same size or twice as large.
+
+    Published are the heads of label tasks, saliency (one channel, not enlarged) and depth. Normals and boundaries,
+    which the authors have not, are predicted like labels.
+    """
+    if task.name == "depth":
+        return _depth_head(channels)
+    layers = [
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels_of(task), 1),
+    ]
+    return nn.Sequential(*layers) if task.name == "saliency" else nn.Sequential(*layers, Twice())
+
+
+def _depth_head(channels: int) -> nn.Sequential:
+    """Return the head of depth, which is never negative.
+
+    It starts from a typical distance: from 0 m, where the last activation passes no gradient, training might never
+    leave.
+    """
+    widths = (channels, channels // 2, channels // 8, 1)
+    first, second, last = (nn.Conv2d(before, after, 1) for before, after in pairwise(widths))
+    assert last.bias is not None
+    nn.init.constant_(last.bias, _TYPICAL_DEPTH_M)
+    return nn.Sequential(first, Twice(), second, nn.ReLU(), last, nn.ReLU())
+
 
 _MOST_TASKS = 99
 

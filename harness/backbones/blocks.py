@@ -1,7 +1,9 @@
-"""Residual blocks (He et al., CVPR 2016), which decoders of the field are made of, built by timm."""
+"""Parts of encoders and decoders: residual blocks (He et al., CVPR 2016), and maps of several resolutions."""
 
+import torch
 from timm.models.resnet import BasicBlock, Bottleneck
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 def basic_block(in_channels: int, out_channels: int, project: bool = False) -> BasicBlock:
@@ -24,3 +26,14 @@ def bottleneck(in_channels: int, out_channels: int) -> Bottleneck:
 
 def _projection(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels))
+
+
+def at_finest(maps: list[Tensor]) -> Tensor:
+    """Concatenate maps of several resolutions along the channels, each enlarged bilinearly to the size of the first."""
+    return torch.cat([resize(map_, maps[0]) for map_ in maps], dim=1)
+
+
+def resize(map_: Tensor, like: Tensor) -> Tensor:
+    """Bring a map bilinearly to the height and width of another; one that has them already is returned as it is."""
+    size = like.shape[-2:]
+    return map_ if map_.shape[-2:] == size else F.interpolate(map_, size=size, mode="bilinear", align_corners=False)

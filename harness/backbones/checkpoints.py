@@ -4,12 +4,15 @@ Published files hold more than an encoder (classifiers, decoders, optimisers). W
 listed by that family and reported; anything else that is missing, left over or of another shape is refused.
 """
 
-from collections.abc import Callable, Iterable
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import timm
 import torch
-from torch import nn
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor, nn
 
 from harness.errors import MethodError, UsageError
 from harness.weights import WeightFile, load_exactly
@@ -89,3 +92,134 @@ def _fetch(backbone: str, published: str | None) -> State:
             f"backbone {backbone}: the weights {published} could not be fetched ({reason}); "
             f"go online once, or use --init random"
         ) from error
+
+
+_NO_ENCODER = (
+    "head.",
+    "pre_logits.",
+    "fc_norm.",
+    "mask_token",
+    "decoder_",
+    "input_adapters.",
+    "output_adapters.",
+)
+"""Classifiers, the decoder of MAE, and the adapters of MultiMAE for other inputs and outputs."""
+
+_MULTIVIT_KEYS = {
+    "global_tokens": "cls_token",
+    "input_adapters.rgb.proj.": "patch_embed.proj.",
+    "encoder.": "blocks.",
+}
+_MULTIVIT_POSITIONS = "input_adapters.rgb.pos_emb"
+
+
+def adapt_vit(state: State, grid: tuple[int, int], width: int) -> Adapted:
+    """Put the weights of a ViT under timm's keys, position embeddings resampled to a grid.
+
+    Understood are timm's own keys, which MAE shares (He et al., CVPR 2022), and those of MultiMAE's MultiViT (Bachmann
+    et al., ECCV 2022). MultiViT's global token becomes the class token; it stands last there and first here, which
+    attention cannot tell, and it has no position. Entries of an unexpected shape are left to the check that follows.
+
+    Args:
+        state: The weights as stored.
+        grid: Rows and columns of patches.
+        width: Channels of a token.
+    """
+    stored_grid = None
+    if any(key.startswith("input_adapters.rgb.") for key in state):
+        state, stored_grid = _from_multivit(state)
+    rest = leave_out(state, _NO_ENCODER)
+    adapted, notes = rest.state, rest.notes
+    if "pos_embed" in adapted:
+        adapted["pos_embed"] = _resampled(adapted["pos_embed"], stored_grid, grid)
+    if "norm.weight" not in adapted and "norm.bias" not in adapted:
+        adapted |= {"norm.weight": torch.ones(width), "norm.bias": torch.zeros(width)}
+        notes = (*notes, "has no final norm, which starts with weight 1 and bias 0")
+    return Adapted(adapted, notes)
+
+
+def _from_multivit(state: State) -> tuple[State, tuple[int, int] | None]:
+    """Return a MultiViT's weights under timm's keys and the grid of its position embeddings."""
+    renamed = {_timm_key(key): value for key, value in state.items()}
+    positions = state.get(_MULTIVIT_POSITIONS)
+    if positions is None or positions.ndim != 4:
+        return renamed, None
+    del renamed[_MULTIVIT_POSITIONS]
+    flat = positions.flatten(2).transpose(1, 2)  # [1, C, h, w] to [1, hw, C]
+    renamed["pos_embed"] = torch.cat([torch.zeros_like(flat[:, :1]), flat], dim=1)
+    return renamed, (positions.shape[2], positions.shape[3])
+
+
+def _timm_key(key: str) -> str:
+    for theirs, ours in _MULTIVIT_KEYS.items():
+        if key.startswith(theirs):
+            return ours + key.removeprefix(theirs)
+    return key
+
+
+def _resampled(positions: Tensor, stored: tuple[int, int] | None, grid: tuple[int, int]) -> Tensor:
+    """Resample position embeddings [1, 1 + hw, C] bicubically without antialias, as the field's code does it.
+
+    A stored grid that is not told is square, or else the one asked for.
+    """
+    if positions.ndim != 3 or positions.shape[0] != 1 or positions.shape[1] < 2:
+        return positions
+    if stored is None:
+        side = math.isqrt(positions.shape[1] - 1)
+        if side * side != positions.shape[1] - 1:
+            return positions
+        stored = (side, side)
+    resampled: Tensor = resample_abs_pos_embed(
+        positions, list(grid), list(stored), num_prefix_tokens=1, interpolation="bicubic", antialias=False
+    )
+    return resampled
+
+
+_MADE = ("attn_mask", "relative_position_index")
+"""Buffers that follow from the sizes of window and map; the encoder makes its own."""
+
+_CLASSIFIER = ("head.",)
+_NORM = re.compile(r"norm\d\.")
+
+
+def adapt_swin(state: State, own: Mapping[str, Tensor]) -> Adapted:
+    """Put the weights of a Swin under the authors' keys.
+
+    Understood are those keys, with a classifier's final norm or the norm of every level, timm's and torchvision's. A
+    classifier has a norm for its last level alone; it becomes ``norm3``, and the others stay as they are built.
+
+    Args:
+        state: The weights as stored.
+        own: The encoder's state dict.
+    """
+    if any(key.startswith("features.") for key in state):
+        state = {_from_torchvision(key): value for key, value in state.items()}
+    elif "layers.0.downsample.reduction.weight" not in state:
+        state = {_from_timm(key): value for key, value in state.items()}
+    rest = leave_out({key: value for key, value in state.items() if not key.endswith(_MADE)}, _CLASSIFIER)
+    made = {key: value for key, value in own.items() if key.endswith(_MADE)}
+    adapted, notes = made | rest.state, rest.notes
+    if "norm.weight" in adapted and not any(_NORM.match(key) for key in adapted):
+        fresh = {key: value for key, value in own.items() if _NORM.match(key)}
+        adapted = fresh | {_norm_of_last_level(key): value for key, value in adapted.items()}
+        notes = (*notes, "its final norm is the last level's; those of the other levels start with weight 1 and bias 0")
+    return Adapted(adapted, notes)
+
+
+def _norm_of_last_level(key: str) -> str:
+    return re.sub(r"^norm\.", "norm3.", key)
+
+
+def _from_timm(key: str) -> str:
+    """Move the mergings, which timm has at the start of a stage and the authors at the end of the one before."""
+    key = re.sub(r"^head\.fc\.", "head.", key)
+    return re.sub(r"^layers\.(\d)\.downsample\.", lambda match: f"layers.{int(match[1]) - 1}.downsample.", key)
+
+
+def _from_torchvision(key: str) -> str:
+    """Take apart the sequence in which torchvision numbers stages and mergings after the patch embedding."""
+    key = re.sub(r"^features\.0\.0\.", "patch_embed.proj.", key)
+    key = re.sub(r"^features\.0\.2\.", "patch_embed.norm.", key)
+    key = re.sub(r"^features\.[1357]\.(\d+)\.", lambda match: f"layers.{int(key[9]) // 2}.blocks.{match[1]}.", key)
+    key = re.sub(r"^features\.[246]\.", lambda match: f"layers.{int(key[9]) // 2 - 1}.downsample.", key)
+    return key.replace(".mlp.0.", ".mlp.fc1.").replace(".mlp.3.", ".mlp.fc2.")

@@ -7,9 +7,9 @@ from timm.models.hrnet import HighResolutionModule, HighResolutionNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.backbones.blocks import at_finest, resize
 from harness.backbones.checkpoints import adapt_convolutional, load_weights
 from harness.backbones.encoder import Encoder
-from harness.backbones.maps import at_finest, resize
 from harness.weights import Weights
 
 _CLASSIFIER = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")

@@ -6,10 +6,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from harness.backbones.checkpoints import load_weights
+from harness.backbones.blocks import at_finest
+from harness.backbones.checkpoints import adapt_swin, load_weights
 from harness.backbones.encoder import Encoder
-from harness.backbones.maps import at_finest
-from harness.backbones.swin_checkpoints import adapt_swin
 from harness.backbones.swin_layers import PatchEmbed, SwinStage, init_swin, set_drop_path
 from harness.backbones.vit import convolutional_stem
 from harness.weights import Weights

@@ -10,9 +10,8 @@ from timm.layers.norm import LayerNorm2d
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from harness.backbones.checkpoints import load_weights
+from harness.backbones.checkpoints import adapt_vit, load_weights
 from harness.backbones.encoder import Encoder
-from harness.backbones.vit_checkpoints import adapt_vit
 from harness.errors import UsageError
 from harness.weights import Weights
 

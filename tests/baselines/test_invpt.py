@@ -10,7 +10,7 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import nn
 
-from harness.baselines.common.reference import key_of
+from harness.baselines.common.tasks import key_of
 from harness.baselines.invpt.model import InvPTModel
 from harness.baselines.invpt.pyramid import stage_sizes
 from harness.counting import count_macs

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harness.baselines.common.parallel_nets import ExchangeOptions, ParallelNets
-from harness.baselines.common.reference import key_of
+from harness.baselines.common.parallel import ExchangeOptions, ParallelNets
+from harness.baselines.common.tasks import key_of
 from harness.baselines.cross_stitch import CrossStitchUnit
 from harness.baselines.nddr_cnn import NDDRUnit
 from harness.problem import Problem

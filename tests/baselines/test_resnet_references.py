@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from harness.counting import count_macs
 from harness.errors import UsageError
-from harness.heads.deeplab import DeepLabHead
+from harness.heads.convolutional import DeepLabHead
 from harness.problem import Problem, TaskSpec
 from harness.run.published import load_published
 from harness.weights import WeightFile

@@ -8,10 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from harness.backbones import FAMILIES, build_backbone
-from harness.baselines.common.auxiliary import AuxiliaryModel, on_the_way
-from harness.baselines.common.distillation import Distillation
-from harness.baselines.common.reference import key_of
-from harness.baselines.mti_net.propagation import FeaturePropagation
+from harness.baselines.common.interaction import AuxiliaryModel, Distillation, on_the_way
+from harness.baselines.common.tasks import key_of
+from harness.baselines.mti_net import FeaturePropagation
 from harness.errors import UsageError
 from harness.problem import Problem, TaskSpec
 

@@ -7,7 +7,7 @@ from unittest import mock
 from expectation import Expectation
 
 from harness.backbones.swin import SWINS, SwinConfig
-from harness.baselines.common.reference import key_of
+from harness.baselines.common.tasks import key_of
 from harness.method import Method, MultiTaskModel
 from harness.problem import Problem, TaskSpec
 from harness.registry import load_method

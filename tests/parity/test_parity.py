@@ -7,8 +7,8 @@ from expectation import COUNTER, Expectation, names
 from parity_cases import CASES, Case, build
 from torch import Tensor
 
-from harness.baselines.common.auxiliary import AuxiliaryModel
-from harness.baselines.common.reference import key_of
+from harness.baselines.common.interaction import AuxiliaryModel
+from harness.baselines.common.tasks import key_of
 from harness.method import MultiTaskModel
 
 TOLERANCE = 1e-4
