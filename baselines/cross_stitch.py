@@ -13,7 +13,7 @@ from harness.problem import Problem
 
 
 class CrossStitchUnit(nn.Module):
-    """Linear combinations of the tasks' maps, with one weight per pair of tasks and channel.
+    """Linear combinations of the tasks' maps, x_t <- sum over s of a_ts * x_s, one weight per channel (section 3.2).
 
     Args:
         tasks: Names of the tasks.
@@ -37,41 +37,41 @@ class CrossStitchUnit(nn.Module):
 
     def forward(self, maps: Mapping[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:
         """Mix maps [B, C, H, W] of all tasks to those of the tasks wanted, of the same shape."""
-        return {task: self._mixed(task, maps) for task in wanted}
-
-    def _mixed(self, task: str, maps: Mapping[str, Tensor]) -> Tensor:
-        """Return one combination; adding term by term reads every map once, and needs no copy of all of them."""
-        row = f"cross_stitch_unit.{key_of(task)}"
-        weights = [self.get_parameter(f"{row}.{key_of(other)}.param")[:, None, None] for other in maps]
-        mixed, *others = maps.values()
-        mixed = mixed * weights[0]
-        for map_, weight in zip(others, weights[1:], strict=True):
-            mixed = torch.addcmul(mixed, map_, weight)
-        return mixed
+        results = {}
+        for task in wanted:
+            own = f"cross_stitch_unit.{key_of(task)}"
+            weights = [self.get_parameter(f"{own}.{key_of(other)}.param")[:, None, None] for other in maps]
+            first, *others = maps.values()
+            mixed = first * weights[0]  # [B, C, H, W] times [C, 1, 1]
+            for map_, weight in zip(others, weights[1:], strict=True):
+                mixed = torch.addcmul(mixed, map_, weight)  # term by term: reads every map once, and copies none
+            results[task] = mixed
+        return results
 
 
 class CrossStitchNets(ParallelNets):
     """Networks side by side with a cross-stitch unit after each of the four stages.
 
     Keys and numbers are those of Multi-Task-Learning-PyTorch (Vandenhende et al., TPAMI 2021), where every channel has
-    weights of its own.
+    its own weights.
 
     Args:
         problem: The tasks and the input size.
         encoders: Task name to encoder.
-        shares: First weights of a task's own map and of each other's.
+        first: First weights of a task's own map and of each other's.
     """
 
-    def __init__(self, problem: Problem, encoders: Mapping[str, ResNetEncoder], shares: tuple[float, float]) -> None:
+    def __init__(self, problem: Problem, encoders: Mapping[str, ResNetEncoder], first: tuple[float, float]) -> None:
         super().__init__(problem, encoders)
-        stages = next(iter(encoders.values())).stage_channels
+        stages = next(iter(encoders.values())).stage_channels  # the same for all tasks
         self.cross_stitch = nn.ModuleDict(
-            {f"layer{stage}": CrossStitchUnit(self.order, width, *shares) for stage, width in enumerate(stages, 1)}
+            {f"layer{stage}": CrossStitchUnit(self.order, width, *first) for stage, width in enumerate(stages, 1)}
         )
 
     @property
     def units(self) -> Sequence[nn.Module | None]:
         """None after the stem, then one per stage."""
+        # The reference joins after each stage, and not after the stem
         return None, *self.cross_stitch.values()
 
     def parts(self) -> Mapping[str, nn.Module]:
@@ -91,4 +91,4 @@ class CrossStitch(ParallelMethod):
 
     def build(self, problem: Problem) -> CrossStitchNets:
         """Return the model, untrained."""
-        return CrossStitchNets(problem, self._encoders(problem), self.options.shares(len(problem.tasks)))
+        return CrossStitchNets(problem, self.encoders(problem), self.options.first_weights(len(problem.tasks)))

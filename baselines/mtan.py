@@ -17,6 +17,8 @@ from harness.problem import Problem
 from harness.training.recipes import baseline_stage
 
 _SQUEEZE = 4
+"""Reduction inside the networks of the masks, as in the reference."""
+
 _STAGES = (1, 2, 3, 4)
 
 
@@ -40,6 +42,7 @@ class AttentionNet(MultiTaskModel):
         self.heads = nn.ModuleDict({key_of(task.name): head_for(task, encoder, problem.input_size) for task in tasks})
         for stage, width in zip(_STAGES, widths, strict=True):
             inputs = width if stage == 1 else 2 * width
+            # h: two 1 x 1 convolutions with norms to values between 0 and 1
             masks = nn.ModuleDict({key_of(task.name): _mask_network(inputs, width) for task in tasks})
             self.add_module(f"attention_{stage}", masks)
         for stage, (width, wider) in zip(_STAGES, pairwise(widths), strict=False):
@@ -55,10 +58,20 @@ class AttentionNet(MultiTaskModel):
             shared = self.backbone.stem(images)
         for stage in _STAGES:
             with attributed_to("encoder"):
-                before, shared = self._encoded(stage, shared)
-            attended = {task: self._mask(stage, task, before, attended.get(task)) * shared for task in wanted}
-            if stage != _STAGES[-1]:
-                attended = {task: self._refined(stage, map_) for task, map_ in attended.items()}
+                # u: input of the last block, [B, C, h, w]; p: its output, of the same shape
+                *blocks, last = self.backbone.stages[stage - 1]
+                for block in blocks:
+                    shared = block(shared)
+                before, shared = shared, last(shared)
+            # a_t = mask_t * p, with mask_t = sigmoid(h([u; refined a_t of the stage before])) (paper, equation 2)
+            for task in wanted:
+                inputs = torch.cat((before, attended[task]), dim=1) if task in attended else before
+                attended[task] = self._masks(stage)[key_of(task)](inputs) * shared
+            if stage != _STAGES[-1]:  # to the width and the size of the next stage
+                refine = self.get_submodule(f"refine_{stage}")
+                attended = {task: refine(map_) for task, map_ in attended.items()}
+            if stage == 1:
+                attended = {task: self.halve(map_) for task, map_ in attended.items()}
         return {task: self.heads[key_of(task)](map_) for task, map_ in attended.items()}
 
     def parts(self) -> Mapping[str, nn.Module]:
@@ -69,24 +82,6 @@ class AttentionNet(MultiTaskModel):
             parts[f"attention/{task}"] = nn.ModuleList(self._masks(stage)[key_of(task)] for stage in _STAGES)
             parts[f"head/{task}"] = self.heads[key_of(task)]
         return parts
-
-    def _encoded(self, stage: int, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what goes into the last block of a stage, and what comes out of it."""
-        *blocks, last = self.backbone.stages[stage - 1]
-        for block in blocks:
-            features = block(features)
-        return features, last(features)
-
-    def _mask(self, stage: int, task: str, before: Tensor, previous: Tensor | None) -> Tensor:
-        """Return a task's mask for a stage, from the input of its last block and the task's refined features."""
-        inputs = before if previous is None else torch.cat((before, previous), dim=1)
-        mask: Tensor = self._masks(stage)[key_of(task)](inputs)
-        return mask
-
-    def _refined(self, stage: int, attended: Tensor) -> Tensor:
-        """Bring a task's masked features to the width and size of the next stage."""
-        refined: Tensor = self.get_submodule(f"refine_{stage}")(attended)
-        return self.halve(refined) if stage == 1 else refined
 
     def _masks(self, stage: int) -> nn.ModuleDict:
         masks = self.get_submodule(f"attention_{stage}")

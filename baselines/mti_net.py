@@ -26,10 +26,11 @@ from harness.problem import Problem, TaskSpec
 from harness.training.recipes import baseline_stage
 
 _SQUEEZE = 16
+"""Reduction of squeeze and excitation, as published."""
 
 
 class Excitation(nn.Module):
-    """Weights channels by what the whole map holds (Hu et al., CVPR 2018).
+    """Squeeze and excitation: factors of channels from the mean of the map (Hu et al., CVPR 2018).
 
     Args:
         channels: Channels of the map.
@@ -43,11 +44,11 @@ class Excitation(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """Map the mean over a map [B, C] to the factors of its channels [B, C, 1, 1]."""
         factors: Tensor = self.squeeze(pooled)
-        return factors[..., None, None]
+        return factors[..., None, None]  # to be broadcast over the map
 
 
 class FeaturePropagation(nn.Module):
-    """Passes the features of all tasks on to the next finer scale.
+    """Passes the features of all tasks on to the next finer scale (paper, section 3.3).
 
     A softmax meant to choose between the tasks mixes their concatenated features, which are reduced to the width of
     one task; every task adds what it makes of them to its own. As in the reference's code, and unlike the paper's
@@ -71,19 +72,22 @@ class FeaturePropagation(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Map features by task, [B, C, h, w], to features of the same shapes."""
+        # 1. All tasks together, F = [f_1; ...; f_N]: [B, N C, h, w]
         concatenated = torch.cat([features[task] for task in self.tasks], dim=1)
         b, wide, h, w = concatenated.shape
+        # 2. Softmax over N neighbouring channels, F * softmax(g(F)), reduced to the width of one task: [B, C, h, w]
         groups = (b, wide // len(self.tasks), len(self.tasks), h, w)
         mask = self.non_linear(concatenated).view(groups).softmax(dim=2)
         shared = self.dimensionality_reduction((mask * concatenated.view(groups)).flatten(1, 2))
-        pooled = shared.mean(dim=(2, 3))
+        # 3. Squeeze and excitation per task, as a residual: f_t + s_t * shared
+        pooled = shared.mean(dim=(2, 3))  # [B, C]
         return {task: shared * self.se[task](pooled) + features[task] for task in self.tasks}
 
 
 class Scale(nn.Module):
-    """Makes features of every task at one scale, and first predictions from them.
+    """Makes features of every task at one scale, and first predictions from them (paper, section 3.1).
 
-    Tasks are told apart by the reference's names.
+    Tasks have the reference's names.
 
     Args:
         tasks: The tasks.
@@ -125,7 +129,7 @@ class MultiScaleNet(AuxiliaryModel):
         super().__init__(problem)
         tasks = in_order(problem)
         keys = [key_of(task.name) for task in auxiliary]
-        c0, c1, c2, c3 = encoder.scale_channels
+        c0, c1, c2, c3 = encoder.scale_channels  # at strides 4, 8, 16 and 32
         self.backbone = encoder
         self.scale_0 = Scale(auxiliary, c0 + c1, c0)
         self.scale_1 = Scale(auxiliary, c1 + c2, c1)
@@ -161,6 +165,7 @@ class MultiScaleNet(AuxiliaryModel):
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Return the encoder, the modules of the scales, and one head per task."""
+        # fpm_scale_s, scale_s and distillation_scale_s
         shared = {name: module for name, module in self.named_children() if "scale_" in name}
         heads = {f"head/{task}": self.heads[key_of(task)] for task in self.problem.names}
         return {"encoder": self.backbone} | shared | heads
@@ -168,11 +173,12 @@ class MultiScaleNet(AuxiliaryModel):
     def _features(self, images: Tensor) -> tuple[TaskMaps, ...]:
         """Return the features of every task at every scale, finest first."""
         with attributed_to("encoder"):
-            map0, map1, map2, map3 = self.backbone.scales(images)
+            map0, map1, map2, map3 = self.backbone.scales(images)  # [B, c_s, H/4, W/4] to [B, c_s, H/32, W/32]
+        # From coarse to fine: every task reads the encoder's map and its own propagated features of the scale below
         features3 = self.scale_3(dict.fromkeys(self.fpm_scale_3.tasks, map3))
-        features2 = self.scale_2(_beside(map2, self.fpm_scale_3(features3)))
-        features1 = self.scale_1(_beside(map1, self.fpm_scale_2(features2)))
-        features0 = self.scale_0(_beside(map0, self.fpm_scale_1(features1)))
+        features2 = self.scale_2(_joined(map2, self.fpm_scale_3(features3)))
+        features1 = self.scale_1(_joined(map1, self.fpm_scale_2(features2)))
+        features0 = self.scale_0(_joined(map0, self.fpm_scale_1(features1)))
         return features0, features1, features2, features3
 
     def _decode(self, features: Sequence[TaskMaps], tasks: Sequence[str] | None) -> Predictions:
@@ -185,6 +191,7 @@ class MultiScaleNet(AuxiliaryModel):
             self.distillation_scale_2,
             self.distillation_scale_3,
         )
+        # Per scale, then all scales concatenated at stride 4: [B, c0 + c1 + c2 + c3, H/4, W/4]
         distilled = [module(maps, keys) for module, maps in zip(modules, features, strict=True)]
         return {
             name: self.heads[key](at_finest([maps[key] for maps in distilled]))
@@ -192,7 +199,7 @@ class MultiScaleNet(AuxiliaryModel):
         }
 
 
-def _beside(map_: Tensor, coarser: TaskMaps) -> TaskMaps:
+def _joined(map_: Tensor, coarser: TaskMaps) -> TaskMaps:
     """Concatenate a map of the encoder with every task's features of the scale below, enlarged to its size."""
     return {task: torch.cat([map_, resize(features, map_)], dim=1) for task, features in coarser.items()}
 

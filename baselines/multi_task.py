@@ -25,6 +25,7 @@ class SharedEncoder(MultiTaskModel):
 
     def __init__(self, problem: Problem, encoder: Encoder) -> None:
         super().__init__(problem)
+        # Names of MultiTaskModel in Multi-Task-Learning-PyTorch
         self.backbone = encoder
         self.decoders = nn.ModuleDict(
             {key_of(task.name): head_for(task, encoder, problem.input_size) for task in problem}
@@ -32,7 +33,7 @@ class SharedEncoder(MultiTaskModel):
 
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
         """Encode once and decode every task asked for."""
-        features = self.backbone(images)
+        features = self.backbone(images)  # [B, channels, H/stride, W/stride]
         return {task: self.decoders[key_of(task)](features) for task in tasks or self.problem.names}
 
     def parts(self) -> Mapping[str, nn.Module]:
@@ -42,7 +43,18 @@ class SharedEncoder(MultiTaskModel):
 
 
 class MultiTask(Method):
-    """A shared encoder with one head per task, trained on the weighted sum of the losses."""
+    """A shared encoder with one head per task, trained on the weighted sum of the losses.
+
+    Examples:
+        >>> import torch
+        >>> from harness.problem import Problem, TaskSpec
+        >>> problem = Problem((TaskSpec("semseg", 40), TaskSpec("depth")), input_size=(48, 64))
+        >>> model = MultiTask(MultiTask.Options(), "resnet-micro").build(problem).eval()
+        >>> with torch.inference_mode():
+        ...     predictions = model(torch.randn(2, 3, 48, 64))
+        >>> {task: tuple(map_.shape) for task, map_ in predictions.items()}
+        {'semseg': (2, 40, 48, 64), 'depth': (2, 1, 48, 64)}
+    """
 
     name: ClassVar[str] = "multi-task"
     summary: ClassVar[str] = "one shared encoder, one head per task"

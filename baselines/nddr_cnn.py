@@ -12,11 +12,13 @@ from harness.baselines.common.tasks import key_of
 from harness.problem import Problem
 
 _MOMENTUM = 0.05
+"""Momentum of the units' batch norms, as published."""
+
 _NAMES = ("conv", "layer1_without_conv", "layer2", "layer3", "layer4")
 
 
 class NDDRUnit(nn.Module):
-    """Neural discriminative dimensionality reduction: all tasks' maps to each task's by a 1 x 1 convolution.
+    """Neural discriminative dimensionality reduction: x_t <- relu(norm(W_t [x_1; ...; x_T])) (paper, section 3.2).
 
     Args:
         tasks: Names of the tasks, in the order in which their maps are concatenated.
@@ -31,14 +33,15 @@ class NDDRUnit(nn.Module):
         self.layer = nn.ModuleDict()
         for task in tasks:
             reduce = nn.Conv2d(len(tasks) * channels, channels, 1, bias=False)
+            # W = [beta I, ..., alpha I, ..., beta I]: at first a weighted sum of the tasks, channel by channel
             diagonals = [alpha if other == task else beta for other in tasks]
             with torch.no_grad():
-                reduce.weight.copy_(torch.cat([share * torch.eye(channels) for share in diagonals], 1)[..., None, None])
+                reduce.weight.copy_(torch.cat([value * torch.eye(channels) for value in diagonals], 1)[..., None, None])
             self.layer[key_of(task)] = nn.Sequential(reduce, nn.BatchNorm2d(channels, momentum=_MOMENTUM), nn.ReLU())
 
     def forward(self, maps: Mapping[str, Tensor], wanted: Sequence[str]) -> dict[str, Tensor]:
         """Reduce maps [B, C, H, W] of all tasks to those of the tasks wanted, of the same shape."""
-        joined = torch.cat([maps[task] for task in self.tasks], dim=1)
+        joined = torch.cat([maps[task] for task in self.tasks], dim=1)  # [B, T C, H, W]
         return {task: self.layer[key_of(task)](joined) for task in wanted}
 
 
@@ -50,15 +53,16 @@ class NDDRNets(ParallelNets):
     Args:
         problem: The tasks and the input size.
         encoders: Task name to encoder.
-        shares: First weights of a task's own map and of each other's.
+        first: First weights of a task's own map and of each other's.
     """
 
-    def __init__(self, problem: Problem, encoders: Mapping[str, ResNetEncoder], shares: tuple[float, float]) -> None:
+    def __init__(self, problem: Problem, encoders: Mapping[str, ResNetEncoder], first: tuple[float, float]) -> None:
         super().__init__(problem, encoders)
         encoder = next(iter(encoders.values()))
+        # Channels where features are joined: after the stem, then after each stage
         widths = (encoder.stem_channels, *encoder.stage_channels)
         self.nddr = nn.ModuleDict(
-            {name: NDDRUnit(self.order, width, *shares) for name, width in zip(_NAMES, widths, strict=True)}
+            {name: NDDRUnit(self.order, width, *first) for name, width in zip(_NAMES, widths, strict=True)}
         )
 
     @property
@@ -68,11 +72,11 @@ class NDDRNets(ParallelNets):
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Return encoders, heads and units; a task adds weights to the units of the others, too, which count there."""
-        units = {task: nn.ModuleList(self._layers(task)) for task in self.problem.names}
+        units = {
+            task: nn.ModuleList(self.get_submodule(f"nddr.{name}.layer.{key_of(task)}") for name in _NAMES)
+            for task in self.problem.names
+        }
         return {**super().parts(), **{f"units/{task}": layers for task, layers in units.items()}}
-
-    def _layers(self, task: str) -> list[nn.Module]:
-        return [self.get_submodule(f"nddr.{name}.layer.{key_of(task)}") for name in _NAMES]
 
 
 class NDDRCNN(ParallelMethod):
@@ -88,4 +92,4 @@ class NDDRCNN(ParallelMethod):
 
     def build(self, problem: Problem) -> NDDRNets:
         """Return the model, untrained."""
-        return NDDRNets(problem, self._encoders(problem), self.options.shares(len(problem.tasks)))
+        return NDDRNets(problem, self.encoders(problem), self.options.first_weights(len(problem.tasks)))

@@ -36,14 +36,15 @@ class Fusion(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map [B, C, h, w] to the same shape."""
+        # 1 x 1 convolution, norm, ReLU
         fused: Tensor = self.last_layer(features)
         return fused
 
 
 class InitialHeads(nn.Module):
-    """Makes features of every task, and first predictions from them.
+    """Makes features of every task, and first predictions from them (paper, section 3.2).
 
-    Tasks are told apart by the reference's names.
+    Tasks have the reference's names.
 
     Args:
         tasks: The tasks.
@@ -71,7 +72,7 @@ class InitialHeads(nn.Module):
 
 
 class DistillationNet(AuxiliaryModel):
-    """Tasks predict from their own features, exchange them once, and predict again, all at a quarter of the input.
+    """Tasks predict from features, exchange these once, and predict again, all at a quarter of the input (section 3).
 
     Keys and numbers are those of ``PADNet`` in Multi-Task-Learning-PyTorch, which puts the method on an HRNet.
 
@@ -88,7 +89,14 @@ class DistillationNet(AuxiliaryModel):
         self.backbone = nn.Sequential(encoder, Fusion(encoder.channels))
         self.initial_task_prediction_heads = InitialHeads(auxiliary, encoder.channels, width)
         self.multi_modal_distillation = Distillation(tasks, auxiliary, width)
-        self.heads = nn.ModuleDict({key_of(task.name): _head(width, channels_of(task)) for task in tasks})
+        self.heads = nn.ModuleDict(
+            {
+                key_of(task.name): nn.Sequential(
+                    bottleneck(width, width), bottleneck(width, width), nn.Conv2d(width, channels_of(task), 1)
+                )
+                for task in tasks
+            }
+        )
 
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
         """Predict; the first predictions, which nothing depends on, are left out."""
@@ -98,12 +106,12 @@ class DistillationNet(AuxiliaryModel):
         self, images: Tensor, tasks: Sequence[str] | None = None
     ) -> tuple[Predictions, tuple[TaskMaps, ...]]:
         """Predict, and return the first predictions, [B, C, H/4, W/4]."""
-        features = self.initial_task_prediction_heads(self.backbone(images))
+        features = self.initial_task_prediction_heads(self.backbone(images))  # [B, width, H/4, W/4] per task
         return self._decode(features, tasks), (self.initial_task_prediction_heads.predict(features),)
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Return the encoder, the modules that all tasks share, and one head per task."""
-        encoder, fusion = self.backbone
+        encoder, fusion = self.backbone  # in one sequence, as in the reference's keys
         shared = {
             "fusion": fusion,
             "initial": self.initial_task_prediction_heads,
@@ -114,16 +122,12 @@ class DistillationNet(AuxiliaryModel):
 
     def _decode(self, features: Mapping[str, Tensor], tasks: Sequence[str] | None) -> Predictions:
         names = tasks or self.problem.names
+        # f_t + sum over the other tasks (paper, section 3.3, C); then the heads, and the size of the input
         distilled = self.multi_modal_distillation(features, [key_of(name) for name in names])
         return {name: self.enlarged(self.heads[key_of(name)](distilled[key_of(name)])) for name in names}
 
 
-def _head(channels: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        bottleneck(channels, channels), bottleneck(channels, channels), nn.Conv2d(channels, outputs, 1)
-    )
-
-
+# 256 as in the reference; ours has an eighth
 _WIDTHS = {"hrnet-micro": 32, "hrnet18-small": 256}
 """Channels of every task's features by encoder."""
 

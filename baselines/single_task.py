@@ -32,6 +32,7 @@ class SingleNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [B, 3, H, W] to a raw map [B, C, H, W]."""
+        # [B, channels, h, w] in between
         prediction: Tensor = self.decoder(self.backbone(images))
         return prediction
 
@@ -67,13 +68,14 @@ class SingleTask(Method):
     def build(self, problem: Problem) -> SeparateNets:
         """Return the networks, untrained."""
         nets = {}
-        for task in problem:
+        for task in problem:  # nothing is shared, the encoder neither
             encoder = build_backbone(self.backbone, problem.input_size, self.weights)
             nets[task.name] = SingleNet(task, encoder, problem.input_size)
         return SeparateNets(problem, nets)
 
     def adapt(self, state: State, model: MultiTaskModel) -> Adapted:
         """Take the checkpoint of one network as published, if the model has but one."""
+        # As SingleTaskModel of Multi-Task-Learning-PyTorch is saved
         if len(model.problem.tasks) == 1 and all(key.startswith(("backbone.", "decoder.")) for key in state):
             [task] = model.problem.names
             return Adapted({f"nets.{task}.{key}": value for key, value in state.items()})

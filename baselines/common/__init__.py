@@ -1,1 +1,1 @@
-"""What several baselines share: heads, parallel networks, distillation between tasks, references."""
+"""Shared parts of baselines: conventions of tasks, parallel networks, distillation between tasks."""

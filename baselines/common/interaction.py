@@ -59,16 +59,18 @@ class AuxiliaryModel(MultiTaskModel):
     def forward_train(self, images: Tensor, tasks: Sequence[str] | None = None) -> TrainingOutput:
         """Predict; of the auxiliary predictions, those of the tasks asked for come along at the input size."""
         predictions, sets = self.with_auxiliary(images, tasks)
+        # [B, C, H, W] per task and set: losses are computed at the size of the labels
         intermediate = tuple({task: self.enlarged(maps[key_of(task)]) for task in predictions} for maps in sets)
         return TrainingOutput(predictions, intermediate)
 
     def enlarged(self, prediction: Tensor) -> Tensor:
-        """Resize a prediction bilinearly to the input size."""
+        """Resize a prediction bilinearly to the input size, [B, C, h, w] to [B, C, H, W]."""
         return F.interpolate(prediction, size=self.problem.input_size, mode="bilinear", align_corners=False)
 
 
 def on_the_way(problem: Problem, auxiliary: tuple[AuxiliaryTask, ...]) -> tuple[TaskSpec, ...]:
     """Return the tasks of the intermediate predictions, in the order of the reference: the problem's and the others."""
+    # Tasks of the problem keep their label spaces; the others follow from their names
     extra = [TaskSpec(name) for name in dict.fromkeys(auxiliary) if name not in problem.names]
     return in_order([*problem, *extra])
 
@@ -88,7 +90,7 @@ def check_supervised(problem: Problem, auxiliary: tuple[AuxiliaryTask, ...], met
 
 
 class Message(nn.Module):
-    """Weights of what one task receives from another: features, and the mask that gates them.
+    """Weights of the message from one task to another: W of its features, V of the mask that gates them.
 
     Args:
         channels: Channels of both tasks' features.
@@ -108,9 +110,9 @@ class Message(nn.Module):
 
 
 class Distillation(nn.Module):
-    """Adds to every task's features what it receives from the others: conv(f) * sigmoid(attention(f)).
+    """Distillation C of PAD-Net: F_t + sum over the other tasks s of W_ts F_s * sigmoid(V_ts F_s) (equation 3).
 
-    Tasks are told apart by the reference's names. No two pairs of tasks share a weight.
+    W and V are 3 x 3 convolutions, and no two pairs of tasks share them. Tasks have the reference's names.
 
     Args:
         targets: Tasks that receive.
@@ -140,13 +142,15 @@ class Distillation(nn.Module):
         Returns:
             [B, C, h, w] of every target.
         """
-        received = {target: features[target] for target in targets}
+        received = {target: features[target] for target in targets}  # F_t, [B, C, h, w]
         for source, map_ in features.items():
             others = [target for target in targets if target != source]
             if not others:
                 continue
+            # Kernels of all receivers in one convolution, values before masks: [2 R C, C, 3, 3] for R receivers
             features_of, masks_of = zip(*(self._message(target, source).kernels for target in others), strict=True)
             values, masks = F.conv2d(map_, torch.cat(features_of + masks_of), padding=1).chunk(2, dim=1)
+            # values * sigmoid(masks), [B, R C, h, w], taken apart by receiver
             for target, value in zip(others, (values * masks.sigmoid()).chunk(len(others), dim=1), strict=True):
                 received[target] = received[target] + value
         return received

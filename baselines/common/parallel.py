@@ -1,4 +1,4 @@
-"""Networks side by side, one per task, that exchange features: what cross-stitch networks and NDDR-CNN have in common.
+"""Networks side by side, one per task, that exchange features: the base of cross-stitch networks and NDDR-CNN.
 
 Both follow Multi-Task-Learning-PyTorch (Vandenhende et al., TPAMI 2021): dilated ResNets with a DeepLab head each, and
 units between them.
@@ -32,20 +32,20 @@ from harness.training.recipes import baseline_stage
 
 
 class ExchangeOptions(MethodOptions):
-    """What the units start from.
+    """First weights of the units.
 
     Attributes:
         alpha: Weight of a task's own features. None: 0.9 beside one other task, as published for two tasks of NYUD,
             and 0.8 beside several, as published for five of PASCAL.
-        beta: Weight of each other task's features. None: what is left of 1, in equal parts: 0.1 and 0.05 there.
+        beta: Weight of each other task's features. None: the rest to 1, in equal parts: 0.1 and 0.05 there.
     """
 
     alpha: float | None = None
     beta: float | None = None
 
-    def shares(self, tasks: int) -> tuple[float, float]:
+    def first_weights(self, tasks: int) -> tuple[float, float]:
         """Return alpha and beta for a number of tasks."""
-        others = tasks - 1
+        others = tasks - 1  # alpha + others * beta = 1
         alpha = self.alpha if self.alpha is not None else {0: 1.0, 1: 0.9}.get(others, 0.8)
         beta = self.beta if self.beta is not None else round((1 - alpha) / max(others, 1), 12)
         return alpha, beta
@@ -69,6 +69,7 @@ class ParallelNets(MultiTaskModel, ABC):
         super().__init__(problem)
         tasks = in_order(problem)
         self.order = tuple(task.name for task in tasks)
+        # One network per task, in the order in which their features are joined
         self.backbone = nn.ModuleDict({key_of(task.name): encoders[task.name] for task in tasks})
         self.heads = nn.ModuleDict(
             {key_of(task.name): head_for(task, encoders[task.name], problem.input_size) for task in tasks}
@@ -85,11 +86,13 @@ class ParallelNets(MultiTaskModel, ABC):
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
         """Run all encoders side by side and decode the tasks asked for, whose last maps alone are mixed."""
         wanted = tuple(tasks or self.problem.names)
-        maps = dict.fromkeys(self.order, images)
-        *_, last = units = self.units
+        maps = dict.fromkeys(self.order, images)  # by task: [B, 3, H, W], then [B, C, h, w] of every section
+        *_, last = units = self.units  # after the last unit only the tasks asked for go on
         for level, unit in enumerate(units):
-            maps = {task: self._section(task, level, map_) for task, map_ in maps.items()}
-            if unit is not None:
+            for task, map_ in maps.items():
+                with attributed_to(f"encoder/{task}"):
+                    maps[task] = self._encoder(task).sections[level](map_)
+            if unit is not None:  # x_t <- unit(x_1, ..., x_T)
                 maps = unit(maps, wanted if unit is last else self.order)
         return {task: self._decode(task, maps[task]) for task in wanted}
 
@@ -98,16 +101,13 @@ class ParallelNets(MultiTaskModel, ABC):
         wanted = tuple(tasks or self.problem.names)
         if set(wanted) == set(self.order):
             return super().forward_train(images, wanted)
+        # Only some tasks: the single-task networks that the joint training starts from
         return TrainingOutput({task: self._decode(task, self._encoder(task)(images)) for task in wanted})
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Return what a task adds to the others, its encoder and head; subclasses add their units."""
         encoders = {f"encoder/{task}": self._encoder(task) for task in self.problem.names}
         return encoders | {f"head/{task}": self.heads[key_of(task)] for task in self.problem.names}
-
-    def _section(self, task: str, level: int, map_: Tensor) -> Tensor:
-        with attributed_to(f"encoder/{task}"):
-            return self._encoder(task).sections[level](map_)
 
     def _encoder(self, task: str) -> ResNetEncoder:
         encoder = self.backbone[key_of(task)]
@@ -120,7 +120,10 @@ class ParallelNets(MultiTaskModel, ABC):
 
 
 _UNITS_FASTER = 100
+"""Learning rate of the units over that of the networks (Misra et al., section 3.3: 10^2 to 10^3)."""
+
 _QUICK_ITERATIONS = 170
+"""Of each stage: about a minute and a half for two tasks on a CPU, as the other quick recipes take."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ class _Joint:
     batch_size: int
 
 
+# Of Multi-Task-Learning-PyTorch
 _NYUD = _Joint(lr=1e-3, epochs=50, batch_size=8)
 _PASCAL = _Joint(lr=5e-3, epochs=20, batch_size=6)
 
@@ -163,32 +167,28 @@ class ParallelMethod(Method):
         not know the data set, so the encoder decides. ``quick`` divides the baselines' iterations between the two.
         """
         tasks = problem.names
-        alone = [baseline_stage(self.backbone, task, (task,), budget, self._own(task)) for task in tasks]
+        own = {task: (f"backbone.{key_of(task)}.", f"heads.{key_of(task)}.") for task in tasks}
+        alone = [baseline_stage(self.backbone, task, (task,), budget, own[task]) for task in tasks]
         if budget == "full":
-            joint = self._joint(tasks)
+            published = _PASCAL if self.backbone == "resnet18" else _NYUD
+            joint = Stage(
+                "joint",
+                tasks,
+                iterations=0,
+                epochs=published.epochs,
+                batch_size=published.batch_size,
+                optimizer=Optimizer("sgd", lr=published.lr, weight_decay=1e-4, momentum=0.9),
+                schedule=Schedule("poly", power=0.9, steps=published.epochs),
+                groups=(ParameterGroup((self.units,), lr=_UNITS_FASTER * published.lr),),
+            )
         else:
             joint = replace(baseline_stage(self.backbone, "joint", tasks, budget), iterations=_QUICK_ITERATIONS)
             alone = [replace(stage, iterations=_QUICK_ITERATIONS) for stage in alone]
         return [*alone, joint] if len(tasks) > 1 else [joint]
 
-    def _joint(self, tasks: tuple[str, ...]) -> Stage:
-        published = _PASCAL if self.backbone == "resnet18" else _NYUD
-        return Stage(
-            "joint",
-            tasks,
-            iterations=0,
-            epochs=published.epochs,
-            batch_size=published.batch_size,
-            optimizer=Optimizer("sgd", lr=published.lr, weight_decay=1e-4, momentum=0.9),
-            schedule=Schedule("poly", power=0.9, steps=published.epochs),
-            groups=(ParameterGroup((self.units,), lr=_UNITS_FASTER * published.lr),),
-        )
-
-    def _own(self, task: str) -> tuple[str, ...]:
-        return f"backbone.{key_of(task)}.", f"heads.{key_of(task)}."
-
-    def _encoders(self, problem: Problem) -> dict[str, ResNetEncoder]:
-        encoders = {}
+    def encoders(self, problem: Problem) -> dict[str, ResNetEncoder]:
+        """Return one untrained encoder per task."""
+        encoders = {}  # each starts from the same weights, where there are some
         for task in problem.names:
             encoder = build_backbone(self.backbone, problem.input_size, self.weights)
             assert isinstance(encoder, ResNetEncoder)

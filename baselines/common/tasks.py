@@ -14,6 +14,7 @@ from harness.problem import TaskSpec
 ORDER = ("semseg", "parts", "saliency", "normals", "boundary", "depth")
 """Order of the tasks in Multi-Task-Learning-PyTorch (Vandenhende et al., TPAMI 2021): MTI-Net, PAD-Net and others."""
 
+# Where checkpoints of the field name a task otherwise than the protocol does
 _NAMES = {"parts": "human_parts", "saliency": "sal", "boundary": "edge"}
 
 
@@ -31,6 +32,7 @@ def in_order(tasks: Iterable[TaskSpec], order: Sequence[str] = ORDER) -> tuple[T
         tasks: The tasks, for example a `harness.problem.Problem`.
         order: Every task that the code base knows, by our names.
     """
+    # Two keys: the place in the code base, and the name for those that have none
     known = {name: place for place, name in enumerate(order)}
     return tuple(sorted(tasks, key=lambda task: (known.get(task.name, len(known)), task.name)))
 
@@ -52,6 +54,7 @@ def head_for(task: TaskSpec, encoder: Encoder, output_size: tuple[int, int]) -> 
         encoder: What the head reads.
         output_size: (height, width) of the prediction.
     """
+    # Each family of encoders by the head that its published baselines have
     match encoder:
         case HRNetEncoder():
             return HighResolutionHead(encoder.channels, channels_of(task), output_size)

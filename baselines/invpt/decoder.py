@@ -17,7 +17,7 @@ class Design:
     Attributes:
         channels: Width of the features before the pyramid.
         prediction_channels: What the pyramid is wider than them.
-        drop_path: Share of images for which the last block of the encoder is left out in training; it grows linearly
+        drop_path: Fraction of images for which the last block of the encoder is left out in training; it grows linearly
             from none at the first.
         taps: For ViTs: numbers of blocks after which the third and the second stage read the encoder.
     """
@@ -68,7 +68,14 @@ class Decoder(nn.Module):
         super().__init__()
         channels, widths = design.channels, stage_widths(design)
         self.scale_embed = nn.ModuleList(scale_embed)
-        self.preliminary_decoder = nn.ModuleDict({key: _preliminary(encoder_channels, channels) for key in outputs})
+        self.preliminary_decoder = nn.ModuleDict(
+            {
+                key: nn.Sequential(
+                    _convolution(encoder_channels, encoder_channels), _convolution(encoder_channels, channels)
+                )
+                for key in outputs
+            }
+        )
         self.intermediate_head = nn.ModuleDict({key: nn.Conv2d(channels, n, 1) for key, n in outputs.items()})
         self.invpt = InvertedPyramid(outputs, channels, widths, sizes)
         self.apply(_init_linear)
@@ -89,21 +96,19 @@ class Decoder(nn.Module):
             Features of the tasks wanted, [B, widths[0], 2 h, 2 w] for (h, w) of the third stage; and intermediate
             predictions of all tasks at the size of the first stage.
         """
+        # [B, channels, h, w] per task, predictions [B, classes, h, w] from it, and both together
         features = {key: decode(last) for key, decode in self.preliminary_decoder.items()}
         predictions = {key: head(features[key]) for key, head in self.intermediate_head.items()}
         mixed = {key: torch.cat([features[key], predictions[key]], dim=1) for key in features}
+        # 3 x 3 convolutions to the widths of the second and the third stage
         skips = (self.scale_embed[1](middle), self.scale_embed[0](fine))
         return self.invpt(mixed, skips, wanted), predictions
 
 
 def stage_widths(design: Design) -> tuple[int, int, int]:
     """Return the widths of the three stages: that of features and predictions together, a half and a quarter of it."""
-    wide = design.channels + design.prediction_channels
+    wide = design.channels + design.prediction_channels  # 576 = 512 + 64 as published
     return wide, wide // 2, wide // 4
-
-
-def _preliminary(before: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(_convolution(before, before), _convolution(before, channels))
 
 
 def _convolution(before: int, channels: int) -> nn.Sequential:

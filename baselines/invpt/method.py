@@ -1,4 +1,4 @@
-"""InvPT as a method."""
+"""InvPT as a method (Ye and Xu, ECCV 2022)."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -17,7 +17,7 @@ class InvPT(Method):
     """Tasks and positions attend to each other at resolutions that grow.
 
     On ViTs the network is the one of the authors' code, under the same keys. On Swins it is a variant of ours, for the
-    authors published none: `InvPTOnSwin` tells how it reads them. Training is as published, but for the weight decay,
+    authors published none; `InvPTOnSwin` says how it reads them. Training is as published, but for the weight decay,
     which biases and norms are spared.
     """
 

@@ -75,6 +75,7 @@ class InvPTModel(MultiTaskModel):
         return TrainingOutput(predictions, ({name: self._resize(early[key_of(name)]) for name in names},))
 
     def _predict(self, images: Tensor, names: Sequence[str]) -> tuple[Predictions, dict[str, Tensor]]:
+        # decoded: [B, wide, H/4, W/4] of the tasks wanted; early: [B, classes, H/32, W/32] of all
         decoded, early = self.multi_task_decoder(*self.features(images), [key_of(name) for name in names])
         return {name: self._resize(self.heads[key_of(name)](decoded[key_of(name)])) for name in names}, early
 
@@ -82,7 +83,7 @@ class InvPTModel(MultiTaskModel):
         return F.interpolate(map_, size=self.problem.input_size, mode="bilinear", align_corners=False)
 
     def parts(self) -> Mapping[str, nn.Module]:
-        """Return encoder, joint modules of the decoder, and what each task has of its own.
+        """Return encoder, joint modules of the decoder, and the modules of each task.
 
         The first convolutions of a block, per task, count for the block; they are less than a thousandth.
         """
@@ -128,7 +129,7 @@ class LinearHead(nn.Module):
 
 
 class InvPTOnViT(InvPTModel):
-    """The published network: a ViT, read after two of its blocks and at its end.
+    """The published network: a ViT, read after two of its blocks and at its end (paper, section 3.1).
 
     The second stage has the size of the encoder's map, the first half of it, rounded up. A third convolution in
     ``scale_embed``, on features after a third block, is in published checkpoints and serves nothing.
@@ -143,8 +144,9 @@ class InvPTOnViT(InvPTModel):
 
     def __init__(self, problem: Problem, encoder: ViTEncoder, design: Design) -> None:
         rows, columns = encoder.grid
-        sizes = stage_sizes((2 * rows, 2 * columns))
+        sizes = stage_sizes((2 * rows, 2 * columns))  # strides 32, 16 and 8 for patches of 16 pixels
         c, (first, second, third) = encoder.channels, stage_widths(design)
+        # To the third stage at twice the size, to the second at the same, and a dead one that checkpoints hold
         scale_embed = (
             nn.ConvTranspose2d(c, third, 3, stride=2, padding=1, output_padding=1),
             nn.Conv2d(c, second, 3, padding=1),
@@ -159,7 +161,7 @@ class InvPTOnViT(InvPTModel):
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read the encoder after two of its blocks and at its end."""
         with attributed_to("encoder"):  # it is not called as a module
-            fine, middle, last = tapped(self.backbone, images, self.taps)
+            fine, middle, last = tapped(self.backbone, images, self.taps)  # each [B, C, h, w]
         return fine, middle, F.interpolate(last, size=self.size, mode="bilinear", align_corners=False)
 
 
@@ -168,7 +170,7 @@ _READ = (1, 2, 3)
 
 
 class InvPTOnSwin(InvPTModel):
-    """A Swin, whose levels at strides 32, 16 and 8 have the sizes of the three stages.
+    """A variant of ours: a Swin, whose levels at strides 32, 16 and 8 have the sizes of the three stages.
 
     The published decoder enlarges and halves maps of one size; here convolutions bring every level to the width of its
     stage, and none is resized. All other layers, keys and shapes are those on a ViT.
@@ -193,5 +195,5 @@ class InvPTOnSwin(InvPTModel):
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read the encoder at strides 8, 16 and 32."""
         with attributed_to("encoder"):  # it is not called as a module
-            fine, middle, last = self.backbone.levels(images, _READ)
+            fine, middle, last = self.backbone.levels(images, _READ)  # [B, C_i, H/s, W/s] at strides 8, 16, 32
         return fine, middle, last

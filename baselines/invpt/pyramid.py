@@ -39,7 +39,7 @@ class Stage(nn.Module):
         Returns:
             Maps [T, B, h', w', C'] and scores; see `MessagePassingAttention`.
         """
-        if skip is not None:
+        if skip is not None:  # enlarged by two, and the encoder's features added: [T, B, h', w', C']
             grown = [embed(x[task].permute(0, 3, 1, 2)) + skip for task, embed in enumerate(self.patch_embed)]
             x = torch.stack([map_.permute(0, 2, 3, 1) for map_ in grown])
         refined: tuple[Tensor, Tensor] = self.blocks[0](x, message)
@@ -59,6 +59,7 @@ class UpEmbed(nn.Module):
         super().__init__()
         self.proj = nn.Sequential(
             nn.Upsample(size=size, mode="bilinear", align_corners=False),
+            # Dilated by two, so that enlarging does not shrink what a position sees
             *_dilated(before, channels),
             *_dilated(channels, channels),
         )
@@ -95,6 +96,7 @@ class InvertedPyramid(nn.Module):
             Stage(before, channels, size, tasks, window)
             for before, channels, size, window in zip((None, *widths), widths, sizes, (2, 4, 8), strict=False)
         )
+        # Joint over the tasks: T C channels share one mean and variance
         self.norm_mts = nn.ModuleList(nn.LayerNorm(tasks * channels) for channels in widths)
         # Dead, but in checkpoints: as wide as the last joint norm, which only for four tasks is the width of stage one
         self.norm_mt = nn.LayerNorm(tasks * widths[-1])
@@ -114,13 +116,24 @@ class InvertedPyramid(nn.Module):
         Returns:
             Features of the tasks wanted, [B, wide, 8 h, 8 w].
         """
+        # Features and predictions of a task to one width: [T, B, h, w, wide]
         x = torch.stack([self.mix_proj[key](mixed[key]).permute(0, 2, 3, 1) for key in self.keys])
-        message = None
-        levels = []
+        message = None  # scores of the attention, handed from stage to stage
+        levels = []  # per stage, per task: [B, h, w, C]
         for stage, norm, skip in zip(self.stages, self.norm_mts, (None, *skips), strict=True):
             x, message = stage(x, skip, message)
+            # One norm over the channels of all tasks together, [B, h, w, T C], then taken apart again
             levels.append(norm(x.permute(1, 2, 3, 0, 4).flatten(3)).chunk(len(self.keys), dim=-1))
-        return {key: self.mt_proj[key](self._sum(levels, self.keys.index(key))) for key in wanted}
+        predicted = {}
+        for key in wanted:
+            task = self.keys.index(key)
+            first, *maps = (level[task].permute(0, 3, 1, 2) for level in levels)  # [B, C, h, w] of each stage
+            # Sum over the stages, each brought to the width of the first and the size of a quarter of the image
+            total = self._enlarged(first)  # [B, wide, 8 h, 8 w]
+            for map_, reduce in zip(maps, self.reductions(task)[1:], strict=True):
+                total = total + self._enlarged(reduce(map_))
+            predicted[key] = self.mt_proj[key](total)
+        return predicted
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -130,14 +143,6 @@ class InvertedPyramid(nn.Module):
     def reductions(self, task: int) -> list[nn.Module]:
         """Return what brings the outputs of the stages for a task to one width; the first is not needed."""
         return [reduce[task] for reduce in self.redu_chan]  # type: ignore[index]
-
-    def _sum(self, levels: Sequence[Sequence[Tensor]], task: int) -> Tensor:
-        """Bring the outputs of all stages for a task to one width and size, and add them up."""
-        first, *maps = (level[task].permute(0, 3, 1, 2) for level in levels)
-        total = self._enlarged(first)
-        for map_, reduce in zip(maps, self.reductions(task)[1:], strict=True):
-            total = total + self._enlarged(reduce(map_))
-        return total
 
     def _enlarged(self, map_: Tensor) -> Tensor:
         return F.interpolate(map_, size=self.size, mode="bilinear", align_corners=False)

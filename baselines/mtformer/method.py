@@ -1,4 +1,4 @@
-"""MTFormer as a method: published and small sizes, checkpoints, training (Xu et al., ECCV 2022)."""
+"""MTFormer as a method: its sizes, checkpoints and training (Xu et al., ECCV 2022)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,13 +18,15 @@ from harness.weights.state import Adapted, State
 _CHANNELS = {"swin-micro": 48}
 """Channels of the decoder on encoders of ours; published are 256."""
 
+# Stochastic depth of the encoder, and epochs, as published
 _DROP_PATH = 0.3
 _EPOCHS = 100
 _WEIGHTS = {"semseg": 1.0, "parts": 2.0, "saliency": 30.0, "depth": 1.0, "normals": 10.0, "boundary": 50.0}
-"""Weights of the losses beside the learned ones; those of normals and boundaries, which the authors have not, are of
-the code base that theirs grew from (Vandenhende et al., TPAMI 2021)."""
+"""Weights of the losses, next to the learned ones; those of normals and boundaries, which the authors do not have, are
+of the code base that theirs grew from (Vandenhende et al., TPAMI 2021)."""
 
 _GAIN = 10.0
+"""Factor of all losses in the authors' code."""
 
 
 class MTFormer(Method):
@@ -62,7 +64,7 @@ class MTFormer(Method):
         """
         if budget == "quick":
             return [replace(supervised_stage("joint", problem.names, "quick"), weigh=weigh_by_uncertainty)]
-        few = len(problem.names) <= 2
+        few = len(problem.names) <= 2  # published: two tasks of NYUD-v2, three of PASCAL-Context
         scale = (1.0, 1.5) if few else (0.75, 1.25)
         stage = Stage(
             "joint",
@@ -78,7 +80,8 @@ class MTFormer(Method):
         return [stage]
 
     def adapt(self, state: State, model: MultiTaskModel) -> Adapted:
-        """Take a checkpoint as it is, save memory banks that are missing or of another size: they stay empty."""
+        """Take a checkpoint as it is, except for memory banks that are missing or of another size: they stay empty."""
+        # Banks hold one feature per training image, so that their size depends on the list of images
         own = {key: value for key, value in model.state_dict().items() if key.startswith(CONTRAST)}
         banks = {key: value for key, value in state.items() if key.startswith(CONTRAST)}
         if not banks:

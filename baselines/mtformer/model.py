@@ -32,7 +32,7 @@ class Layout:
     Attributes:
         private: Names of the stacks that one task each passes through, in the order of the tasks.
         cross: Names of the stacks that attend across tasks, in the order of the tasks.
-        scaled_by: Channels whose share of a head scales the attention across tasks, per channel of the map.
+        scaled_by: Channels whose part in a head scales the attention across tasks, per channel of the map.
         bank_rows: Images in every memory bank of the contrastive loss; None for no contrastive layers.
     """
 
@@ -62,7 +62,7 @@ def layout_of(tasks: Sequence[str]) -> Layout:
 
 
 MAPPED = 128
-"""Channels of a mapped feature."""
+"""Channels of a mapped feature of the contrastive loss, as published."""
 
 
 class MemoryBank(nn.Module):
@@ -85,6 +85,7 @@ def mapping(channels: int) -> nn.Sequential:
 
 
 _TYPICAL_DEPTH_M = 2.5
+"""Metres: about the mean depth of NYUD-v2."""
 
 
 class Twice(nn.Module):
@@ -98,11 +99,18 @@ class Twice(nn.Module):
 def task_head(task: TaskSpec, channels: int) -> nn.Sequential:
     """Return the head of a task, [B, channels, H, W] to its raw map at the same size or twice as large.
 
-    Published are the heads of label tasks, saliency (one channel, not enlarged) and depth. Normals and boundaries,
-    which the authors have not, are predicted like labels.
+    Published are the heads of label tasks, saliency (one channel, not enlarged) and depth, which is never negative.
+    Normals and boundaries, which the authors do not have, are predicted like labels. Depth starts from a typical
+    distance: from 0 m, where the last activation passes no gradient, training might never leave.
     """
     if task.name == "depth":
-        return _depth_head(channels)
+        # C -> C/2, twice the size, -> C/8, ReLU, -> 1, ReLU: [B, 1, 2H, 2W]
+        widths = (channels, channels // 2, channels // 8, 1)
+        first, second, last = (nn.Conv2d(before, after, 1) for before, after in pairwise(widths))
+        assert last.bias is not None
+        nn.init.constant_(last.bias, _TYPICAL_DEPTH_M)
+        return nn.Sequential(first, Twice(), second, nn.ReLU(), last, nn.ReLU())
+    # C -> C, norm, ReLU, -> classes
     layers = [
         nn.Conv2d(channels, channels, 1, bias=False),
         nn.BatchNorm2d(channels),
@@ -112,27 +120,15 @@ def task_head(task: TaskSpec, channels: int) -> nn.Sequential:
     return nn.Sequential(*layers) if task.name == "saliency" else nn.Sequential(*layers, Twice())
 
 
-def _depth_head(channels: int) -> nn.Sequential:
-    """Return the head of depth, which is never negative.
-
-    It starts from a typical distance: from 0 m, where the last activation passes no gradient, training might never
-    leave.
-    """
-    widths = (channels, channels // 2, channels // 8, 1)
-    first, second, last = (nn.Conv2d(before, after, 1) for before, after in pairwise(widths))
-    assert last.bias is not None
-    nn.init.constant_(last.bias, _TYPICAL_DEPTH_M)
-    return nn.Sequential(first, Twice(), second, nn.ReLU(), last, nn.ReLU())
-
-
 _MOST_TASKS = 99
+"""Far more than there are: for how many tasks the names of dead weights are listed."""
 
 CONTRAST = "contrast"
 """Prefix of the memory banks."""
 
 
 class MTFormerNet(MultiTaskModel):
-    """An encoder, blocks for all tasks, blocks for every task, and attention across tasks, all at stride 8.
+    """An encoder, blocks for all tasks, blocks for every task, and attention across tasks, all at stride 8 (section 3).
 
     The keys of its weights are those of the authors' code.
 
@@ -161,6 +157,7 @@ class MTFormerNet(MultiTaskModel):
         tasks = in_order(problem, ORDER)
         self.order = tuple(task.name for task in tasks)
         self.layout = layout = layout_of(self.order)
+        # 1 / sqrt(channels of a head), or what the authors' code for NYUD-v2 takes for it
         scale = (layout.scaled_by * channels // HEADS) ** -0.5
         self.log_var_list = nn.Parameter(torch.zeros(len(tasks)))
         self.backbone = encoder
@@ -171,6 +168,7 @@ class MTFormerNet(MultiTaskModel):
             self.add_module(cross, CrossTaskStack(channels, len(tasks), HEADS, scale))
         for number, task in enumerate(tasks, 1):
             self.add_module(f"project{number}", task_head(task, channels))
+        # Layers of the contrastive loss, which nothing here reads: kept so that checkpoints load as they are
         if layout.bank_rows is not None:
             for number in range(1, len(tasks) + 1):
                 self.add_module(f"mapping{number}", mapping(channels))
@@ -179,15 +177,21 @@ class MTFormerNet(MultiTaskModel):
 
     def forward(self, images: Tensor, tasks: Sequence[str] | None = None) -> Predictions:
         """Predict; every task attends to all, so that those not asked for save their last stack and head alone."""
+        # 1. Shared blocks, then blocks of every task: [B, H/8, W/8, C] each (paper, section 3.2)
         shared = self.transformer1(self.decoder(self.backbone(images)).permute(0, 2, 3, 1))
         private = [self.get_submodule(name)(shared) for name in self.layout.private]
-        return {task: self._predict(self.order.index(task), private) for task in tasks or self.problem.names}
-
-    def _predict(self, index: int, private: Sequence[Tensor]) -> Tensor:
-        others = [map_ for place, map_ in enumerate(private) if place != index]
-        fused = self.get_submodule(self.layout.cross[index])(private[index], others)
-        prediction = self.get_submodule(f"project{index + 1}")(fused.permute(0, 3, 1, 2))
-        return F.interpolate(prediction, size=self.problem.input_size, mode="bilinear", align_corners=False)
+        predictions = {}
+        for task in tasks or self.problem.names:
+            # 2. Attention across tasks, the task's own features first (paper, section 3.3)
+            index = self.order.index(task)
+            others = [map_ for place, map_ in enumerate(private) if place != index]
+            fused = self.get_submodule(self.layout.cross[index])(private[index], others)  # [B, H/8, W/8, C]
+            # 3. The head, at stride 4 or 8, and its prediction at the size of the input: [B, classes, H, W]
+            prediction = self.get_submodule(f"project{index + 1}")(fused.permute(0, 3, 1, 2))
+            predictions[task] = F.interpolate(
+                prediction, size=self.problem.input_size, mode="bilinear", align_corners=False
+            )
+        return predictions
 
     def parts(self) -> Mapping[str, nn.Module]:
         """Return the encoder, what follows it for all tasks, and what every task adds; not the few uncertainties."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from harness.backbones.swin_layers import PatchEmbed, SwinStage, init_swin
 from harness.backbones.windows import WindowBias, Windows, split_heads
 
+# Sizes of the authors' code: blocks of a stack, rows and columns of a window, side of the dead patch embedding
 _BLOCKS = 2
 _SIDE = 7
 _PATCH = 4
@@ -64,7 +65,7 @@ class CrossTaskAttention(WindowBias):
         Returns:
             [m n, N, C], map by map.
         """
-        query, key = split_heads(self.qkv(patterns), 2, self.heads)
+        query, key = split_heads(self.qkv(patterns), 2, self.heads)  # each [m n, heads, N, C/heads]
         # Projected once per pattern, as the authors' code does it: what a forward pass costs is theirs.
         (value,) = split_heads(self.qkv2(values.repeat(len(patterns) // len(values), 1, 1)), 1, self.heads)
         projected: Tensor = self.proj(self.attend(query, key, value, mask, self.scale))
@@ -75,7 +76,7 @@ class CrossTaskBlock(nn.Module):
     """A Swin block in which every task supplies a pattern of attention to the features of one.
 
     The results of all patterns go through an MLP each and are fused by another. The widths are as published for two and
-    three tasks: the task's own pattern keeps all channels, and the others share as many.
+    three tasks: the task's own pattern keeps all channels, and the others together have as many.
 
     Args:
         channels: Channels of the map of a task.
@@ -89,6 +90,7 @@ class CrossTaskBlock(nn.Module):
         super().__init__()
         self.shift = _SIDE // 2 if shifted else 0
         hidden = tasks * channels
+        # Channels of the results by pattern: C, and C / (T - 1) of each other task
         widths = [channels] + [channels // (tasks - 1)] * (tasks - 1) if tasks > 1 else [channels]
         self.norm1 = nn.LayerNorm(channels)
         self.attn1 = CrossTaskAttention(channels, heads, _SIDE, scale)
@@ -100,11 +102,14 @@ class CrossTaskBlock(nn.Module):
         self.mlp2 = Mlp(channels, 4 * channels)
 
     def forward(self, own: Tensor, others: Sequence[Tensor]) -> Tensor:
-        """Map the features of a task [B, H, W, C] to the same shape, reading those of the others, alike."""
+        """Map the features of a task [B, H, W, C] to the same shape, reading those of the others, of the same shape."""
+        # 1. Windows of all tasks, the own first: [T n, N, C]
         windows = Windows(own.shape[1], own.shape[2], _SIDE, self.shift)
         cut = windows.cut(self.norm1(torch.cat([own, *others])))
-        count = len(cut) // len(self.by_pattern)
+        count = len(cut) // len(self.by_pattern)  # n windows of one task
+        # 2. softmax(q_t k_t^T) v_own for the pattern of every task t: T results, [n, N, C] each
         mixed = self.attn1(cut, cut[:count], windows.mask(own.device)).split(count)
+        # 3. An MLP per pattern, one on their concatenation, and the residuals
         fused = [self.get_submodule(name)(each) for name, each in zip(self.by_pattern, mixed, strict=True)]
         own = own + windows.join(mixed[0] + self.mlp3(torch.cat(fused, dim=-1)))
         result: Tensor = own + self.mlp2(self.norm2(own))
@@ -121,7 +126,7 @@ class CrossTaskStage(nn.Module):
         )
 
     def forward(self, own: Tensor, others: Sequence[Tensor]) -> Tensor:
-        """Map the features of a task [B, H, W, C] to the same shape, reading those of the others, alike."""
+        """Map the features of a task [B, H, W, C] to the same shape, reading those of the others, of the same shape."""
         for block in self.blocks:
             own = block(own, others)
         return own
@@ -144,7 +149,7 @@ class CrossTaskStack(nn.Module):
         self.apply(init_swin)
 
     def forward(self, own: Tensor, others: Sequence[Tensor]) -> Tensor:
-        """Map the features of a task [B, H, W, C] to the same shape, reading those of the others, alike."""
+        """Map the features of a task [B, H, W, C] to the same shape, reading those of the others, of the same shape."""
         for stage in self.layers:
             own = stage(own, others)
         normed: Tensor = self.norm0(own)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 def basic_block(in_channels: int, out_channels: int, project: bool = False) -> BasicBlock:
-    """Return two 3 x 3 convolutions with a shortcut.
+    """Return two 3 x 3 convolutions with a shortcut: relu(x' + W2 relu(W1 x)), each convolution normed.
 
     Args:
         in_channels: Channels of the map that goes in.
@@ -34,6 +34,6 @@ def at_finest(maps: list[Tensor]) -> Tensor:
 
 
 def resize(map_: Tensor, like: Tensor) -> Tensor:
-    """Bring a map bilinearly to the height and width of another; one that has them already is returned as it is."""
+    """Resize a map [B, C, h, w] bilinearly to the height and width of another, unless it has them already."""
     size = like.shape[-2:]
     return map_ if map_.shape[-2:] == size else F.interpolate(map_, size=size, mode="bilinear", align_corners=False)

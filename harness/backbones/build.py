@@ -36,7 +36,22 @@ def build_backbone(name: str, input_size: tuple[int, int], weights: Weights = No
     Raises:
         UsageError: unknown name, a size the encoder cannot take, or weights that do not exist or do not fit.
         MethodError: published weights were asked for and could not be fetched.
+
+    Examples:
+        >>> import torch
+        >>> from harness.backbones import build_backbone
+        >>> encoder = build_backbone("resnet18", (64, 96)).eval()
+        >>> encoder.channels, encoder.stride
+        (512, 8)
+        >>> with torch.inference_mode():
+        ...     features = encoder(torch.randn(1, 3, 64, 96))
+        >>> features.shape
+        torch.Size([1, 512, 8, 12])
+        >>> build_backbone("resnet81", (64, 96))
+        Traceback (most recent call last):
+        harness.errors.UsageError: unknown backbone 'resnet81'; did you mean resnet18 or resnet50 or resnet-micro?
     """
+    # A ViT alone has weights of the input's size: its position embeddings
     if name in VITS:
         return ViTEncoder(name, input_size, weights)
     if name in RESNETS:

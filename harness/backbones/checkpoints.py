@@ -36,7 +36,7 @@ def load_weights(
         published: timm name of its published weights; None where there are none.
 
     Returns:
-        What a reader of the figures should know of a file: what of it was ignored, what it lacked.
+        Notes on the file: what of it was ignored, and what it lacked.
 
     Raises:
         UsageError: there are no published weights, or the file is unreadable or does not fit.
@@ -57,7 +57,9 @@ def leave_out(state: State, prefixes: tuple[str, ...]) -> Adapted:
     if not ignored:
         return Adapted(dict(state))
     rest = {key: value for key, value in state.items() if not key.startswith(prefixes)}
-    groups = sorted({_group(key) for key in ignored})
+    # Modules are named by one level of their keys, adapters by two: ``output_adapters.depth``
+    levels = [key.split(".")[: 2 if key.split(".")[0].endswith("_adapters") else 1] for key in ignored]
+    groups = sorted({".".join(parts) for parts in levels})
     return Adapted(rest, (f"ignored, as no part of the encoder: {', '.join(groups)}",))
 
 
@@ -73,12 +75,6 @@ def adapt_convolutional(state: State, keys: Iterable[str], classifier: tuple[str
     rest = leave_out(state, classifier)
     counters = {key: torch.tensor(0) for key in keys if key.endswith(".num_batches_tracked")}
     return Adapted(counters | rest.state, rest.notes)
-
-
-def _group(key: str) -> str:
-    """Return the module an ignored entry is of: two levels for adapters (``output_adapters.depth``), else one."""
-    parts = key.split(".")
-    return ".".join(parts[:2]) if parts[0].endswith("_adapters") else parts[0]
 
 
 def _fetch(backbone: str, published: str | None) -> State:
@@ -118,7 +114,8 @@ def adapt_vit(state: State, grid: tuple[int, int], width: int) -> Adapted:
 
     Understood are timm's own keys, which MAE shares (He et al., CVPR 2022), and those of MultiMAE's MultiViT (Bachmann
     et al., ECCV 2022). MultiViT's global token becomes the class token; it stands last there and first here, which
-    attention cannot tell, and it has no position. Entries of an unexpected shape are left to the check that follows.
+    attention does not depend on, and it has no position. Entries of an unexpected shape are left to the check that
+    follows.
 
     Args:
         state: The weights as stored.
@@ -140,7 +137,10 @@ def adapt_vit(state: State, grid: tuple[int, int], width: int) -> Adapted:
 
 def _from_multivit(state: State) -> tuple[State, tuple[int, int] | None]:
     """Return a MultiViT's weights under timm's keys and the grid of its position embeddings."""
-    renamed = {_timm_key(key): value for key, value in state.items()}
+    renamed = {}
+    for key, value in state.items():
+        theirs = next((prefix for prefix in _MULTIVIT_KEYS if key.startswith(prefix)), "")
+        renamed[_MULTIVIT_KEYS.get(theirs, "") + key.removeprefix(theirs)] = value
     positions = state.get(_MULTIVIT_POSITIONS)
     if positions is None or positions.ndim != 4:
         return renamed, None
@@ -150,17 +150,10 @@ def _from_multivit(state: State) -> tuple[State, tuple[int, int] | None]:
     return renamed, (positions.shape[2], positions.shape[3])
 
 
-def _timm_key(key: str) -> str:
-    for theirs, ours in _MULTIVIT_KEYS.items():
-        if key.startswith(theirs):
-            return ours + key.removeprefix(theirs)
-    return key
-
-
 def _resampled(positions: Tensor, stored: tuple[int, int] | None, grid: tuple[int, int]) -> Tensor:
     """Resample position embeddings [1, 1 + hw, C] bicubically without antialias, as the field's code does it.
 
-    A stored grid that is not told is square, or else the one asked for.
+    A stored grid that is not given is square, or else the one asked for.
     """
     if positions.ndim != 3 or positions.shape[0] != 1 or positions.shape[1] < 2:
         return positions
@@ -201,13 +194,9 @@ def adapt_swin(state: State, own: Mapping[str, Tensor]) -> Adapted:
     adapted, notes = made | rest.state, rest.notes
     if "norm.weight" in adapted and not any(_NORM.match(key) for key in adapted):
         fresh = {key: value for key, value in own.items() if _NORM.match(key)}
-        adapted = fresh | {_norm_of_last_level(key): value for key, value in adapted.items()}
+        adapted = fresh | {re.sub(r"^norm\.", "norm3.", key): value for key, value in adapted.items()}
         notes = (*notes, "its final norm is the last level's; those of the other levels start with weight 1 and bias 0")
     return Adapted(adapted, notes)
-
-
-def _norm_of_last_level(key: str) -> str:
-    return re.sub(r"^norm\.", "norm3.", key)
 
 
 def _from_timm(key: str) -> str:

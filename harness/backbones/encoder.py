@@ -1,4 +1,4 @@
-"""What every encoder tells its heads."""
+"""Base class of encoders: channels, stride and notes, which heads and records read."""
 
 from torch import nn
 
@@ -12,7 +12,7 @@ class Encoder(nn.Module):
         cells: Cells per side that heads unfold one cell of the feature map into.
 
     Attributes:
-        notes: What a reader of the figures should know of the weights it started from.
+        notes: Caveats about the weights it started from, copied to the warnings of records.
     """
 
     def __init__(self, channels: int, stride: int, cells: int) -> None:

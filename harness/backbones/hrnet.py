@@ -13,6 +13,8 @@ from harness.backbones.encoder import Encoder
 from harness.weights import Weights
 
 _CLASSIFIER = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")
+"""Prefixes of what published files hold and the encoder does not."""
+
 _MOMENTUM = 0.01
 """Momentum of the batch norms, as the network was published; timm builds them with 0.1."""
 
@@ -94,8 +96,10 @@ class HRNetEncoder(Encoder):
         Returns:
             [B, scale_channels[i], H/s, W/s] for the strides s = 4, 8, 16, 32.
         """
+        # Stem of two strided convolutions and the first stage, at stride 4: [B, 4 bottleneck, H/4, W/4]
         x = F.relu(self.bn1(self.conv1(images)))
         x = self.layer1(F.relu(self.bn2(self.conv2(x))))
+        # Every later stage adds a map at half the resolution of the last one
         maps: list[Tensor] = self.stage2([branch(x) for branch in self.transition1])
         maps = self.stage3([*maps, self.transition2[-1](maps[-1])])
         maps = self.stage4([*maps, self.transition3[-1](maps[-1])])
@@ -129,18 +133,19 @@ class BilinearFusion(nn.Module):
         self.fuse_layers = module.fuse_layers
         for layer in self.fuse_layers.modules():
             if isinstance(layer, nn.Sequential) and isinstance(layer[-1], nn.Upsample):
-                layer[-1] = nn.Identity()
+                layer[-1] = nn.Identity()  # `resize` enlarges instead
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Map features, one tensor per resolution, to the same shapes."""
         maps = [branch(map_) for branch, map_ in zip(self.branches, maps, strict=True)]
-        return [F.relu(self._received(layers, maps, own)) for layers, own in zip(self.fuse_layers, maps, strict=True)]
-
-    def _received(self, layers: nn.ModuleList, maps: list[Tensor], own: Tensor) -> Tensor:
-        total, *others = (resize(layer(map_), own) for layer, map_ in zip(layers, maps, strict=True))
-        for other in others:
-            total = total + other
-        return total
+        fused = []
+        for layers, own in zip(self.fuse_layers, maps, strict=True):
+            # y_i = relu(sum over j of f_ij(x_j)): finer maps are strided, coarser ones enlarged
+            total, *others = (resize(layer(map_), own) for layer, map_ in zip(layers, maps, strict=True))
+            for other in others:
+                total = total + other
+            fused.append(F.relu(total))
+        return fused
 
 
 def _network(config: HRNetConfig) -> HighResolutionNet:

@@ -14,6 +14,7 @@ from harness.backbones.encoder import Encoder
 from harness.weights import Weights
 
 _CLASSIFIER = ("fc.",)
+"""Prefix of what published files hold and the encoder does not."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,13 @@ class ResNetEncoder(Encoder):
         config = RESNETS[name]
         super().__init__(config.channels, config.stride, cells=config.stride // 4)
         self.stage_channels = config.stage_channels
-        net = _network(config)
+        # timm does not declare its layers, takes the class of a block and declares an instance
+        block: Any = Bottleneck if config.bottleneck else BasicBlock
+        widths = tuple(channels // block.expansion for channels in config.stage_channels)
+        # A stride of 8 dilates the third stage by 2 and the fourth by 4
+        net: Any = ResNet(
+            block, config.blocks, channels=widths, num_classes=0, global_pool="", output_stride=config.stride
+        )
         self.stem_channels: int = net.conv1.out_channels
         self.conv1, self.bn1 = net.conv1, net.bn1
         self.layer1, self.layer2, self.layer3, self.layer4 = net.layer1, net.layer2, net.layer3, net.layer4
@@ -91,7 +98,7 @@ class ResNetEncoder(Encoder):
 
     def stem(self, images: Tensor) -> Tensor:
         """Return what the first stage reads: [B, 3, H, W] to [B, 64, H/4, W/4]."""
-        x = F.relu(self.bn1(self.conv1(images)), inplace=True)
+        x = F.relu(self.bn1(self.conv1(images)), inplace=True)  # 7 x 7, stride 2: [B, 64, H/2, W/2]
         return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -105,12 +112,5 @@ class ResNetEncoder(Encoder):
         """
         features = images
         for section in self.sections:
-            features = section(features)
+            features = section(features)  # strides 4, 4, 8, 8, 8
         return features
-
-
-def _network(config: ResNetConfig) -> Any:
-    """Return timm's network, which does not declare its layers."""
-    block: Any = Bottleneck if config.bottleneck else BasicBlock  # timm takes the class and declares an instance
-    widths = tuple(channels // block.expansion for channels in config.stage_channels)
-    return ResNet(block, config.blocks, channels=widths, num_classes=0, global_pool="", output_stride=config.stride)

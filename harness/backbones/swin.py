@@ -14,6 +14,8 @@ from harness.backbones.vit import convolutional_stem
 from harness.weights import Weights
 
 _PATCH = 4
+"""Side of a patch in pixels, the same in all published Swins."""
+
 _LEVELS = 4
 
 
@@ -63,7 +65,7 @@ minute; it has a convolutional stem for the reason that ``vit-micro`` has one.""
 
 
 class SwinEncoder(Encoder):
-    """A Swin whose levels are read before their cells are merged, each through a norm of its own.
+    """A Swin whose levels are read before their cells are merged, each through its own norm.
 
     It takes images of any size. The keys of its weights are those of the authors' segmentation network:
     ``patch_embed``, ``layers.<stage>.blocks.<block>``, ``layers.<stage>.downsample``, ``norm<stage>``. It is written
@@ -85,7 +87,11 @@ class SwinEncoder(Encoder):
         config = SWINS[name]
         super().__init__(config.channels, config.stride, cells=config.stride // 4)
         self.level_channels = config.level_channels
-        self.patch_embed = PatchEmbed(_projection(config), config.width, _PATCH)
+        stem = config.stem
+        projection = (
+            convolutional_stem((3, *stem, config.width)) if stem else nn.Conv2d(3, config.width, _PATCH, stride=_PATCH)
+        )
+        self.patch_embed = PatchEmbed(projection, config.width, _PATCH)
         shapes = zip(config.level_channels, config.depths, config.heads, strict=True)
         self.layers = nn.ModuleList(
             SwinStage(channels, depth, heads, config.window, merging=level < _LEVELS - 1)
@@ -112,14 +118,16 @@ class SwinEncoder(Encoder):
         Returns:
             [B, level_channels[i], H/s, W/s], rounded up, for the levels i wanted at strides s = 4, 8, 16, 32.
         """
-        map_ = self.patch_embed(images)
+        map_ = self.patch_embed(images)  # [B, H/4, W/4, C]
         maps = []
         for level in range(max(wanted) + 1):
             stage = self.layers[level]
             map_ = stage(map_)
             if level in wanted:
+                # Normed before merging, channels first: [B, C_i, H/s, W/s]
                 maps.append(self.get_submodule(f"norm{level}")(map_).permute(0, 3, 1, 2))
             if level < max(wanted):
+                # [B, H/2s, W/2s, 2 C_i]
                 map_ = stage.downsample(map_)  # type: ignore[operator]
         return maps
 
@@ -134,9 +142,3 @@ class SwinEncoder(Encoder):
             [B, channels, H/8, W/8].
         """
         return at_finest(self.levels(images, (1, 2, 3)))
-
-
-def _projection(config: SwinConfig) -> nn.Module:
-    if config.stem:
-        return convolutional_stem((3, *config.stem, config.width))
-    return nn.Conv2d(3, config.width, _PATCH, stride=_PATCH)

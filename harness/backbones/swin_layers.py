@@ -28,7 +28,7 @@ class PatchEmbed(nn.Module):
         below, right = (-side % self.patch for side in images.shape[-2:])
         if below or right:
             images = F.pad(images, (0, right, 0, below))
-        normed: Tensor = self.norm(self.proj(images).permute(0, 2, 3, 1))
+        normed: Tensor = self.norm(self.proj(images).permute(0, 2, 3, 1))  # channels last
         return normed
 
 
@@ -55,7 +55,7 @@ class SwinBlock(nn.Module):
     def forward(self, map_: Tensor) -> Tensor:
         """Map [B, H, W, C] to the same shape."""
         windows = Windows(map_.shape[1], map_.shape[2], self.side, self.shift)
-        mixed = self.attn(windows.cut(self.norm1(map_)), windows.mask(map_.device))
+        mixed = self.attn(windows.cut(self.norm1(map_)), windows.mask(map_.device))  # [B n, side^2, C]
         map_ = map_ + self.drop_path(windows.join(mixed))
         result: Tensor = map_ + self.drop_path(self.mlp(self.norm2(map_)))
         return result
@@ -78,6 +78,7 @@ class PatchMerging(nn.Module):
         b, height, width, channels = map_.shape
         if height % 2 or width % 2:
             map_ = F.pad(map_, (0, 0, 0, width % 2, 0, height % 2))
+        # Every 2 x 2 cells to one: [B, H/2, W/2, 4C]
         squares = map_.view(b, (height + 1) // 2, 2, (width + 1) // 2, 2, channels)
         quarters = squares.permute(0, 1, 3, 4, 2, 5).flatten(3)  # the row changes faster than the column
         merged: Tensor = self.reduction(self.norm(quarters))

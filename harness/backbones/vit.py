@@ -79,8 +79,17 @@ class ViTEncoder(Encoder):
         super().__init__(config.channels, config.stride, cells=4)
         if any(side % config.patch for side in input_size):
             raise UsageError(f"backbone {name}: input {input_size} is no multiple of the patch size {config.patch}")
+        # Rows and columns of tokens
         self.grid = (input_size[0] // config.patch, input_size[1] // config.patch)
-        self.vit = _vit(config, input_size)
+        # Width, depth and heads as published; norms before every branch, a class token, no classifier
+        self.vit = VisionTransformer(
+            img_size=input_size,
+            patch_size=config.patch,
+            embed_dim=config.width,
+            depth=config.depth,
+            num_heads=config.heads,
+            num_classes=0,
+        )
         if config.stem:
             self.vit.patch_embed.proj = convolutional_stem((3, *config.stem, config.width))
         if weights is not None:
@@ -96,6 +105,7 @@ class ViTEncoder(Encoder):
         Returns:
             The last tokens after the final norm, class token dropped: [B, channels, H/stride, W/stride].
         """
+        # Without the class token: [B, h w, C]
         tokens: Tensor = self.vit.forward_features(images)[:, self.vit.num_prefix_tokens :]
         b, _, c = tokens.shape
         return tokens.transpose(1, 2).reshape(b, c, *self.grid)
@@ -113,6 +123,7 @@ def tapped(vit: VisionTransformer, images: Tensor, blocks: Sequence[int]) -> lis
         The tokens after each of them, which are not normed, and the last after the final norm; all as maps without
         the class token, [B, C, H/patch, W/patch].
     """
+    # timm counts blocks from 0; maps of the taps are [B, C, h, w] already
     tokens: Tensor
     tokens, taps = vit.forward_intermediates(images, indices=[block - 1 for block in blocks])  # type: ignore[assignment]
     b, _, c = tokens.shape
@@ -123,19 +134,8 @@ def tapped(vit: VisionTransformer, images: Tensor, blocks: Sequence[int]) -> lis
 def set_drop_path(vit: VisionTransformer, largest: float) -> None:
     """Leave blocks out at random in training (stochastic depth), the first never, the last at this rate."""
     for index, block in enumerate(vit.blocks):
-        rate = largest * index / max(1, len(vit.blocks) - 1)
+        rate = largest * index / max(1, len(vit.blocks) - 1)  # linear in depth (Huang et al., ECCV 2016)
         block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)
-
-
-def _vit(config: ViTConfig, input_size: tuple[int, int]) -> VisionTransformer:
-    return VisionTransformer(
-        img_size=input_size,
-        patch_size=config.patch,
-        embed_dim=config.width,
-        depth=config.depth,
-        num_heads=config.heads,
-        num_classes=0,
-    )
 
 
 def convolutional_stem(channels: tuple[int, ...]) -> nn.Sequential:
@@ -143,4 +143,4 @@ def convolutional_stem(channels: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), LayerNorm2d(after), nn.GELU()]
-    return nn.Sequential(*layers[:-2])
+    return nn.Sequential(*layers[:-2])  # nothing after the last convolution

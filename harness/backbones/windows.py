@@ -15,7 +15,7 @@ _APART = -100.0
 
 @dataclass(frozen=True)
 class Windows:
-    """How a map [B, H, W, C] is cut into square windows.
+    """Partition of a map [B, H, W, C] into square windows.
 
     The map is padded with zeros at the right and the bottom up to whole windows, and then shifted, in this order. As in
     the authors' code, and unlike in timm's and torchvision's, it is shifted even where one window covers it.
@@ -45,6 +45,7 @@ class Windows:
             map_ = F.pad(map_, (0, 0, 0, right, 0, below))
         if self.shift:
             map_ = map_.roll((-self.shift, -self.shift), (1, 2))
+        # [B, rows, side, columns, side, C] with the two sides brought together
         split = map_.view(-1, rows, side, columns, side, map_.shape[-1])
         return split.transpose(2, 3).reshape(-1, side**2, map_.shape[-1])
 
@@ -65,16 +66,17 @@ class Windows:
         """
         if not self.shift:
             return None
+        # Region of every cell along both axes: 0 in place, 1 in the last window, 2 rolled in from the other end
         rows, columns = (self._regions(count, device) for count in self.grid)
         cells = 3 * rows[:, None, :, None] + columns[None, :, None, :]  # [rows, columns, side, side]
-        regions = cells.flatten(2).flatten(0, 1)
-        apart = regions[:, None, :] != regions[:, :, None]
+        regions = cells.flatten(2).flatten(0, 1)  # [n, side^2]
+        apart = regions[:, None, :] != regions[:, :, None]  # [n, side^2, side^2]
         return torch.zeros(apart.shape, device=device).masked_fill_(apart, _APART)[:, None]
 
     def _regions(self, count: int, device: torch.device) -> Tensor:
         """Return the region of every cell along an axis of ``count`` windows, [count, side].
 
-        What lay at the other end of the map before the shift is a region of its own, and so is the rest of the last
+        What lay at the other end of the map before the shift is a separate region, and so is the rest of the last
         window.
         """
         place = torch.arange(count * self.side, device=device)
@@ -111,12 +113,16 @@ class WindowBias(nn.Module):
         Returns:
             [B n, N, channels].
         """
+        # softmax(scale q k^T + bias of the offset + mask) v (paper, equation 4)
         cells = query.shape[2]
         bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
-        bias = bias.view(cells, cells, self.heads).permute(2, 0, 1)[None]
+        bias = bias.view(cells, cells, self.heads).permute(2, 0, 1)[None]  # [1, heads, N, N]
         if mask is not None:
+            # [B n, heads, N, N]: masks of one map, repeated for every image
             bias = (bias + mask).repeat(len(query) // len(mask), 1, 1, 1)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, scale=scale
+        )  # [B n, heads, N, C/heads]
         return mixed.transpose(1, 2).flatten(2)
 
 
@@ -155,6 +161,6 @@ def offsets(side: int) -> Tensor:
     Offsets between rows and columns both run from 1 - side to side - 1 and are counted row by row.
     """
     place = torch.arange(side)
-    between = place[:, None] - place[None, :] + side - 1
+    between = place[:, None] - place[None, :] + side - 1  # offsets along one axis, from 0: [side, side]
     index = between[:, None, :, None] * (2 * side - 1) + between[None, :, None, :]
     return index.reshape(side**2, side**2)

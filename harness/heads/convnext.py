@@ -11,6 +11,7 @@ CELLS = 4
 _WIDE_TASKS = ("semseg", "saliency", "boundary")
 
 _TYPICAL_DEPTH_M = 2.5
+"""Metres: about the mean depth of NYUD-v2."""
 
 
 class ConvNeXtBlock(nn.Module):
@@ -32,7 +33,8 @@ class ConvNeXtBlock(nn.Module):
 
         Channels stay last in memory: the depthwise convolution is many times faster so, most of all its gradient.
         """
-        y: Tensor = self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        y: Tensor = self.spatial(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)  # 7 x 7 per channel, [B, H, W, C]
+        # x + W2 gelu(W1 norm(y)): an inverted bottleneck on every position
         y = self.reduce(F.gelu(self.expand(self.norm(y))))
         return x + y
 
@@ -71,8 +73,9 @@ class ConvNeXtHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map encoder features [B, C, h, w] to a raw prediction [B, out, H, W]."""
-        x = self.blocks(unfold_tokens(self.project(features.permute(0, 2, 3, 1)), self.cells))
-        prediction = self.predict(x.permute(0, 3, 1, 2))
+        tokens = self.project(features.permute(0, 2, 3, 1))  # [B, h, w, width]
+        x = self.blocks(unfold_tokens(tokens, self.cells))  # [B, cells h, cells w, width / cells^2]
+        prediction = self.predict(x.permute(0, 3, 1, 2))  # [B, out, cells h, cells w]
         return F.interpolate(prediction, size=self.output_size, mode="bilinear", align_corners=False)
 
 
@@ -82,7 +85,8 @@ def unfold_tokens(tokens: Tensor, cells: int = CELLS) -> Tensor:
     The channels are ordered (cell row, cell column, C).
     """
     b, h, w, width = tokens.shape
-    spread = tokens.view(b, h, w, cells, cells, width // cells**2).permute(0, 1, 3, 2, 4, 5)
+    spread = tokens.view(b, h, w, cells, cells, width // cells**2)
+    spread = spread.permute(0, 1, 3, 2, 4, 5)  # [B, h, n, w, n, C]: rows of cells inside rows of tokens
     return spread.reshape(b, h * cells, w * cells, -1)
 
 

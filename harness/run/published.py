@@ -7,7 +7,7 @@ from harness.weights.state import read_state
 
 
 def load_published(method: Method, problem: Problem, file: WeightFile) -> tuple[MultiTaskModel, tuple[str, ...]]:
-    """Return a method's model with the weights of a published checkpoint, and what is to be known of them.
+    """Return a method's model with the weights of a published checkpoint, and notes on them.
 
     Args:
         method: The method, set up.
@@ -23,11 +23,9 @@ def load_published(method: Method, problem: Problem, file: WeightFile) -> tuple[
     height, width = problem.input_size
     target = f"{method.name} on {method.backbone} for {', '.join(problem.names)} at {height}x{width}"
     load_exactly(model, adapted.state, f"checkpoint {file.path}", target)
-    notes = (*found.notes, *adapted.notes, *_unused(model))
+    notes = [*found.notes, *adapted.notes]
+    # Weights that no prediction depends on: counted as parameters, absent from MACs
+    idle = sum(value.numel() for name, value in model.named_parameters() if name.startswith(model.unused))
+    if model.unused and idle:
+        notes.append(f"{idle / 1e6:.2f} M of its parameters are never used, and kept")
     return model, tuple(f"checkpoint {file.path.name}: {note}" for note in notes)
-
-
-def _unused(model: MultiTaskModel) -> list[str]:
-    """Say how many weights no prediction depends on."""
-    count = sum(value.numel() for name, value in model.named_parameters() if name.startswith(model.unused))
-    return [f"{count / 1e6:.2f} M of its parameters are never used, and kept"] if model.unused and count else []

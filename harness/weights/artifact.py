@@ -182,6 +182,7 @@ def tensor_bytes(path: Path, model: MultiTaskModel) -> dict[str, int]:
         path: File whose keys are names of the model's state.
         model: The model it is of.
     """
+    # Tensors are matched by identity: parts name them otherwise than the whole model does
     parts = model.parts()
     owners = {id(value): title for title, part in parts.items() for value in part.state_dict(keep_vars=True).values()}
     titles = {key: owners.get(id(value)) for key, value in model.state_dict(keep_vars=True).items()}

@@ -72,6 +72,7 @@ def load_exactly(model: nn.Module, state: Mapping[str, Tensor], source: str, tar
         faults["with values that are no finite numbers"] = [
             key for key, value in sorted(state.items()) if value.is_floating_point() and not value.isfinite().all()
         ]
+    # All kinds of faults in one line, each with its first key
     found = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in faults.items() if keys]
     if found:
         raise UsageError(f"{source} does not fit {target}: {'; '.join(found)}")

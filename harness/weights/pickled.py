@@ -60,6 +60,7 @@ class Array:
             _, shape, kind, columns_first, content = self._state
             if kind.code[:1] not in "fiub" or not isinstance(content, bytes):
                 return None
+            # (version, shape, type, order, bytes), as `ndarray.__reduce__` writes it;
             # "|" marks types of one byte, which have no order; arrays of columns are stored transposed
             flat = np.frombuffer(content, np.dtype(kind.code).newbyteorder(kind.order))
             array = flat.reshape(shape[::-1]).T if columns_first else flat.reshape(shape)

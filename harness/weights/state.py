@@ -78,15 +78,18 @@ def read_state(path: Path) -> Adapted:
             the entries that hold some.
     """
     if not path.is_file():  # a pipe would block for ever
-        raise UsageError(f"weights {path}: no such file, or none with contents of its own")
+        raise UsageError(f"weights {path}: no such file, or a pipe or socket in its place")
     content = _read(path)
     entries = dict(_entries(content))
+    # 1. Weights at the top, or none anywhere: then say why not.
     if () in entries or not entries:
         return Adapted(_unwrapped(_checked(path, content)))
+    # 2. Weights inside an entry.
     chosen = _chosen(entries)
     if chosen is None:
         raise UsageError(f"weights {path}: several entries would do; {_alone(entries)}")
     *outer, last = chosen
+    # 3. What is left out, next to the entry.
     siblings: Any = content
     for key in outer:
         siblings = siblings[key]
@@ -117,6 +120,7 @@ def _chosen(entries: Mapping[tuple[str, ...], State]) -> tuple[str, ...] | None:
     """Return the entry to read: the only one, or the first under the usual names; None where nothing speaks for one."""
     if len(entries) == 1:
         return next(iter(entries))
+    # Ranks of the names along the path of an entry; an unusual name disqualifies it
     usual = {entry: [_WRAPPERS.index(key) for key in entry if key in _WRAPPERS] for entry in entries}
     ranked = sorted((ranks, entry) for entry, ranks in usual.items() if len(ranks) == len(entry))
     return ranked[0][1] if ranked else None

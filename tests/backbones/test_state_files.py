@@ -215,5 +215,5 @@ def test_names_that_would_become_one_are_left(tmp_path: Path) -> None:
 
 def test_a_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "c.pth")
-    with pytest.raises(UsageError, match="no such file, or none with contents"):
+    with pytest.raises(UsageError, match="no such file, or a pipe or socket"):
         read_state(tmp_path / "c.pth")

@@ -60,12 +60,12 @@ def test_both_units_start_from_a_share_of_the_own_map_and_of_the_others() -> Non
     [(1, (1, 0)), (2, (0.9, 0.1)), (3, (0.8, 0.1)), (4, (0.8, 0.2 / 3)), (5, (0.8, 0.05)), (6, (0.8, 0.04))],
 )
 def test_first_shares_are_the_published_ones_and_sum_to_one(tasks: int, shares: tuple[float, float]) -> None:
-    assert ExchangeOptions().shares(tasks) == pytest.approx(shares)
+    assert ExchangeOptions().first_weights(tasks) == pytest.approx(shares)
 
 
 def test_first_shares_can_be_set() -> None:
-    assert ExchangeOptions(alpha=0.7).shares(4) == pytest.approx((0.7, 0.1))
-    assert ExchangeOptions(alpha=0.7, beta=0.3).shares(4) == (0.7, 0.3)
+    assert ExchangeOptions(alpha=0.7).first_weights(4) == pytest.approx((0.7, 0.1))
+    assert ExchangeOptions(alpha=0.7, beta=0.3).first_weights(4) == (0.7, 0.3)
 
 
 @pytest.mark.parametrize("name", PARALLEL)
