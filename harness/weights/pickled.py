@@ -112,6 +112,6 @@ def load(path: Path, substitutes: Mapping[str, Any] = HARMLESS, device: str = "c
         Exception: of many kinds where the file is damaged or holds other objects. What torch says of them advises to
             unpickle all the same: it is not for a user's eyes.
     """
-    allowed = [(substitute, name) for name, substitute in substitutes.items()]
+    allowed: list[Any] = [(substitute, name) for name, substitute in substitutes.items()]
     with torch.serialization.safe_globals(allowed), warnings.catch_warnings(action="ignore"):
         return torch.load(path, map_location=device, weights_only=True)

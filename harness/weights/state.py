@@ -104,8 +104,9 @@ def _entries(content: object, entry: tuple[str, ...] = ()) -> Iterator[tuple[tup
     """Yield the state dicts inside a file's content by the keys that lead to them."""
     if not isinstance(content, Mapping) or not content or not all(isinstance(key, str) for key in content):
         return
-    tensors = {key: value.tensor() if isinstance(value, Array) else value for key, value in content.items()}
-    if all(isinstance(value, Tensor) for value in tensors.values()):
+    values = {key: value.tensor() if isinstance(value, Array) else value for key, value in content.items()}
+    tensors = {key: value for key, value in values.items() if isinstance(value, Tensor)}
+    if len(tensors) == len(values):
         # Tables of results hold tensors, too, but of single numbers
         if not entry or any(value.ndim for value in tensors.values()):
             yield entry, tensors

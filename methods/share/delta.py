@@ -139,7 +139,9 @@ class LearnedDelta(Delta):
         shapes = [weight.shape for weight in weights.values()]
         # Differences start at zero: a sub-task starts as the base.
         self.weights = nn.ParameterList(torch.zeros(shape) for shape in shapes)
-        self.logits = nn.ParameterList(torch.full(_gate_shape(shape, granularity), INITIAL_LOGIT) for shape in shapes)
+        # One gate per element, or one per output channel: [out, 1, ...]
+        gates = [shape if granularity == "element" else (shape[0], *(1 for _ in shape[1:])) for shape in shapes]
+        self.logits = nn.ParameterList(torch.full(shape, INITIAL_LOGIT) for shape in gates)
         self.tensor_logits = nn.ParameterList(torch.tensor(INITIAL_LOGIT) for _ in shapes)
         for number, shape in enumerate(shapes):
             self.register_buffer(f"mask{number}", torch.ones(shape, dtype=torch.bool))
@@ -155,19 +157,15 @@ class LearnedDelta(Delta):
 
     def differences(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the differences: with gates drawn each time while they are learned, without noise in evaluation."""
+        gates = partial(sample_gates, generator=self._generator) if self.training else deterministic_gates
         for number, name in enumerate(self.names):
-            yield name, self._difference(number)
-
-    def _difference(self, number: int) -> Tensor:
-        weight: Tensor = self.weights[number]
-        if self.phase != "gates":
-            difference = weight * self._mask(number)
-        else:
-            # dW = z_T z w
-            gates = partial(sample_gates, generator=self._generator) if self.training else deterministic_gates
-            difference = weight * gates(self.tensor_logits[number]) * gates(self.logits[number])
-        # Evaluation sees the values as they will be stored.
-        return difference if self.training else difference.to(self.stored).float()
+            weight: Tensor = self.weights[number]
+            if self.phase != "gates":
+                difference = weight * self._mask(number)
+            else:  # dW = z_T z w
+                difference = weight * gates(self.tensor_logits[number]) * gates(self.logits[number])
+            # Evaluation sees the values as they will be stored.
+            yield name, difference if self.training else difference.to(self.stored).float()
 
     def reseed(self, seed: int) -> None:
         """Seed the draws of the gates: they depend on nothing else that is drawn, and all processes draw the same."""
@@ -190,7 +188,11 @@ class LearnedDelta(Delta):
             weight.mul_(deterministic_gates(self.tensor_logits[number]) * deterministic_gates(self.logits[number]))
         # 2. The mask of what is kept, and zeros elsewhere.
         limit = None if density is None else int(density * elements)
-        units = [_unit_sizes(logits, weight) for logits, weight in zip(self.logits, self.weights, strict=True)]
+        units = []
+        for logits, weight in zip(self.logits, self.weights, strict=True):
+            # What a gate switches: the root mean square of its elements, [gates], and their number
+            count = weight.numel() // logits.numel()
+            units.append((weight.square().view(-1, count).mean(1).sqrt(), count))
         for number, keep in enumerate(_largest(units, limit)):
             self._mask(number).copy_(keep.view(self.logits[number].shape).expand_as(self.weights[number]))
             self.weights[number].mul_(self._mask(number))
@@ -210,17 +212,6 @@ class LearnedDelta(Delta):
 
 def _buffer(name: str) -> str:
     return f"merged:{name.replace('.', ':')}"
-
-
-def _gate_shape(shape: torch.Size, granularity: Granularity) -> torch.Size:
-    """Return one gate per element, or one per output channel (first dimension)."""
-    return shape if granularity == "element" else torch.Size([shape[0], *(1 for _ in shape[1:])])
-
-
-def _unit_sizes(logits: Tensor, weight: Tensor) -> tuple[Tensor, int]:
-    """Return the root mean square of the elements that each gate switches, flat, and their number per gate."""
-    count = weight.numel() // logits.numel()
-    return weight.square().view(-1, count).mean(1).sqrt(), count
 
 
 def _largest(units: list[tuple[Tensor, int]], limit: int | None) -> Iterable[Tensor]:

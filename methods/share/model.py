@@ -115,7 +115,10 @@ class SharedNets(MultiTaskModel):
             single = [self(image[None], tasks) for image in images]
             return {task: torch.cat([predictions[task] for predictions in single]) for task in tasks}
         subs = [task for task in tasks if task in self.deltas]
-        base = self.run_base(images, subs, self._keep)
+        keep: Keep = "nothing" if self.options.mode == "dense" else "all"
+        if self.options.mode == "gated" and self.options.ungated == "reuse":
+            keep = "gated"
+        base = self.run_base(images, subs, keep)
         predictions = {}
         for task in tasks:
             if task in self.deltas:
@@ -173,17 +176,6 @@ class SharedNets(MultiTaskModel):
 
     # Executions
 
-    @property
-    def _keep(self) -> Keep:
-        """Activations of the base that sub-tasks need in the mode of the options."""
-        match self.options.mode:
-            case "dense":
-                return "nothing"
-            case "clamped":
-                return "all"
-            case "gated":
-                return "all" if self.options.ungated == "channels" else "gated"
-
     def execution(self, task: str, base: Reference) -> Execution:
         """Return the execution of a sub-task in the mode of the options."""
         match self.options.mode:
@@ -196,19 +188,17 @@ class SharedNets(MultiTaskModel):
 
     def gated(self, task: str, base: Reference, observe: Observer | None = None) -> TokenGated:
         """Return the execution that computes active tokens alone."""
-        options = self.options
-        channels = self._changed_channels(task) if options.ungated == "channels" else None
+        options, channels = self.options, None
+        if options.ungated == "channels":
+            # Output channels that differ, by block; in evaluation they are looked for once.
+            if self.training or task not in self._changed:
+                heads, ours, theirs = self.functional.heads, self.weights_of(task), self.base_weights
+                self._changed[task] = {
+                    index: changed_channels(BlockWeights.of(theirs, index, heads), BlockWeights.of(ours, index, heads))
+                    for index in self.own_part(task).blocks
+                }
+            channels = self._changed[task]
         return TokenGated(base, self.gates[task], options.policy, options.queries, channels, observe)
-
-    def _changed_channels(self, task: str) -> dict[int, ChangedChannels]:
-        """Return the channels that differ, by block; in evaluation they are looked for once."""
-        if self.training or task not in self._changed:
-            heads, ours, theirs = self.functional.heads, self.weights_of(task), self.base_weights
-            self._changed[task] = {
-                index: changed_channels(BlockWeights.of(theirs, index, heads), BlockWeights.of(ours, index, heads))
-                for index in self.own_part(task).blocks
-            }
-        return self._changed[task]
 
     @contextmanager
     def executed_as(self, **options: object) -> Iterator[None]:

@@ -56,7 +56,11 @@ class TrainedNets(SharedNets):
         """Predict one task as its stage trains it: the base alone, or a sub-task with the frozen base."""
         [task] = tasks = tuple(tasks or self.problem.names)
         if task not in self.deltas:
-            return TrainingOutput({task: self.decode(task, self._base_features(images))})
+            if self.drop_path:
+                features = self.features_of(self.run_base(images, (), "nothing", self.drop_path))
+            else:  # the encoder's own pass: step by step the training of a single network
+                features = self.base(images)  # [B, D, h, w]
+            return TrainingOutput({task: self.decode(task, features)})
         delta = self.learned(task)
         delta.reseed(torch.initial_seed())
         # 1. The frozen base: all of it where activations are compared, else as far as the sub-task takes it over.
@@ -69,13 +73,6 @@ class TrainedNets(SharedNets):
         execution = Dense("all" if delta.phase == "activations" else "nothing")
         prediction = self.decode(task, self.run_sub(task, base, images, execution))
         return SubTaskOutput({task: prediction}, delta=delta, base=base, own=execution)
-
-    def _base_features(self, images: Tensor) -> Tensor:
-        """Return the base's features [B, D, h, w] while it trains."""
-        if self.drop_path:
-            return self.features_of(self.run_base(images, (), "nothing", self.drop_path))
-        features: Tensor = self.base(images)  # the encoder's own pass: step by step the training of a single network
-        return features
 
     def _forward_gated(self, task: str, delta: LearnedDelta, base: Reference, images: Tensor) -> SubTaskOutput:
         """Predict with tokens gated, their fraction drawn each time, so that later any fraction can be chosen."""
