@@ -3,6 +3,9 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -184,3 +187,29 @@ def test_a_cache_that_is_only_read_serves_files_without_times(nyud_root, monkeyp
     monkeypatch.setattr(content, "write_atomically", read_only)
     set_times(nyud_root)  # the noted stats fit no more
     assert nyud_scenes(nyud_root).fingerprint == first
+
+
+ORPHANS = """
+import os, sys, time
+from harness.data import parallel
+parallel._WORTH_PROCESSES, parallel._cores = 1, lambda: 2
+
+def slow(number):
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+with parallel.mapped(slow, range(100)) as found:
+    next(found)
+"""
+
+
+def test_processes_end_with_a_parent_that_is_killed():
+    parent = subprocess.Popen([sys.executable, "-c", ORPHANS], stdout=subprocess.PIPE, text=True)
+    children = {int(parent.stdout.readline()) for _ in range(2)}
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
