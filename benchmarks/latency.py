@@ -76,7 +76,7 @@ def twins(tries: int) -> list[float]:
     """Return how far the ratio of two identical models is from one, in each of several tries."""
     [method] = configure(["multi-task"], "vit-micro", {})
     images = torch.randn(1, 3, *PROBLEM.input_size)
-    calls = [prepare_call(method.stand_in(PROBLEM), images, Compute(CPU)) for _ in range(2)]
+    calls = [prepare_call(method.build(PROBLEM), images, Compute(CPU)) for _ in range(2)]
     subjects = [Subject(name, call) for name, call in zip(("one", "twin"), calls, strict=True)]
     errors = []
     for _ in range(tries):

@@ -11,6 +11,7 @@ import argparse
 import torch
 
 from harness.counting import count_macs
+from harness.method import accounting_of
 from harness.methods.share.execution import Dense, TokenGated
 from harness.methods.share.method import Share
 from harness.methods.share.options import ShareOptions
@@ -33,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     problem = Problem((TaskSpec("semseg", 21), TaskSpec("depth")), (options.size, options.size))
-    model = Share(ShareOptions(), options.backbone).stand_in(problem).to(device).eval()
+    model = accounting_of(Share(ShareOptions(), options.backbone)).untrained(problem).to(device).eval()
     images = torch.randn(options.batch_size, 3, options.size, options.size, device=device)
     weights = model.weights_of("depth")
     block = model.functional.depth // 2

@@ -21,7 +21,8 @@ from harness.backbones import NAMES as BACKBONES
 from harness.data.dataset import Dataset
 from harness.errors import UsageError, described, unknown
 from harness.files import digest, sha256_of
-from harness.method import Method
+from harness.method import Accounting, Method
+from harness.method.optional import OF_ACCOUNTING
 from harness.recipe import Budget
 
 Kind = Literal["methods", "datasets"]
@@ -203,6 +204,13 @@ def _check(kind: Kind, cls: Any) -> None:
         raise UsageError(f"{title}.summary must be a line of text for `harness ls methods`")
     if not (inspect.isclass(cls.Options) and issubclass(cls.Options, BaseModel)):
         raise UsageError(f"{title}.Options must be a class derived from harness.method.MethodOptions")
+    overlooked = [member for member in OF_ACCOUNTING if inspect.isfunction(getattr(cls, member, None))]
+    if overlooked:
+        raise UsageError(
+            f"{title} defines {', '.join(overlooked)}, which belongs to its Accounting (docs/methods.md says how)"
+        )
+    if not issubclass(getattr(cls, "Accounting", Accounting), Accounting):
+        raise UsageError(f"{title}.Accounting must be a class derived from harness.method.Accounting")
     strangers = [family for family in cls.families if family not in FAMILIES]
     if isinstance(cls.families, str) or strangers:
         raise UsageError(f"{title}.families must be a tuple of {', '.join(FAMILIES)}")

@@ -9,7 +9,7 @@ from harness.config import BenchConfig
 from harness.data.dataset import Dataset
 from harness.data.open import named_tasks
 from harness.errors import UsageError
-from harness.method import Method
+from harness.method import Method, accounting_of
 from harness.problem import Problem
 from harness.registry import load_dataset
 from harness.run.configure import check_artifact, configure, method_of
@@ -56,7 +56,7 @@ def cells_of(context: Context) -> Iterator[Cell]:
             for method in configure(config.method, backbone or None, config.set, stored=stored):
                 if manifest is not None:
                     check_artifact(manifest, method, problem, name, f"--checkpoint {config.checkpoint}")
-                for options in method.variants(_given(config, method.name)):
+                for options in accounting_of(method).variants(_given(config, method.name)):
                     yield Cell(type(method)(options, method.backbone, method.weights), dataset, problem)
 
 

@@ -15,6 +15,7 @@ from harness.config import BenchConfig
 from harness.data.transforms import MEAN, STD
 from harness.errors import UsageError
 from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
+from harness.method import accounting_of, save_artifact
 from harness.probes.catalog import select
 from harness.probes.rules import LatencyRules
 from harness.progress import RunProgress
@@ -110,12 +111,12 @@ def _ship(cell: Cell, artifact: Path, published: WeightFile | None) -> tuple[str
     seed_everything(SEED)
     notes: tuple[str, ...] = ()
     if published is None:
-        model = cell.method.stand_in(cell.problem)
+        model = accounting_of(cell.method).untrained(cell.problem)
     else:
         model, notes = load_published(cell.method, cell.problem, published)
     unfinished = artifact.with_name(f"{artifact.name}.unfinished")
     unfinished.mkdir(exist_ok=True)
-    cell.method.save(model, unfinished)
+    save_artifact(cell.method, model, unfinished)
     unfinished.replace(artifact)
     return notes
 

@@ -6,6 +6,7 @@ from harness.bench.cells import Cell, Context
 from harness.compute import Precision
 from harness.data.dataset import Dataset
 from harness.files import digest
+from harness.method import accounting_of
 from harness.probes.environment import command_line, environment, software, system_id
 from harness.records import DatasetInfo, Record
 from harness.run.record import method_info
@@ -56,7 +57,7 @@ def new_record(cell: Cell, precision: Precision, context: Context) -> Record:
         seed=SEED,
         system_id=system_id(system),
         environment=system,
-        warnings=[_NOISE] if method.data_dependent else [],
+        warnings=[_NOISE] if accounting_of(method).data_dependent else [],
     )
 
 

@@ -10,6 +10,7 @@ from harness import registry
 from harness.backbones import FAMILIES, NAMES, facts
 from harness.cli.completion import names
 from harness.errors import UsageError, unknown
+from harness.method import accounting_of
 from harness.probes.storage import file_bytes
 from harness.records import RECORD_NAME, Record, read_record
 from harness.run.configure import method_of
@@ -59,7 +60,7 @@ def _describe(name: str) -> dict[str, Any]:
 
 def _artifact(folder: Path) -> dict[str, Any]:
     manifest = read_manifest(folder)
-    told = method_of(manifest, folder).describe(folder)
+    told = accounting_of(method_of(manifest, folder)).describe(folder)
     return {"artifact": str(folder), **manifest.model_dump(mode="json"), **told, "bytes": file_bytes(folder)}
 
 

@@ -22,7 +22,7 @@ from harness.files import write_atomically
 from harness.gallery.page import Entry, page
 from harness.gallery.panels import columns
 from harness.gallery.sheet import Sheet
-from harness.method import Method, MultiTaskModel
+from harness.method import Method, MultiTaskModel, load_artifact
 from harness.problem import Problem
 from harness.progress import RunProgress
 from harness.protocol import Protocol
@@ -100,7 +100,7 @@ def predict(config: PredictConfig) -> Drawn:
     problem = _problem(config, manifest)
     source = _scenes(config, problem) if config.dataset else _photographs(config)
     with _blaming(config.checkpoint):
-        model = compute.place(method.load(config.checkpoint, problem.names)).eval()
+        model = compute.place(load_artifact(method, config.checkpoint, problem.names)).eval()
     drawn = Drawn()
     entries: list[Entry] = []
     with RunProgress(config.quiet).bar("predict", len(source.stems)) as report:

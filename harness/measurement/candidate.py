@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.compute import EAGER, Compute, ExecutionSettings
 from harness.data.sample import Batch
-from harness.method import Method, MultiTaskModel
+from harness.method import Method, MultiTaskModel, load_artifact
 from harness.probes.rules import LatencyRules
 from harness.records import Record, write_record
 
@@ -43,7 +43,7 @@ class Candidate:
 
     def load(self, compute: Compute) -> MultiTaskModel:
         """Return the model as it comes out of its artifact, in evaluation mode."""
-        return compute.place(self.method.load(self.artifact, self.tasks)).eval()
+        return compute.place(load_artifact(self.method, self.artifact, self.tasks)).eval()
 
     def write(self) -> None:
         """Write the record as it is now."""

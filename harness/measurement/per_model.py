@@ -10,7 +10,7 @@ from harness.counting import count_macs
 from harness.measurement.candidate import Candidate, Inputs, Setting
 from harness.measurement.outcome import Outcome
 from harness.measurement.stale import holds
-from harness.method import MultiTaskModel
+from harness.method import MultiTaskModel, accounting_of
 from harness.model import check_predictions
 from harness.probes.energy import measure_energy
 from harness.probes.macs import disagreements, measure_macs
@@ -56,7 +56,7 @@ def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, outcom
 
 def _macs(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> Sequence[str]:
     """Count on every image where the method depends on it, else on the first."""
-    count = None if candidate.method.data_dependent else 1
+    count = None if accounting_of(candidate.method).data_dependent else 1
     images = (image.to(setting.compute.device) for image in itertools.islice(inputs.images(), count))
     macs = candidate.record.macs = measure_macs(candidate.method, model, images)
     first = inputs.first().to(setting.compute.device)
@@ -69,7 +69,7 @@ def _macs(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: 
 
 
 def _storage(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> Sequence[str]:
-    parts = candidate.method.storage_parts(model, candidate.artifact)
+    parts = accounting_of(candidate.method).bytes_per_part(model, candidate.artifact)
     candidate.record.storage = measure_storage(candidate.artifact, parts, model.problem.names)
     return ()
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.counting import MacReport, count_macs
-from harness.method import Method, MultiTaskModel
+from harness.method import Method, MultiTaskModel, accounting_of
 from harness.probes.counters import disagreements, library_counts
 from harness.records.costs import Macs, Spread
 
@@ -29,11 +29,12 @@ def measure_macs(method: Method, model: MultiTaskModel, images: Iterable[Tensor]
     reports: list[MacReport] = []
     alone: list[dict[str, int]] = []
     first: Tensor | None = None
+    accounting = accounting_of(method)
     model.eval()
     with torch.inference_mode():
         for image in images:
-            reports.append(method.macs(model, image))
-            if first is None or method.data_dependent:
+            reports.append(accounting.macs(model, image))
+            if first is None or accounting.data_dependent:
                 alone.append({task: _macs_of(model, image, task) for task in model.problem.names})
             first = image if first is None else first
     if first is None:

@@ -23,7 +23,7 @@ def measure_storage(artifact: Path, parts: Mapping[str, int], tasks: Sequence[st
 
     Args:
         artifact: Its folder.
-        parts: Bytes by part of the model, as `Method.storage_parts` tells them; what they leave is ``other``.
+        parts: Bytes by part of the model, from `Accounting.bytes_per_part`; the rest is ``other``.
         tasks: Tasks the artifact serves; a part named ``<kind>/<task>`` is what that task adds.
 
     Raises:

@@ -15,7 +15,16 @@ from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches, loader_fault
 from harness.errors import HarnessError, MethodError, UsageError, described
 from harness.files import write_atomically
-from harness.method import MultiTaskModel, Stage
+from harness.method import (
+    Calibration,
+    MultiTaskModel,
+    Stage,
+    accounting_of,
+    build_model,
+    extend_artifact,
+    load_artifact,
+    save_artifact,
+)
 from harness.predictions.writer import PredictionWriter
 from harness.probes.environment import software
 from harness.probes.parameters import count_parameters
@@ -116,8 +125,9 @@ def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
     )
     batch = next(eval_batches(job.data.val, job.data.transform, job.config.batch_size))
     with torch.inference_mode():
+        accounting = accounting_of(job.method)
         images = batch.images.to(job.compute.device)
-        statistics, sparsity = job.method.statistics(model, images), job.method.sparsity(model, images)
+        statistics, sparsity = accounting.layer_statistics(model, images), accounting.sparsity(model, images)
     if statistics:
         write_heat_maps(job.folder / "layers.png", statistics)
         write_atomically(job.folder / "layers.json", frames_as_json(statistics))
@@ -126,7 +136,7 @@ def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
 
 def _shipped(job: Job) -> MultiTaskModel:
     folder = job.artifact.path if job.artifact else job.folder / ARTIFACT
-    return job.compute.place(job.method.load(folder, job.data.problem.names))
+    return job.compute.place(load_artifact(job.method, folder, job.data.problem.names))
 
 
 def _train(job: Job, record: Record, progress: RunProgress) -> None:
@@ -134,9 +144,7 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     assert data.train is not None
     seed_everything(job.seed)
     method, extend = job.method, job.extend
-    model = method.build(data.problem) if extend is None else method.extend(extend.path, data.problem)
-    if not isinstance(model, MultiTaskModel):
-        raise MethodError(f"build must return a MultiTaskModel, not {type(model).__name__}")
+    model = build_model(method, data.problem) if extend is None else extend_artifact(method, extend.path, data.problem)
     model = model.to(job.compute.device)
     _warn(record, _notes(model))
     write_record(record, job.folder)
@@ -156,7 +164,8 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
         progress=progress,
     )
     record.training = train(model, job.stages, setup)
-    job.method.calibrate(model, partial(_score, job))
+    if isinstance(job.method, Calibration):
+        job.method.calibrate(model, partial(_score, job))
     _ship(job, model)
 
 
@@ -165,7 +174,7 @@ def _ship(job: Job, model: MultiTaskModel) -> None:
     unfinished = job.folder / f"{ARTIFACT}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    job.method.save(model.cpu(), unfinished)
+    save_artifact(job.method, model.cpu(), unfinished)
     if job.extend is not None:  # what exists stays as it is, byte for byte
         shutil.copytree(job.extend.path, unfinished, dirs_exist_ok=True)
     unfinished.replace(job.folder / ARTIFACT)

@@ -1,9 +1,9 @@
 """Published checkpoints of whole methods, as their authors' code wrote them."""
 
-from harness.method import Method, MultiTaskModel
+from harness.method import Method, MultiTaskModel, PublishedKeys, build_model
 from harness.problem import Problem
 from harness.weights import WeightFile, load_exactly
-from harness.weights.state import read_state
+from harness.weights.state import Adapted, read_state
 
 
 def load_published(method: Method, problem: Problem, file: WeightFile) -> tuple[MultiTaskModel, tuple[str, ...]]:
@@ -18,8 +18,8 @@ def load_published(method: Method, problem: Problem, file: WeightFile) -> tuple[
         UsageError: the file is unreadable, or does not hold exactly the weights of this model.
     """
     found = read_state(file.path)
-    model = type(method)(method.options, method.backbone).build(problem)  # encoders start from the file, too
-    adapted = method.adapt(found.state, model)
+    model = build_model(type(method)(method.options, method.backbone), problem)  # encoders start from the file, too
+    adapted = method.adapt(found.state, model) if isinstance(method, PublishedKeys) else Adapted(found.state)
     height, width = problem.input_size
     target = f"{method.name} on {method.backbone} for {', '.join(problem.names)} at {height}x{width}"
     load_exactly(model, adapted.state, f"checkpoint {file.path}", target)

@@ -11,7 +11,18 @@ from harness.backbones import build_backbone
 from harness.backbones.vit import VITS, ViTEncoder
 from harness.counting import MacReport
 from harness.errors import UsageError
-from harness.method import Budget, Method, MultiTaskModel, Score, Stage
+from harness.method import (
+    Accounting,
+    ArtifactFormat,
+    Budget,
+    Calibration,
+    Extension,
+    Method,
+    MultiTaskModel,
+    Score,
+    Stage,
+    write_manifest,
+)
 from harness.methods.share import accounting, storage
 from harness.methods.share.calibration import calibrate
 from harness.methods.share.delta import Delta, LearnedDelta
@@ -28,7 +39,49 @@ _BENCHED_FRACTIONS = (0.1, 0.2, 0.3, 0.5)
 """Fractions of active tokens that ``harness bench`` shows: above a half gating no longer pays."""
 
 
-class Share(Method):
+class ShareAccounting(Accounting["Share"]):
+    """Costs of sharing: they follow from the image, and from the densities that training leaves."""
+
+    data_dependent: ClassVar[bool] = True
+
+    def untrained(self, problem: Problem) -> SharedNets:
+        """Return a model whose differences are random, as dense as training leaves them."""
+        model = self.method.build(problem)
+        for task in model.deltas:
+            model.learned(task).randomise(self.method.options.density or 1.0, model.countable)
+        return model
+
+    def variants(self, given: Collection[str]) -> Sequence[ShareOptions]:
+        """Return some fractions of active tokens, unless one was asked for."""
+        if "rows" in given or self.method.options.mode != "gated":
+            return [self.method.options]
+        return [self.method.options.model_copy(update={"rows": fraction}) for fraction in _BENCHED_FRACTIONS]
+
+    def macs(self, model: MultiTaskModel, images: Tensor) -> MacReport:
+        """Count what is executed, and what dense, ideal and clamped runs come to."""
+        assert isinstance(model, SharedNets)
+        return accounting.report(model, images)
+
+    def layer_statistics(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, pd.DataFrame]:
+        """Return densities and fractions of active tokens per layer and sub-task."""
+        assert isinstance(model, SharedNets)
+        return accounting.layer_statistics(model, images) if len(model.deltas) else {}
+
+    def sparsity(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, Sparsity]:
+        """Return the density of each sub-task's difference and the tokens it computes; the base has all of both."""
+        assert isinstance(model, SharedNets)
+        return accounting.sparsity(model, images)
+
+    def bytes_per_part(self, model: MultiTaskModel, folder: Path) -> Mapping[str, int]:
+        """Return bytes by part: the base's file, and each task's files split into difference and head."""
+        return storage.bytes_by_part(folder, model.problem.names)
+
+    def describe(self, folder: Path) -> dict[str, Any]:
+        """Return densities per layer, and bytes per task and encoding."""
+        return storage.describe(folder, read_manifest(folder).problem().names)
+
+
+class Share(Method, ArtifactFormat, Extension, Calibration):
     """One base task in full; every sub-task stores and computes only where it differs from it."""
 
     name: ClassVar[str] = "share"
@@ -38,9 +91,9 @@ class Share(Method):
         "Understanding. ICCV 2023"
     )
     families: ClassVar[tuple[str, ...]] = ("vit",)
-    data_dependent: ClassVar[bool] = True
     Options: ClassVar[type[ShareOptions]] = ShareOptions
     options: ShareOptions
+    Accounting: ClassVar[type[ShareAccounting]] = ShareAccounting
 
     def build(self, problem: Problem) -> TrainedNets:
         """Return the base, and a sub-task without any difference for each of the other tasks."""
@@ -67,7 +120,7 @@ class Share(Method):
         storage.save_base(model, folder)
         for task in model.problem.names:
             storage.save_task(model, task, folder)
-        self.write_manifest(Problem((), model.problem.input_size), folder)
+        write_manifest(self, Problem((), model.problem.input_size), folder)
 
     def load(self, folder: Path, tasks: Sequence[str] | None = None) -> SharedNets:
         """Return the model of an artifact; only the files of the base and of ``tasks`` are read."""
@@ -78,42 +131,6 @@ class Share(Method):
         """Return the model of an artifact with untrained sub-tasks added."""
         held = read_manifest(folder).problem().names
         return self._assemble(folder, problem, added=[task for task in problem.names if task not in held])
-
-    def stand_in(self, problem: Problem) -> SharedNets:
-        """Return a model whose differences are random, as dense as training leaves them."""
-        model = self.build(problem)
-        for task in model.deltas:
-            model.learned(task).randomise(self.options.density or 1.0, model.countable)
-        return model
-
-    def variants(self, given: Collection[str]) -> Sequence[ShareOptions]:
-        """Return some fractions of active tokens, unless one was asked for."""
-        if "rows" in given or self.options.mode != "gated":
-            return [self.options]
-        return [self.options.model_copy(update={"rows": fraction}) for fraction in _BENCHED_FRACTIONS]
-
-    def macs(self, model: MultiTaskModel, images: Tensor) -> MacReport:
-        """Count what is executed, and what dense, ideal and clamped runs come to."""
-        assert isinstance(model, SharedNets)
-        return accounting.report(model, images)
-
-    def statistics(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, pd.DataFrame]:
-        """Return densities and fractions of active tokens per layer and sub-task."""
-        assert isinstance(model, SharedNets)
-        return accounting.layer_statistics(model, images) if len(model.deltas) else {}
-
-    def sparsity(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, Sparsity]:
-        """Return the density of each sub-task's difference and the tokens it computes; the base has all of both."""
-        assert isinstance(model, SharedNets)
-        return accounting.sparsity(model, images)
-
-    def storage_parts(self, model: MultiTaskModel, folder: Path) -> Mapping[str, int]:
-        """Return bytes by part: the base's file, and each task's files split into difference and head."""
-        return storage.bytes_by_part(folder, model.problem.names)
-
-    def describe(self, folder: Path) -> dict[str, Any]:
-        """Return densities per layer, and bytes per task and encoding."""
-        return storage.describe(folder, read_manifest(folder).problem().names)
 
     def _assemble(self, folder: Path, problem: Problem, added: Sequence[str]) -> SharedNets:
         """Build the model of an artifact, tasks in ``added`` untrained."""

@@ -16,13 +16,16 @@ TINY = ("-d", "nyud", "-b", "vit-micro", "--input-size", "32x48", "--device", "c
 
 BROKEN = """
 from harness.baselines.multi_task import MultiTask, SharedEncoder
+from harness.method import Accounting
+
+class NoScales(Accounting):
+    def bytes_per_part(self, model, folder):
+        raise RuntimeError("no scales at hand\\nsecond line")
 
 class Unweighable(MultiTask):
     name = "unweighable"
     summary = "its storage cannot be split"
-
-    def storage_parts(self, model, folder):
-        raise RuntimeError("no scales at hand\\nsecond line")
+    Accounting = NoScales
 
 class Mute(SharedEncoder):
     def forward(self, images, tasks=None):

@@ -16,6 +16,7 @@ from fuzzing.weights import attempt_artifact, attempt_checkpoint
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from harness.method import save_artifact
 from harness.methods.share.training import TrainedNets
 from harness.problem import Problem, TaskSpec
 from harness.registry import load_method
@@ -36,7 +37,7 @@ def save(name: str, problem: Problem, folder: Path) -> Path:
         for task in model.deltas:
             model.learned(task).randomise(0.05, model.countable)
         model.calibrated.add("depth")  # so that its gates are read
-    method.save(model, folder)
+    save_artifact(method, model, folder)
     return folder
 
 

@@ -214,3 +214,68 @@ def test_predictions_that_are_not_finite_give_null_with_the_reason(value: str, h
     assert record.metrics["depth"]["rmse"].value is not None
     assert len(list(Path("saved/semseg").iterdir())) == 1, "a map of classes would hide it"
     assert len(list(Path("saved/depth").iterdir())) == 2
+
+
+OPTIONAL = """
+import pandas as pd
+from harness.baselines.multi_task import MultiTask
+from harness.method import Accounting, Method, save_artifact, write_manifest
+from harness.weights import load_exactly
+from harness.weights.artifact import read_manifest, read_tensors
+from safetensors.torch import save_file
+
+class Costs(Accounting):
+    data_dependent = True
+
+    def layer_statistics(self, model, images):
+        return {"density": pd.DataFrame({"depth": [0.5]}, index=["block 0"])}
+
+    def bytes_per_part(self, model, folder):
+        return {"everything": (folder / "weights.safetensors").stat().st_size}
+
+    def describe(self, folder):
+        return {"made_by": self.method.name}
+
+class Mine(MultiTask):
+    name = "mine"
+    summary = "takes part in everything"
+    Accounting = Costs
+
+    def calibrate(self, model, score):
+        assert set(score(model, ["depth"])) == {"depth"}
+        model.calibrated = True
+
+    def save(self, model, folder):
+        assert model.calibrated
+        save_file(model.state_dict(), folder / "weights.safetensors")
+        write_manifest(self, model.problem, folder)
+
+    def load(self, folder, tasks=None):
+        model = self.build(read_manifest(folder).problem())
+        load_exactly(model, read_tensors(folder / "weights.safetensors"), str(folder))
+        return model
+"""
+
+
+def test_a_file_may_define_every_optional_part(harness, quick) -> None:
+    Path("mine.py").write_text(OPTIONAL)
+    result = harness(*RUN, *quick[:-4], "--probe", "storage", "--probe", "macs", "-o", "out")
+    assert result.code == 0, result.err
+    [record] = find_records(Path("out"))
+    folder = Path("out") / record.run_id
+    assert {path.name for path in (folder / "artifact").iterdir()} == {"artifact.json", "weights.safetensors"}
+    assert record.storage.per_part["everything"] > 0
+    assert record.macs.executed.n == 2, "counted on every image"
+    assert (folder / "layers.png").is_file()
+    shown = harness("show", folder / "artifact", "--plugin", "mine.py")
+    assert json.loads(shown.out)["made_by"] == "mine"
+    refused = harness(*RUN[:-1], "semseg", "-t", "depth", *quick, "--extend", folder / "artifact")
+    assert (refused.code, "cannot add tasks" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("member", ["macs(self, model, images)", "storage_parts(self, model, folder)"])
+def test_a_part_of_the_accounting_is_not_overlooked_on_the_method(member: str, harness, quick) -> None:
+    Path("mine.py").write_text(overriding(member, "return {}"))
+    result = harness(*RUN, *quick)
+    assert result.code == 2
+    assert "belongs to its Accounting" in result.err

@@ -13,6 +13,7 @@ from harness.data.cache import open_scenes
 from harness.data.geometry import Pad
 from harness.data.loading import eval_batches
 from harness.datasets.nyud import NYUD
+from harness.method import load_artifact
 from harness.records import find_records
 from harness.registry import load_method
 from harness.tasks import build_task
@@ -59,7 +60,7 @@ def test_scenes_of_a_data_set_show_what_the_evaluation_scores(harness, artifact:
     scenes = open_scenes(dataset, dataset.reader(golden / "mini_NYUDv2", "val"), ["semseg"], 1)
     manifest = json.loads((artifact / "artifact.json").read_text())
     method = load_method("multi-task")
-    model = method(method.Options(), manifest["backbone"]).load(artifact).eval()
+    model = load_artifact(method(method.Options(), manifest["backbone"]), artifact).eval()
     pad = Pad(tuple(manifest["input_size"]))
     [batch] = eval_batches(scenes, pad, 1)
     with torch.inference_mode():
@@ -135,7 +136,7 @@ def test_a_method_that_fails_is_told_in_a_line(harness, artifact: Path, monkeypa
     def broken(*arguments: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(cls, "load", broken)
+    monkeypatch.setattr(cls, "load", broken, raising=False)
     result = harness("predict", "--checkpoint", artifact, "a.png")
     assert result.code == 4
     assert result.err == f"harness: --checkpoint {artifact}: RuntimeError: out of luck\n"

@@ -8,6 +8,7 @@ from records import record
 
 from harness.compute import Compute
 from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
+from harness.method import accounting_of, save_artifact
 from harness.probes.environment import environment, system_id
 from harness.probes.rules import LatencyRules
 from harness.problem import Problem, TaskSpec
@@ -25,7 +26,8 @@ def test_is_counted_and_weighed_part_by_part_and_task_by_task(name: str, tmp_pat
     torch.manual_seed(0)
     artifact = tmp_path / "artifact"
     artifact.mkdir()
-    method.save(method.stand_in(PROBLEM), artifact)
+    accounting = accounting_of(method)
+    save_artifact(method, accounting.untrained(PROBLEM), artifact)
     empty = record(name, parameters=None, storage=None, system_id=system_id(environment()))
     candidate = Candidate(method, artifact, PROBLEM.names, empty, tmp_path / "run", ("macs", "storage"))
     images = [torch.randn(1, 3, *PROBLEM.input_size) for _ in range(2)]
@@ -36,7 +38,7 @@ def test_is_counted_and_weighed_part_by_part_and_task_by_task(name: str, tmp_pat
 
     macs, storage = candidate.record.macs, candidate.record.storage
     assert macs is not None
-    assert macs.executed.n == (len(images) if method.data_dependent else 1)
+    assert macs.executed.n == (len(images) if accounting.data_dependent else 1)
     assert 0 < macs.executed.mean <= macs.dense.mean
     assert sum(macs.per_part.values()) == pytest.approx(macs.executed.mean)
     assert set(macs.per_task) == set(PROBLEM.names)

@@ -12,7 +12,7 @@ from harness.compute import Compute
 from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches
 from harness.data.open import OpenedData, open_data
-from harness.method import Method, MultiTaskModel, TrainingOutput
+from harness.method import Method, MultiTaskModel, TrainingOutput, load_artifact, save_artifact
 from harness.problem import Problem, TaskSpec
 from harness.progress import RunProgress
 from harness.protocol import Protocol
@@ -74,8 +74,8 @@ def test_trains_evaluates_saves_and_loads(name: str, data: OpenedData, tmp_path:
 
     artifact = tmp_path / "artifact"
     artifact.mkdir()
-    subject.save(model, artifact)
-    loaded = subject.load(artifact)
+    save_artifact(subject, model, artifact)
+    loaded = load_artifact(subject, artifact)
     images = torch.rand(2, 3, *data.problem.input_size)
     model.eval()
     loaded.eval()
@@ -178,7 +178,7 @@ def test_a_stage_may_weigh_the_losses_itself(data: OpenedData, tmp_path: Path) -
 def test_loading_an_artifact_fetches_no_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cls = load_method("multi-task")
     plain = cls(cls.Options(), "vit-t16")
-    plain.save(plain.build(PROBLEM), tmp_path)
+    save_artifact(plain, plain.build(PROBLEM), tmp_path)
     monkeypatch.setattr("timm.create_model", lambda *_, **__: pytest.fail("went to the hub"))
-    loaded = cls(cls.Options(), "vit-t16", weights="pretrained").load(tmp_path)
+    loaded = load_artifact(cls(cls.Options(), "vit-t16", weights="pretrained"), tmp_path)
     assert loaded.problem == PROBLEM

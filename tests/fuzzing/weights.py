@@ -14,6 +14,7 @@ import torch
 from fuzzing.mutate import mutated
 
 from harness.errors import HarnessError
+from harness.method import accounting_of, load_artifact
 from harness.run.configure import method_of
 from harness.weights.artifact import digest_artifact, read_manifest
 from harness.weights.state import read_state
@@ -117,8 +118,8 @@ def attempt_artifact(sound: Path, seed: int, folder: Path) -> str:
         manifest = read_manifest(copy)
         method = method_of(manifest, copy)
         digest_artifact(copy)
-        json.dumps(method.describe(copy), allow_nan=False)
-        model = method.load(copy).eval()
+        json.dumps(accounting_of(method).describe(copy), allow_nan=False)
+        model = load_artifact(method, copy).eval()
         assert all(value.isfinite().all() for value in model.parameters())
         with torch.inference_mode():
             maps = model(torch.ones(1, 3, *model.problem.input_size))

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.backbones import build_backbone
 from harness.counting import MacReport, attributed_to, count_macs
-from harness.method import Budget, Method, MethodOptions, MultiTaskModel, Predictions, Stage
+from harness.method import Accounting, Budget, Method, MethodOptions, MultiTaskModel, Predictions, Stage
 from harness.probes.macs import disagreements, library_counts, measure_macs
 from harness.problem import Problem, TaskSpec
 from harness.records.costs import CounterFigure, Macs
@@ -281,10 +281,18 @@ class Gathering(MultiTaskModel):
         return predictions
 
 
+class GathersAccounting(Accounting[Method]):
+    data_dependent: ClassVar[bool] = True
+
+    def macs(self, model: MultiTaskModel, images: Tensor) -> MacReport:
+        executed = count_macs(lambda: model(images), model.parts())
+        return MacReport(executed, dense=20 * 48, ideal=executed.macs // 2)
+
+
 class Gathers(Method):
     name: ClassVar[str] = "gathers"
     summary: ClassVar[str] = "computes some rows"
-    data_dependent: ClassVar[bool] = True
+    Accounting = GathersAccounting
 
     def build(self, problem: Problem) -> MultiTaskModel:
         return Gathering()
@@ -292,13 +300,10 @@ class Gathers(Method):
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
         return []
 
-    def macs(self, model: MultiTaskModel, images: Tensor) -> MacReport:
-        executed = count_macs(lambda: model(images), model.parts())
-        return MacReport(executed, dense=20 * 48, ideal=executed.macs // 2)
-
 
 class GathersOnce(Gathers):
-    data_dependent: ClassVar[bool] = False
+    class Accounting(GathersAccounting):
+        data_dependent: ClassVar[bool] = False
 
 
 def with_positive(pixels: Sequence[int]) -> Iterable[Tensor]:

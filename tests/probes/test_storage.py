@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.method import accounting_of, load_artifact, save_artifact
 from harness.probes.storage import file_bytes, measure_storage, zipped_bytes
 from harness.problem import Problem, TaskSpec
 from harness.registry import load_method
@@ -18,8 +19,8 @@ def shipped(name: str, folder: Path) -> dict[str, int]:
     cls = load_method(name)
     method = cls(cls.Options(), "vit-micro")
     torch.manual_seed(0)
-    method.save(method.build(PROBLEM), folder)
-    return dict(method.storage_parts(method.load(folder), folder))
+    save_artifact(method, method.build(PROBLEM), folder)
+    return dict(accounting_of(method).bytes_per_part(load_artifact(method, folder), folder))
 
 
 @pytest.mark.parametrize("name", ["single-task", "multi-task"])

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from shared_nets import PROBLEM, differing, images, method
 
 from harness.errors import UsageError
+from harness.method import accounting_of
 from harness.methods.share.execution import TokenGate
 from harness.probes.storage import measure_storage
 
@@ -105,7 +106,7 @@ def test_calibrated_gates_are_shipped_and_can_be_overruled(tmp_path: Path) -> No
 def test_sizes_are_split_by_part_and_task(tmp_path: Path) -> None:
     artifact = saved(tmp_path)
     model = method().load(artifact)
-    parts = method().storage_parts(model, artifact)
+    parts = accounting_of(method()).bytes_per_part(model, artifact)
     storage = measure_storage(artifact, parts, PROBLEM.names)
     assert sum(storage.per_part.values()) == storage.artifact_bytes
     files = storage.per_file
@@ -115,7 +116,7 @@ def test_sizes_are_split_by_part_and_task(tmp_path: Path) -> None:
 
 
 def test_describe_tells_densities_and_bytes_by_encoding(tmp_path: Path) -> None:
-    told = method().describe(saved(tmp_path))["sub_tasks"]["depth"]
+    told = accounting_of(method()).describe(saved(tmp_path))["sub_tasks"]["depth"]
     model = method().load(tmp_path)
     nonzero = sum(sparse.index.numel() for sparse in model.delta("depth").sparse().values())
     assert told["density"] == nonzero / model.countable

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from harness.backbones import build_backbone
 from harness.counting import count_macs
 from harness.heads.convnext import task_head
+from harness.method import accounting_of
 from harness.methods.share import block
 from harness.methods.share.delta import LearnedDelta
 from harness.methods.share.execution import Clamped, Dense, TokenGate, TokenGated
@@ -139,7 +140,7 @@ def test_executed_macs_are_the_multiplies_that_were_launched(
         model(batch)  # merges weights
         with spied(monkeypatch) as launched:
             model(batch)
-        report = subject.macs(model, batch)
+        report = accounting_of(subject).macs(model, batch)
     assert report.executed.macs == sum(launched)
     if (ungated, policy) == ("reuse", "top-k"):
         assert report.executed.macs < report.dense
@@ -149,7 +150,7 @@ def test_executed_macs_are_the_multiplies_that_were_launched(
 def test_the_macs_of_top_k_tokens_are_those_of_the_formula() -> None:
     subject, model = method(), with_fraction(differing(), 0.3)
     with torch.inference_mode():
-        executed = subject.macs(model, images(1)).executed
+        executed = accounting_of(subject).macs(model, images(1)).executed
     active = -(-3 * TOKENS // 10)  # rounded up
     per_block = 12 * active * WIDTH**2 + 2 * active * TOKENS * WIDTH
     stem = count_macs(lambda: model.functional.embed(model.weights_of("depth"), images(1))).macs
