@@ -1,4 +1,4 @@
-"""What a model must predict: the tasks, their label spaces and the input size. Names no data set."""
+"""Problem of a model: the tasks, their label spaces and the input size. Names no data set."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ _CHANNELS = {"saliency": 2, "normals": 3, "depth": 1, "boundary": 1}
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """One task as a data set poses it.
+    """One task as a data set defines it.
 
     Attributes:
         name: Task name, a key of ``harness.tasks`` (``semseg``, ``parts``, ``saliency``, ``normals``,
             ``depth``, ``boundary``).
         num_classes: Size of the label space for label tasks; None for the others.
         class_names: Names of the classes in label order; empty where there are none.
-        tolerance: For boundary: how far a match may lie, as a share of the image's diagonal.
+        tolerance: For boundary: largest distance of a match, as a fraction of the image's diagonal.
     """
 
     name: str

@@ -36,7 +36,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that a stage trains at a pace of their own, on the stage's schedule.
+    """Parameters with their own learning rate and decay, on the stage's schedule.
 
     Attributes:
         prefixes: Prefixes of the parameter names.
@@ -68,15 +68,15 @@ class Schedule:
 
 
 Objective = Callable[[MultiTaskModel, Batch, TrainingOutput], dict[str, Tensor]]
-"""Further loss terms of a stage by name, each already weighted; they are added to the tasks' losses."""
+"""Auxiliary losses of a stage by name, each already weighted; they are added to the losses of the tasks."""
 
-Weighing = Callable[[MultiTaskModel, Mapping[str, Tensor]], Mapping[str, Tensor]]
-"""The terms of the sum that is minimised, from the model and the unweighted loss of every task."""
+Weighting = Callable[[MultiTaskModel, Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""Loss weighting: the summands that are minimised, from the model and the unweighted loss of every task."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One phase of training, as data: what trains, on which losses, how long. The loop is the engine's.
+    """One phase of training, as data: trained parameters, losses, length. The loop is the engine's.
 
     Attributes:
         name: Shown in progress bars and records; unique within a recipe, for the random draws follow from it.
@@ -88,10 +88,10 @@ class Stage:
         schedule: Learning rate over the stage.
         augmentation: Training-time transforms.
         trainable: Prefixes of the parameter names that train; all others are frozen.
-        groups: Parameters with a pace of their own; the first that matches holds.
+        groups: Parameters with their own learning rate; the first that matches holds.
         clip_norm: Largest norm of the gradient; None for no clipping.
-        weigh: Weighs the losses of the tasks, intermediate predictions included; None for the field's fixed weights.
-        terms: Further loss terms; None for the tasks' losses alone.
+        weigh: Loss weighting, applied to intermediate predictions too; None for the fixed weights of the field.
+        terms: Auxiliary losses; None for the losses of the tasks alone.
         prepare: Called once before the stage, to change the model (freeze a mask, copy weights).
     """
 
@@ -106,7 +106,7 @@ class Stage:
     trainable: tuple[str, ...] = ("",)
     groups: tuple[ParameterGroup, ...] = ()
     clip_norm: float | None = None
-    weigh: Weighing | None = None
+    weigh: Weighting | None = None
     terms: Objective | None = None
     prepare: Callable[[MultiTaskModel], None] | None = None
 

@@ -1,21 +1,32 @@
-"""What is measured: the methods of a command on the tasks of its data sets."""
+"""Cells of a matrix of costs: the methods of a command on the tasks of its data sets, and their records."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import torch
 
+from harness.compute import Precision
 from harness.config import BenchConfig
 from harness.data.dataset import Dataset
 from harness.data.open import named_tasks
 from harness.errors import UsageError
+from harness.files import digest
 from harness.method import Method, accounting_of
+from harness.probes.environment import command_line, environment, software, system_id
 from harness.problem import Problem
+from harness.records import DatasetInfo, Record
 from harness.registry import load_dataset
 from harness.run.configure import check_artifact, configure, method_of
 from harness.run.job import Artifact
+from harness.run.record import method_info
 from harness.weights import WeightFile
 from harness.weights.artifact import Manifest
+
+SEED = 0
+"""Weights and images are drawn from it, so that every command measures the same."""
+
+_NOISE = "what this method computes depends on the image, and it was measured on random ones"
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Context:
-    """What all cells of a command share."""
+    """Settings that all cells of a command share.
+
+    Attributes:
+        config: The matrix.
+        device: Device to measure on.
+        probes: Costs that are wanted.
+        artifact: Artifact to measure; None for random weights or a published checkpoint.
+        published: Published checkpoint to measure.
+    """
 
     config: BenchConfig
     device: torch.device
@@ -56,13 +75,11 @@ def cells_of(context: Context) -> Iterator[Cell]:
             for method in configure(config.method, backbone or None, config.set, stored=stored):
                 if manifest is not None:
                     check_artifact(manifest, method, problem, name, f"--checkpoint {config.checkpoint}")
-                for options in accounting_of(method).variants(_given(config, method.name)):
+                # Options that were set for this method, as KEY or METHOD.KEY: there are no variants of those.
+                owned = [key.rpartition(".") for key in config.set]
+                given = {key for owner, _, key in owned if owner in ("", method.name)}
+                for options in accounting_of(method).variants(given):
                     yield Cell(type(method)(options, method.backbone, method.weights), dataset, problem)
-
-
-def _given(config: BenchConfig, method: str) -> set[str]:
-    """Return the options that were set for a method."""
-    return {key.rpartition(".")[2] for key in config.set if key.rpartition(".")[0] in ("", method)}
 
 
 def _problem(dataset: Dataset, config: BenchConfig, manifest: Manifest | None) -> Problem:
@@ -73,3 +90,61 @@ def _problem(dataset: Dataset, config: BenchConfig, manifest: Manifest | None) -
     if size is None:
         raise UsageError(f"{dataset.name} has no nominal input size; give --input-size")
     return Problem(named_tasks(dataset, config.task), size)
+
+
+def new_record(cell: Cell, precision: Precision, context: Context) -> Record:
+    """Return the record of a cell at a precision, without its costs."""
+    config, method, now = context.config, cell.method, datetime.now(UTC)
+    system = environment()  # with the switches that the precision has set
+    # Name and sha256 of the checkpoint that is measured.
+    artifact, file = context.artifact, context.published
+    loaded = f"{file.path.name} sha256:{file.sha256}" if file is not None else None
+    if artifact is not None:
+        loaded = f"{artifact.path.name} sha256:{artifact.sha256}"
+    identity = {
+        "method": method.name,
+        "options": method.options.model_dump(mode="json"),
+        "backbone": method.backbone,
+        "artifact": loaded,
+        "dataset": cell.dataset.name,
+        "tasks": cell.problem.names,
+        "input_size": cell.problem.input_size,
+        "precision": precision,
+        "device": context.device.type,
+        "system": system_id(system),
+        **config.model_dump(include={"batch_size", "compile", "cuda_graph", "channels_last"}),
+    }
+    name = f"{method.name}.{method.backbone}.bench.{precision}.{digest(identity)[:8]}"
+    return Record(
+        run_id=f"{cell.dataset.name}/{name}",
+        source="measured",
+        status="partial",
+        created_at=now,
+        updated_at=now,
+        harness=software(),
+        command=command_line(),
+        config=config.model_dump(mode="json"),
+        config_hash=digest(identity),
+        method=method_info(method, "checkpoint" if loaded else "random", loaded),
+        dataset=DatasetInfo(
+            name=cell.dataset.name,
+            synthetic=cell.dataset.synthetic,
+            build=None,
+            split=None,
+            fingerprint=None,
+            n_expected=0,
+            n_evaluated=0,
+            train_fingerprint=None,
+            n_train=None,
+        ),
+        protocol_name="none",
+        protocol={},
+        budget=None,
+        input_size=cell.problem.input_size,
+        precision=precision,
+        device=context.device.type,
+        seed=SEED,
+        system_id=system_id(system),
+        environment=system,
+        warnings=[_NOISE] if accounting_of(method).data_dependent else [],
+    )

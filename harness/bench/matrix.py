@@ -1,4 +1,4 @@
-"""Measures the cells of a matrix, those on one data set in turn."""
+"""Measurement of the cells of a matrix, interleaved for those on one data set."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from harness.bench.cells import Cell, Context, cells_of
-from harness.bench.records import SEED, new_record
+from harness.bench.cells import SEED, Cell, Context, cells_of, new_record
 from harness.compute import Compute, ExecutionSettings, Precision, pick_device, seed_everything
 from harness.config import BenchConfig
 from harness.data.transforms import MEAN, STD
@@ -27,12 +26,13 @@ from harness.run.published import load_published
 from harness.weights import WeightFile
 
 _IMAGES = 4
+"""Random images: more than one, for methods whose cost depends on the image."""
 
 
 def bench(config: BenchConfig) -> Outcome:
     """Measure every method on the tasks of every data set with every backbone at every precision.
 
-    Methods on one data set are timed in turn, whatever their backbones. What was measured before is measured anew.
+    Timings of the methods on one data set are interleaved, whatever their backbones. Earlier measurements are replaced.
 
     Args:
         config: The matrix.

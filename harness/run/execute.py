@@ -32,11 +32,10 @@ from harness.progress import RunProgress
 from harness.records import RECORD_NAME, Phase, Record, read_record, write_record
 from harness.records.costs import Sparsity
 from harness.records.metric import Metric
-from harness.run.contact_sheet import write_contact_sheet
 from harness.run.evaluate import evaluate
 from harness.run.folder import ARTIFACT, locked
-from harness.run.heat_maps import frames_as_json, write_heat_maps
 from harness.run.job import Job
+from harness.run.pictures import frames_as_json, write_contact_sheet, write_heat_maps
 from harness.run.published import load_published
 from harness.run.record import new_record
 from harness.training.loop import TrainingSetup, train
