@@ -158,7 +158,7 @@ def pascal_input_size(reader: Reader) -> tuple[int, int]:
 
 
 def padded_square(longest: int) -> tuple[int, int]:
-    """Return the square of whole 16 x 16 patches that holds images with this longest side."""
+    """Return the square of whole 16 x 16 patches that contains images with this longest side."""
     side = -(-longest // 16) * 16
     return side, side
 
@@ -176,7 +176,7 @@ class PascalContext(Dataset):
         return load_card(self.name)
 
     def resolve(self, protocol: Protocol, root: Path) -> Resolved:
-        """Return what holds here: padding, and boundaries on the half of SEISM where its list is at hand.
+        """Return the conventions here: padding, and boundaries on the half of SEISM where its list is at hand.
 
         The sharing paper crops NYUD-v2 only. The half's 2498 ids are a random draw that comes with the SEISM
         tools; without the list, all of val is scored.
@@ -207,5 +207,5 @@ class PascalContext(Dataset):
         return PascalContextReader(root, split)
 
     def input_size(self, reader: Reader) -> tuple[int, int]:
-        """Return the padded (height, width) that holds every image; see `pascal_input_size`."""
+        """Return the padded (height, width) that contains every image; see `pascal_input_size`."""
         return pascal_input_size(reader)

@@ -6,7 +6,7 @@ from filelock import FileLock
 
 from harness.data.card import Card
 from harness.data.dataset import SyntheticDataset
-from harness.data.locate import cache_home, holds, places, writing_cache
+from harness.data.locate import cache_home, has_layout, places, writing_cache
 from harness.datasets.synth import GENERATOR_VERSION
 from harness.errors import DataError
 from harness.progress import progress_bar
@@ -49,7 +49,7 @@ def given_root(card: Card, data_root: Path) -> Path:
     """
     base, *others = places(card, data_root)
     for place in (base, *others):
-        if holds(place, card):
+        if has_layout(place, card):
             return place
     raise DataError(
         f"{base}: holds no {card.marker}/ of {card.name}; write one there with `harness data synth {card.name}`, "

@@ -23,7 +23,7 @@ _FOLDER = click.Path(path_type=Path)
 
 _name = click.argument("name", metavar="DATASET")
 _data_root = click.option(
-    "--data-root", type=_FOLDER, metavar="DIR", help="Folder of the data set, or one that holds it."
+    "--data-root", type=_FOLDER, metavar="DIR", help="Folder of the data set, or one that contains it."
 )
 _plugin = click.option(
     "--plugin",
@@ -166,7 +166,7 @@ def verify(name: str, data_root: Path | None, style: str) -> None:
 
 @data.command()
 @_name
-@click.option("--data-root", type=_FOLDER, metavar="DIR", help="Folder to hold the data set's folder.")
+@click.option("--data-root", type=_FOLDER, metavar="DIR", help="Folder to contain the data set's folder.")
 @click.option("--build", help="Which published build; the default is the card's first.")
 @click.option("--archive", type=_FOLDER, metavar="FILE", help="Unpack this archive, which you downloaded.")
 @click.option("--accept-terms", is_flag=True, help="You accept the terms that are printed first.")

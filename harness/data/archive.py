@@ -60,7 +60,7 @@ def unpack(archive: Path, home: Path, card: Card) -> Path:
 
     Args:
         archive: A .tar, .tar.gz, .tgz or .zip file; recognised by its content.
-        home: Folder to hold the data set's folder.
+        home: Folder to contain the data set's folder.
         card: The data set; its ``marker`` must be in the archive, in one folder at any depth.
 
     Raises:
@@ -201,7 +201,7 @@ def _extract(archive: Path, folder: Path) -> None:
         for member in _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive):
             quota.member()
             if any(part.startswith("._") or part in ("__MACOSX", ".DS_Store") for part in member.path.parts):
-                continue  # what macOS adds beside each file
+                continue  # what macOS adds to each file
             target = folder / member.path
             if member.content is None:
                 with _placing_member(archive, member.path):

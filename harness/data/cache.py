@@ -1,7 +1,7 @@
 """Scenes with labels decoded once: an Arrow file per split and set of tasks, read through Hugging Face `datasets`.
 
 A cache file belongs to one folder and one content. Its rows carry checksums that are compared when they are first
-read, and a seal beside it holds the digest of all ids, sizes and digests; what does not agree is decoded again.
+read, and a seal next to it contains the digest of all ids, sizes and digests; what does not agree is decoded again.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class Scenes(Sequence[Sample]):
 
     Args:
         path: Arrow file written by `open_scenes`.
-        reader: Reads the images that the file does not hold.
+        reader: Reads the images that are not in the file.
         identity: What the file was made of, for the fingerprint.
     """
 
@@ -185,7 +185,7 @@ def _say(warning: str) -> None:
 
 
 def _build(path: Path, reader: Reader, tasks: Sequence[str], ids: Sequence[str], title: str) -> None:
-    """Write the Arrow file under a temporary name and rename it; the caller holds the lock."""
+    """Write the Arrow file under a temporary name and rename it; the caller has the lock."""
     hf = _hugging_face()
     kinds = {
         "id": "string",

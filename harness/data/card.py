@@ -31,7 +31,7 @@ class Archive(_Part):
 
     file: str = Field(description="File name of the archive.")
     root: str = Field(description="Folder that the archive unpacks to.")
-    build: str = Field(description="Build that it holds.")
+    build: str = Field(description="Build that it contains.")
     links: tuple[Link, ...]
     sha256: str | None = Field(
         default=None, pattern="^[0-9a-f]{64}$", description="Null where no publisher or trusted copy gave one."
@@ -147,7 +147,7 @@ def overlap_fault(train: Sequence[str], val: Sequence[str]) -> str | None:
 
 
 def find_subset(root: Path, subset: SubsetCard) -> frozenset[str] | None:
-    """Return the ids of a subset from whichever list in the data set's folder holds them; None if none does."""
+    """Return the ids of a subset from whichever list in the data set's folder has them; None if none does."""
     for path in sorted((root / subset.folder).rglob("*.txt")):
         if not path.is_file() or path.stat().st_size > _MOST_LIST_BYTES:  # a pipe of this name would block
             continue

@@ -65,10 +65,10 @@ class Reader(typing.Protocol):
 
 @dataclass(frozen=True)
 class Resolved:
-    """The conventions of a protocol that hold on one folder of one data set.
+    """The conventions of a protocol that apply to one folder of one data set.
 
     Attributes:
-        protocol: The conventions that hold.
+        protocol: The conventions that apply.
         subsets: Task to the only images it is scored on; a task that is absent is scored on the whole split.
         warnings: What a reader of the results should know.
         task_warnings: Task to what a reader of its results should know.
@@ -106,7 +106,7 @@ class Dataset(ABC):
         return self
 
     def resolve(self, protocol: Protocol, root: Path) -> Resolved:
-        """Return the conventions made for single data sets that hold on this one.
+        """Return the conventions made for single data sets that apply to this one.
 
         By default boundaries are scored on the whole split, for only PASCAL-Context has a fixed half of it.
 
@@ -120,7 +120,7 @@ class Dataset(ABC):
         """Return the folder the data set is read from; see `harness.data.locate.find_root`.
 
         Args:
-            data_root: The folder itself or one that holds it; None for the default places.
+            data_root: The folder itself or one that contains it; None for the default places.
 
         Raises:
             DataError: it is not there; the message says where it was looked for, the expected layout,
@@ -139,7 +139,7 @@ class Dataset(ABC):
     def input_size(self, reader: Reader) -> tuple[int, int]:
         """Return the padded (height, width) a model receives under the pad geometry.
 
-        By default whole patches of 16 x 16 that hold every image of the split; only headers are read.
+        By default whole patches of 16 x 16 that contain every image of the split; only headers are read.
 
         Raises:
             DataError: an image is missing or broken.
@@ -174,6 +174,6 @@ class SyntheticDataset(Dataset):
             train: Scenes of the training split.
             val: Scenes of the validation split.
             size: (height, width) in pixels; None for the default of the data set.
-            clips: Video clips to write beside the stills.
+            clips: Video clips to write next to the still images.
             progress: Called with (done, total) after each scene.
         """

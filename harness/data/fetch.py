@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.data.archive import unpack
 from harness.data.card import Archive, Card
-from harness.data.locate import holds
+from harness.data.locate import has_layout
 from harness.errors import DataError, UsageError
 from harness.progress import progress_bar
 
@@ -21,7 +21,7 @@ def fetch(card: Card, home: Path, *, build: str | None, archive: Path | None, sa
 
     Args:
         card: The data set. Its terms must have been accepted by the user.
-        home: Folder to hold the data set's folder.
+        home: Folder to contain the data set's folder.
         build: Which build to fetch; None for the card's first.
         archive: A downloaded archive; None to download.
         say: Receives lines on what is being done.
@@ -34,7 +34,7 @@ def fetch(card: Card, home: Path, *, build: str | None, archive: Path | None, sa
         DataError: nothing could be downloaded (the message names the pages to visit), or the archive is unusable.
     """
     for place in (home / name for name in card.roots):
-        if holds(place, card):
+        if has_layout(place, card):
             raise DataError(f"{place}: {card.title} is there already; check it with `harness data verify {card.name}`")
     if archive is not None:
         return unpack(archive, home, card)

@@ -161,7 +161,7 @@ def read_npy(path: Path) -> Array:
     The header is checked against the size of the file before any memory is reserved.
 
     Raises:
-        DataError: the file is missing, broken or holds something other than numbers.
+        DataError: the file is missing, broken or contains something other than numbers.
     """
     with reading(path, ".npy"), path.open("rb") as file:
         version = np.lib.format.read_magic(file)
@@ -210,7 +210,7 @@ def read_ids(path: Path) -> tuple[str, ...]:
     A byte order mark, as editors on Windows write it, is no part of the first id.
 
     Raises:
-        DataError: the list is missing, empty, names an id twice or holds something that is no file stem.
+        DataError: the list is missing, empty, names an id twice or contains something that is no file stem.
     """
     with reading(path, "text"):
         if path.stat().st_size > _MOST_LIST_BYTES:

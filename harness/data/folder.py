@@ -115,7 +115,7 @@ class FolderReader(ABC):
         """Return the label of one task as `harness.data.sample.Sample` describes it.
 
         Raises:
-            DataError: a file is missing, broken, of another size than the image, or holds wrong values.
+            DataError: a file is missing, broken, of another size than the image, or contains wrong values.
             KeyError: the data set has no such task.
         """
         if reason := self.absent([task]).get(task):
@@ -129,7 +129,7 @@ def _find_suffix(root: Path, folder: str, suffixes: tuple[str, ...], first: str)
     """Return the suffix of the files in a folder, as it is spelled there, or an empty one and the reason.
 
     The file of the first id decides; where it is missing, any other file of the folder does. Cameras and Windows
-    write suffixes in capitals, and hidden files (``._0001.png`` of macOS) hold no labels.
+    write suffixes in capitals, and hidden files (``._0001.png`` of macOS) are no labels.
     """
     place = root / folder
     if not place.is_dir():

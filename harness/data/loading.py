@@ -23,7 +23,7 @@ _ORDER, _AUGMENTATION = 0, 1
 def eval_batches(scenes: Scenes, transform: EvalTransform, batch_size: int, workers: int = 0) -> Iterator[Batch]:
     """Iterate over all scenes once, in order.
 
-    Where labels keep their size, a batch holds consecutive scenes of one size only. The last batch of a run is
+    Where labels keep their size, a batch contains consecutive scenes of one size only. The last batch of a run is
     as small as it falls out; nothing is repeated to fill it.
 
     Args:

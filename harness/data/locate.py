@@ -82,7 +82,7 @@ def places(card: Card, data_root: Path | None) -> list[Path]:
     return [base, *(base / name for name in card.roots)]
 
 
-def holds(place: Path, card: Card) -> bool:
+def has_layout(place: Path, card: Card) -> bool:
     """Return whether a folder is in the layout of a data set; one that cannot be looked into is not."""
     try:
         return (place / card.marker).is_dir()
@@ -95,14 +95,14 @@ def find_root(card: Card, data_root: Path | None) -> Path:
 
     Args:
         card: The data set's card; its ``marker`` identifies the folder.
-        data_root: The folder itself or one that holds it under a known name; None for `data_home`.
+        data_root: The folder itself or one that contains it under a known name; None for `data_home`.
 
     Raises:
         DataError: it is not there; the message is `how_to_get`.
     """
     searched = places(card, data_root)
     for place in searched:
-        if holds(place, card):
+        if has_layout(place, card):
             return place
     raise DataError(how_to_get(card, searched))
 

@@ -22,7 +22,7 @@ _NUMBERS = frozenset((1, 2, 3, 4, 5, 6, 7, 9, 12, 13))
 _CHARACTERS = frozenset((1, 2, 3, 4, 16, 17, 18))
 """Element types of text: small integers and UTF-8, UTF-16, UTF-32."""
 _CELL, _STRUCT, _CHAR, _FIRST_NUMERIC, _LAST_NUMERIC = 1, 2, 4, 6, 15
-"""Classes of arrays; 3 (objects), 5 (sparse), 16 and 17 (functions, opaque) hold no label."""
+"""Classes of arrays; 3 (objects), 5 (sparse), 16 and 17 (functions, opaque) contain no label."""
 _MOST_BYTES = 1 << 28
 """A variable may unpack to 256 MiB; annotations of one image take a few."""
 _DEEPEST = 32
@@ -32,7 +32,7 @@ _MOST_NAME = 64
 
 
 def load_mat(data: bytes, variable: str) -> Array | None:
-    """Return one variable of a MAT v4 or v5 file, or None when the file does not hold it.
+    """Return one variable of a MAT v4 or v5 file, or None when the file does not contain it.
 
     Args:
         data: The whole file.

@@ -26,7 +26,7 @@ class OpenedData:
 
     Attributes:
         dataset: The plug-in, with the label spaces of the protocol.
-        protocol: The conventions that hold on this data set.
+        protocol: The conventions that apply to this data set.
         problem: Tasks and input size.
         transform: How an image becomes an input of that size for evaluation.
         build: The build found on disk.

@@ -24,7 +24,7 @@ _MOST_PROCESSES = 8
 _WORTH_PROCESSES = 128
 """Fewer items than this are done sooner than processes start."""
 _CHUNK = 4
-"""Items sent at once, so that sending them costs little beside decoding them."""
+"""Items sent at once, so that sending them costs little compared with decoding them."""
 _AHEAD = 4
 """Chunks in flight per process: enough to keep all busy, few enough to bound the memory of results that wait."""
 

@@ -21,7 +21,7 @@ _MOST_PIXELS = 1 << 26
 def find_photographs(paths: Sequence[Path]) -> list[Path]:
     """Return the files among ``paths`` as they are, and of the folders the images directly in them, by name.
 
-    Hidden files are passed over: macOS leaves ``._NAME.png`` beside each file it copies.
+    Hidden files are passed over: macOS leaves ``._NAME.png`` next to each file it copies.
 
     Raises:
         DataError: a path does not exist, or a folder holds no image.

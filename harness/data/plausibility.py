@@ -25,7 +25,7 @@ _UNIT_LENGTH = (0.7, 1.3)
 _STRIDE = 7
 """Every seventh value is enough for a median, at a seventh of the time; odd, so that it walks over all columns."""
 _ENOUGH_FILES = 50
-"""So many images of a published set hold every class; fewer prove nothing."""
+"""So many images of a published set contain every class; fewer prove nothing."""
 
 
 def depth_fault(middle: float, largest: float, *, whole: bool = False, deepest: float = DEEPEST) -> str | None:
@@ -137,7 +137,7 @@ def facts(task: str, label: Array) -> Facts:
         length = float(np.median(np.linalg.norm(vectors, axis=1)))
         grey = bool((vectors[:, :1] == vectors[:, 1:]).all())
         return Facts(1, 1, [length], negative=bool((vectors < 0).any()), grey=grey)
-    # Classes and binary labels: how many pixels hold each value, 255 for ignored ones.
+    # Classes and binary labels: how many pixels have each value, 255 for ignored ones.
     counts = np.bincount(label.reshape(-1), minlength=IGNORE + 1)[: IGNORE + 1].astype(np.int64)
     return Facts(1, int(counts[:IGNORE].any()), counts=counts)
 

@@ -107,7 +107,7 @@ class Subset:
 
     Attributes:
         inner: Prepares the scene.
-        subsets: Label name to the only images it holds for.
+        subsets: Label name to the only images that it is scored on.
     """
 
     inner: EvalTransform
@@ -119,7 +119,7 @@ class Subset:
         return self.inner.keeps_label_size
 
     def __call__(self, sample: Sample) -> Item:
-        """Return the prepared scene; a label that does not hold is 255 all over."""
+        """Return the prepared scene; a label that is not scored on this image is 255 all over."""
         item = self.inner(sample)
         for label, ids in self.subsets.items():
             if label in item.labels and item.id not in ids:

@@ -75,7 +75,7 @@ def _list_file(card: Card, reader: Reader) -> Path:
 
 
 def _scene_findings(reader: Reader, specs: list[TaskSpec], padded: tuple[int, int] | None, image_id: str) -> _Findings:
-    """Return what is wrong with the image and with each label, each file named once, and what the labels hold."""
+    """Return what is wrong with the image and with each label, each file named once, and summaries of the labels."""
     problems: dict[str, None] = {}
     summaries = {}
     try:
