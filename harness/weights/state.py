@@ -42,6 +42,9 @@ _DEEPEST = 4
 _MOST_PICKLED = 64
 """Kinds of objects that are looked past to find out where the weights are in a file that is refused."""
 
+_MOST_REPEATED = 2**26
+"""Bytes that a weight may claim beyond those in the file, by repeating them: a kilobyte could fill the memory."""
+
 _COMPILED = re.compile(r"(^|\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """Levels that `torch.compile`, FSDP and activation checkpointing put around a module, anywhere in a network."""
 
@@ -152,6 +155,9 @@ def _checked(path: Path, content: object) -> State:
             raise UsageError(f"weights {path}: no state dict, {key!r} is {kind}")
         if weight.layout != torch.strided or weight.device.type != "cpu":
             raise UsageError(f"weights {path}: {key!r} is a tensor without plain values ({weight.layout})")
+        held, claimed = weight.untyped_storage().nbytes(), weight.numel() * weight.element_size()
+        if claimed > max(held, _MOST_REPEATED):
+            raise UsageError(f"weights {path}: {key!r} of {list(weight.shape)} has values for {held} bytes alone")
         state[key] = weight
     return state
 

@@ -173,6 +173,10 @@ REFUSED: dict[str, tuple[object, str]] = {
     "an object among weights": ({"model": {**STATE, "x": np.int64(3)}}, "no state dict, 'x' is a pickled object"),
     "dates as weights": ({"a": np.array(["2020"], "M8[D]")}, "no state dict, 'a' is a pickled object"),
     "a sparse weight": ({"model": {"a": torch.eye(2).to_sparse()}}, "'a' is a tensor without plain values"),
+    "a weight that fills the memory": (
+        {"model": {"pos_embed": torch.zeros(1, 1, 192).expand(1, 10**8 + 1, 192)}},
+        "'pos_embed' of [1, 100000001, 192] has values for 768 bytes alone",
+    ),
     "a weight without values": ({"a": torch.ones(2, device="meta")}, "'a' is a tensor without plain values"),
 }
 
