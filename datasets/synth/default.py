@@ -1,5 +1,6 @@
 """The default synthetic sets: rendered on first use, kept in the cache."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
@@ -8,7 +9,7 @@ from harness.data.card import Card
 from harness.data.dataset import SyntheticDataset
 from harness.data.locate import cache_home, has_layout, places, writing_cache
 from harness.datasets.synth import GENERATOR_VERSION
-from harness.errors import DataError
+from harness.errors import DataError, UsageError
 from harness.progress import progress_bar
 
 SEED, TRAIN, VAL = 0, 160, 40
@@ -37,8 +38,14 @@ class Rendered(SyntheticDataset):
             with FileLock(f"{folder}.lock"):
                 if not folder.is_dir():
                     with progress_bar(f"rendering {self.name}", TRAIN + VAL) as report:
-                        self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=lambda done, _: report(done))
+                        self._render(folder, lambda done, _: report(done))
         return folder
+
+    def _render(self, folder: Path, progress: Callable[[int, int], None]) -> None:
+        try:
+            self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=progress)
+        except UsageError as error:  # nobody named this folder
+            raise UsageError(f"{error} in the environment variable HARNESS_CACHE") from error
 
 
 def given_root(card: Card, data_root: Path) -> Path:

@@ -39,7 +39,7 @@ _OTHER_ARCHIVES = {
     b"\x1f\x9d": "a compress archive",
 }
 _ARCHIVE_SUFFIXES = (".tar", ".tgz", ".gz", ".zip", ".bz2", ".xz", ".7z", ".rar")
-_PLACE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+_PLACE_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG, errno.EIO)
 """Faults of the disk that is written to, not of the archive."""
 
 
@@ -210,13 +210,14 @@ def _extract(archive: Path, folder: Path) -> None:
             quota.expect(member.size)
             with _placing_member(archive, member.path):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                file = target.open("wb")
+                file = target.open("wb", buffering=0)  # closing a buffered file would fail once more on a full disk
             with file, member.content:
                 while chunk := member.content.read(_CHUNK):
                     quota.take(len(chunk))
-                    with _placing_member(archive, member.path):
-                        file.write(chunk)
-                        file.flush()
+                    rest = memoryview(chunk)
+                    while rest:
+                        with _placing_member(archive, member.path):
+                            rest = rest[file.write(rest) :]
 
 
 @contextmanager
@@ -239,7 +240,7 @@ def _placing_member(archive: Path, path: PurePosixPath) -> Iterator[None]:
     except OSError as error:
         if error.errno in _PLACE_FAULTS:
             raise UsageError(
-                f"{archive}: cannot be unpacked ({error.strerror}); free the disk or name another"
+                f"{archive}: cannot be unpacked ({error.strerror}); free the disk, or name another folder"
             ) from error
         raise DataError(f"{archive}: {_shown(path)} cannot be unpacked ({error.strerror}); {_BY_HAND}") from error
 

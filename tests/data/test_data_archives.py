@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import resource
 import shutil
 import stat
 import tarfile
@@ -256,6 +257,18 @@ def test_an_archive_larger_than_the_disk_is_refused_before_it_fills_it(tmp_path,
     archive = make_tar(tmp_path / "a.tgz", GOOD | {"NYUDv2/images/big.png": bytes(200)})
     with pytest.raises(UsageError, match="100 bytes are free"):
         unpack(archive, tmp_path / "home", CARD)
+    assert left_behind(tmp_path / "home") == []
+
+
+def test_a_disk_that_fills_while_unpacking_is_not_the_archive_s_fault(tmp_path):
+    archive = make_tar(tmp_path / "a.tgz", GOOD | {"NYUDv2/images/big.png": bytes(300_000)})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # writing beyond fails as on a full disk
+    try:
+        with pytest.raises(UsageError, match="name another folder"):
+            unpack(archive, tmp_path / "home", CARD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert left_behind(tmp_path / "home") == []
 
 

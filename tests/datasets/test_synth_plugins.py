@@ -1,5 +1,6 @@
 """The plug-ins: where their folders are, what they refuse, how large their inputs are."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,15 @@ def test_places_that_cannot_hold_a_set_are_named(tmp_path, monkeypatch):
             NYUDSynth().write(place, seed=0, train=1, val=1, size=(24, 32))
     with pytest.raises(UsageError, match="--data-root"):
         NYUDSynth().root(Path("~nobody-of-this-name/data"))
+
+
+def test_a_cache_that_fills_while_rendering_is_named(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # writing beyond fails as on a full disk
+    try:
+        with pytest.raises(UsageError, match="HARNESS_CACHE"):
+            NYUDSynth().root(None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.suffix for path in (tmp_path / "cache/synth").iterdir()] == [".lock"]
