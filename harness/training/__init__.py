@@ -1,1 +1,1 @@
-"""The training loop, its schedules, checkpoints and resume."""
+"""Training: loop, optimisers, schedules, checkpoints, shared recipes."""

@@ -1,7 +1,7 @@
 """Training checkpoints: enough to go on after a kill as if nothing had happened."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,18 @@ class Checkpoint:
         stage: Index of the stage.
         iteration: Iterations of that stage already done.
         state: State dicts by name: ``model``, ``optimizer``, ``scaler``.
+        losses: Last loss that was looked at, of this stage and of those before it; None where there was none.
     """
 
     stage: int
     iteration: int
     state: dict[str, Any]
+    losses: list[float | None] = field(default_factory=list)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; a reader sees the old file or the new one, never a part."""
-    content = {"stage": checkpoint.stage, "iteration": checkpoint.iteration, "state": checkpoint.state}
+    content = {one.name: getattr(checkpoint, one.name) for one in fields(checkpoint)}
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         torch.save(content, file)
@@ -36,8 +38,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     temporary.replace(path)
 
 
-def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
-    """Return the checkpoint at ``path``, or None when there is none. Nothing but tensors is unpickled.
+def load_checkpoint(path: Path) -> Checkpoint | None:
+    """Return the checkpoint at ``path`` in the memory of the CPU, or None when there is none.
+
+    Nothing but tensors and plain values is unpickled.
 
     Raises:
         UsageError: the file is damaged.
@@ -45,10 +49,10 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
     if not path.is_file():
         return None
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-        return Checkpoint(content["stage"], content["iteration"], content["state"])
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return Checkpoint(content["stage"], content["iteration"], content["state"], content.get("losses", []))
     except Exception as error:  # torch.load raises errors of many kinds on a damaged file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        # Its first line often advises to unpickle, which would run whatever the file says.
         raise UsageError(
-            f"checkpoint {path} cannot be read ({reason}); delete it, or start afresh with --overwrite always"
+            f"checkpoint {path} is damaged ({type(error).__name__}); delete it, or start afresh with --overwrite always"
         ) from error

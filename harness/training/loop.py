@@ -1,4 +1,4 @@
-"""The training loop: runs a method's stages, deterministically and resumably."""
+"""Training loop: the stages of a method, deterministic and resumable."""
 
 import time
 import zlib
@@ -24,23 +24,23 @@ from harness.training.checkpoint import Checkpoint, load_checkpoint, save_checkp
 from harness.training.optim import build_optimizer, lr_factor
 
 CHECK_EVERY = 20
-"""Iterations between two looks at the loss; each look waits for the device."""
+"""Iterations between two checks of the loss for NaN and infinity. Each check waits for the device."""
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Everything training needs beside the model and its stages.
+    """Data, device and files of a training, without the model and its stages.
 
     Attributes:
         scenes: Training scenes.
         tasks: Task objects by name.
         transform: Makes the training transform of a stage.
-        compute: Where the model is, and the arithmetic of the forward pass.
+        compute: Device of the model, and the arithmetic of the forward pass.
         seed: Source of all randomness.
         workers: Loader processes.
         checkpoint: File to resume from and to save to.
         save_every: Seconds between two checkpoints.
-        progress: Where progress is shown.
+        progress: Takes the progress bars.
     """
 
     scenes: Scenes
@@ -64,24 +64,44 @@ def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) 
     Raises:
         MethodError: the loss is no longer finite.
     """
-    held = load_checkpoint(setup.checkpoint, setup.compute.device)
-    logs = []
+    kept = load_checkpoint(setup.checkpoint)
+    losses = [] if kept is None else kept.losses
+    logs: list[StageInfo] = []
     for index, stage in enumerate(stages):
-        if held is not None and index < held.stage:
-            logs.append(StageInfo(name=stage.name, iterations=stage.iterations, final_loss=None))
+        # 1. Stages that were finished before the interruption.
+        if kept is not None and index < kept.stage:
+            loss = losses[index] if index < len(losses) else None
+            logs.append(StageInfo(name=stage.name, iterations=stage.iterations, final_loss=loss))
             continue
-        resumed = held if held is not None and index == held.stage else None
+        # 2. The interrupted stage, whose model has been prepared already, and those after it.
+        resumed = kept if kept is not None and index == kept.stage else None
         if stage.prepare is not None and resumed is None:
             stage.prepare(model)
-        logs.append(_StageRun(model, stage, index, setup).run(resumed))
-    model.requires_grad_(True)
+        before = [log.final_loss for log in logs]
+        logs.append(_StageRun(model, stage, index, setup, before).run(resumed))
+    model.requires_grad_(True)  # the last stage may have frozen parameters
     return logs
 
 
 class _StageRun:
-    def __init__(self, model: MultiTaskModel, stage: Stage, index: int, setup: TrainingSetup) -> None:
+    """One stage with its optimiser.
+
+    Args:
+        model: The model, on the device of the set-up.
+        stage: The stage.
+        index: Its place in the recipe.
+        setup: Data, device and files.
+        before: Final losses of the stages before it, for the checkpoint.
+    """
+
+    def __init__(
+        self, model: MultiTaskModel, stage: Stage, index: int, setup: TrainingSetup, before: Sequence[float | None]
+    ) -> None:
         self.model, self.stage, self.index, self.setup = model, stage, index, setup
+        self.before = list(before)
+        self.loss: float | None = None
         self.optimizer = build_optimizer(model, stage)
+        # Gradients of fp16 vanish below 6e-8: losses are scaled up before the backward pass, gradients down after it.
         self.scaler = torch.amp.GradScaler(setup.compute.device.type, enabled=setup.compute.precision == "fp16")
         self.saved_at = time.monotonic()
 
@@ -92,19 +112,18 @@ class _StageRun:
             self._restore(resumed)
             start = resumed.iteration
         self.model.train()
-        loss = None
         with setup.progress.bar(f"train {stage.name}", stage.iterations, done=start, unit="it") as report:
             for iteration, batch in enumerate(self._batches(start), start):
-                seed_everything(setup.seed, stage.name, iteration)
+                seed_everything(setup.seed, stage.name, iteration)  # for dropout and the like
                 step_loss = self._step(batch, iteration)
                 if iteration % CHECK_EVERY == 0 or iteration == stage.iterations - 1:
-                    loss = self._look(step_loss, iteration)
+                    self.loss = self._look(step_loss, iteration)
                 report(iteration + 1)
                 if time.monotonic() - self.saved_at > setup.save_every:
                     self._save(self.index, iteration + 1)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)  # gradients are as large as the model
         self._save(self.index, stage.iterations)
-        return StageInfo(name=stage.name, iterations=stage.iterations, final_loss=loss)
+        return StageInfo(name=stage.name, iterations=stage.iterations, final_loss=self.loss)
 
     def _batches(self, start: int) -> Iterator[Batch]:
         stage, setup = self.stage, self.setup
@@ -120,23 +139,28 @@ class _StageRun:
         )
 
     def _step(self, batch: Batch, iteration: int) -> Tensor:
-        stage, setup = self.stage, self.setup
+        """Take one step of the optimiser; return the loss, detached."""
+        stage, compute = self.stage, self.setup.compute
+        # 1. Learning rate of this iteration.
         factor = lr_factor(stage.schedule, iteration, stage.iterations)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        batch = batch.to(setup.compute.device)
-        with setup.compute.autocast():
+        # 2. Forward pass: task to raw map [B, C, H, W].
+        batch = batch.to(compute.device)
+        with compute.autocast():
             output = self.model.forward_train(batch.images, stage.tasks)
         if not isinstance(output, TrainingOutput):
             raise MethodError(f"forward_train must return a TrainingOutput, not {type(output).__name__}")
         check_predictions(output.predictions, batch.images, self.model.problem, stage.tasks)
-        losses = self._weighed(task_losses(output.predictions, batch, setup.tasks))
+        # 3. Losses in float32: of the tasks, of intermediate predictions, and auxiliary ones.
+        losses = self._weighed(task_losses(output.predictions, batch, self.setup.tasks))
         for number, predictions in enumerate(output.intermediate):
-            extra = self._weighed(task_losses(predictions, batch, setup.tasks))
+            extra = self._weighed(task_losses(predictions, batch, self.setup.tasks))
             losses |= {f"intermediate{number}/{name}": value for name, value in extra.items()}
         if stage.terms is not None:
             losses |= stage.terms(self.model, batch, output)
         total = torch.stack(list(losses.values())).sum()
+        # 4. Backward pass and step; the norm that is clipped is that of unscaled gradients.
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(total))
         if stage.clip_norm is not None:
@@ -166,13 +190,15 @@ class _StageRun:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        save_checkpoint(self.setup.checkpoint, Checkpoint(stage, iteration, state))
+        save_checkpoint(self.setup.checkpoint, Checkpoint(stage, iteration, state, [*self.before, self.loss]))
         self.saved_at = time.monotonic()
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.model.load_state_dict(checkpoint.state["model"])
         self.optimizer.load_state_dict(checkpoint.state["optimizer"])
         self.scaler.load_state_dict(checkpoint.state["scaler"])
+        checkpoint.state.clear()  # it is not needed again, and is as large as the model and its optimiser
+        self.loss = checkpoint.losses[self.index] if self.index < len(checkpoint.losses) else None
 
 
 def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, Task]) -> dict[str, Tensor]:

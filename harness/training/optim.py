@@ -10,18 +10,23 @@ from harness.recipe import Optimizer, Schedule, Stage
 
 
 def build_optimizer(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:
-    """Freeze what the stage does not train and return an optimiser over the rest.
+    """Freeze all parameters that the stage does not train, and return an optimiser of the others.
 
     Matrices and kernels decay; vectors (biases, norms) do not. Each group carries its peak learning rate as ``peak``.
 
     Raises:
         MethodError: the stage's prefixes match no parameter.
     """
+    # (learning rate, decay) to parameters: few groups, for each is one call of a fused kernel.
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith(stage.trainable))
         if parameter.requires_grad:
-            lr, decay = _pace(name, stage)
+            spec = stage.optimizer
+            lr, decay = spec.lr, spec.weight_decay
+            # The first group of the stage whose prefix matches sets the learning rate, and the decay if it has one.
+            if own := next((group for group in stage.groups if name.startswith(group.prefixes)), None):
+                lr, decay = own.lr, decay if own.weight_decay is None else own.weight_decay
             groups.setdefault((lr, decay if parameter.ndim > 1 else 0.0), []).append(parameter)
     if not groups:
         raise MethodError(f"stage {stage.name}: no parameter name starts with any of {stage.trainable}")
@@ -29,15 +34,6 @@ def build_optimizer(model: nn.Module, stage: Stage) -> torch.optim.Optimizer:
         stage.optimizer,
         [{"params": held, "lr": lr, "peak": lr, "weight_decay": decay} for (lr, decay), held in groups.items()],
     )
-
-
-def _pace(name: str, stage: Stage) -> tuple[float, float]:
-    """Return learning rate and decay of a parameter."""
-    spec = stage.optimizer
-    group = next((group for group in stage.groups if name.startswith(group.prefixes)), None)
-    if group is None:
-        return spec.lr, spec.weight_decay
-    return group.lr, spec.weight_decay if group.weight_decay is None else group.weight_decay
 
 
 def _optimizer(spec: Optimizer, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
@@ -59,14 +55,18 @@ def lr_factor(schedule: Schedule, iteration: int, iterations: int) -> float:
         iteration: 0-based iteration.
         iterations: Iterations of the stage, warm-up included.
     """
+    # Linear warm-up: 1/w, 2/w, ..., 1.
     if iteration < schedule.warmup:
         return (iteration + 1) / schedule.warmup
     past, length = iteration - schedule.warmup, max(iterations - schedule.warmup, 1)
+    # Fraction of the rest that is done, in [0, 1); with steps it advances at the start of each part only.
     done = past / length if schedule.steps is None else past * schedule.steps // length / schedule.steps
     match schedule.name:
         case "poly":
+            # (1 - t)^p
             return float((1 - done) ** schedule.power)
         case "cosine":
+            # (1 + cos(pi t)) / 2
             return (1 + math.cos(math.pi * done)) / 2
         case "constant":
             return 1.0
