@@ -14,7 +14,7 @@ from harness.config import BenchConfig
 from harness.data.transforms import MEAN, STD
 from harness.errors import UsageError
 from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
-from harness.method import accounting_of, save_artifact
+from harness.method import accounting_of, load_published, save_artifact
 from harness.probes.catalog import select
 from harness.probes.rules import LatencyRules
 from harness.progress import RunProgress
@@ -22,7 +22,6 @@ from harness.records import Record
 from harness.registry import load_plugin
 from harness.run.job import Artifact
 from harness.run.matrix import start_of
-from harness.run.published import load_published
 from harness.weights import WeightFile
 
 _IMAGES = 4
@@ -94,7 +93,7 @@ def _candidates(
         folder = context.config.output / record.run_id
         candidate = Candidate(cell.method, artifact, cell.problem.names, record, folder, context.probes)
         try:
-            record.warnings += _ship(cell, artifact, context.published)
+            record.warnings += _export(cell, artifact, context.published)
         except UsageError:  # of the checkpoint that was given
             raise
         except (Exception, SystemExit) as error:  # whatever a method raises is its failure, and leaves the others alone
@@ -104,8 +103,8 @@ def _candidates(
             yield candidate
 
 
-def _ship(cell: Cell, artifact: Path, published: WeightFile | None) -> tuple[str, ...]:
-    """Save the model of a cell as a run does, so that what is measured is what is shipped; return notes on it."""
+def _export(cell: Cell, artifact: Path, published: WeightFile | None) -> tuple[str, ...]:
+    """Save the model of a cell as a run does, so that what is exported is measured; return notes on it."""
     if artifact.is_dir():
         return ()
     seed_everything(SEED)

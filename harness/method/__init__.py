@@ -1,6 +1,13 @@
 """Methods: the contract that authors implement, its optional parts, and models saved to and loaded from artifacts."""
 
-from harness.method.artifacts import build_model, extend_artifact, load_artifact, save_artifact, write_manifest
+from harness.method.artifacts import (
+    build_model,
+    extend_artifact,
+    load_artifact,
+    load_published,
+    save_artifact,
+    write_manifest,
+)
 from harness.method.contract import Method, MethodOptions
 from harness.method.optional import (
     Accounting,
@@ -35,6 +42,7 @@ __all__ = [
     "build_model",
     "extend_artifact",
     "load_artifact",
+    "load_published",
     "save_artifact",
     "write_manifest",
 ]

@@ -1,4 +1,4 @@
-"""Models of a method and their artifacts: building, saving, loading, extending, each checked."""
+"""Models of a method: built, saved to and loaded from artifacts, extended, loaded from published checkpoints."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,11 +8,12 @@ from safetensors.torch import save_file
 
 from harness.errors import MethodError, UsageError
 from harness.method.contract import Method
-from harness.method.optional import Extension
+from harness.method.optional import Extension, PublishedKeys
 from harness.model import MultiTaskModel
 from harness.problem import Problem
-from harness.weights import load_exactly
+from harness.weights import WeightFile, load_exactly
 from harness.weights.artifact import Manifest, read_manifest, read_tensors
+from harness.weights.state import Adapted, read_state
 
 
 def build_model(method: Method, problem: Problem) -> MultiTaskModel:
@@ -60,6 +61,31 @@ def load_artifact(method: Method, folder: Path, tasks: Sequence[str] | None = No
     path = folder / "model.safetensors"
     load_exactly(model, read_tensors(path), source=f"artifact {folder}: {path.name}")
     return model
+
+
+def load_published(method: Method, problem: Problem, file: WeightFile) -> tuple[MultiTaskModel, tuple[str, ...]]:
+    """Return a method's model with the weights of a published checkpoint, and notes on them.
+
+    Args:
+        method: The method, set up.
+        problem: The tasks and the input size that the checkpoint was trained for.
+        file: The checkpoint, in one of the formats that `harness.weights.state.read_state` understands.
+
+    Raises:
+        UsageError: the file is unreadable, or does not hold exactly the weights of this model.
+    """
+    found = read_state(file.path)
+    model = build_model(type(method)(method.options, method.backbone), problem)  # encoders start from the file, too
+    adapted = method.adapt(found.state, model) if isinstance(method, PublishedKeys) else Adapted(found.state)
+    height, width = problem.input_size
+    target = f"{method.name} on {method.backbone} for {', '.join(problem.names)} at {height}x{width}"
+    load_exactly(model, adapted.state, f"checkpoint {file.path}", target)
+    notes = [*found.notes, *adapted.notes]
+    # Weights that no prediction depends on: counted as parameters, absent from MACs.
+    idle = sum(value.numel() for name, value in model.named_parameters() if name.startswith(model.unused))
+    if model.unused and idle:
+        notes.append(f"{idle / 1e6:.2f} M of its parameters are never used, and kept")
+    return model, tuple(f"checkpoint {file.path.name}: {note}" for note in notes)
 
 
 def extend_artifact(method: Method, folder: Path, problem: Problem) -> MultiTaskModel:

@@ -1,4 +1,4 @@
-"""Methods set up for a command: their options, their backbone, and whether an artifact is theirs."""
+"""Methods set up for a command: options, backbone, and the check that an artifact is theirs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,7 +71,7 @@ def check_artifact(
         manifest: Of the artifact.
         method: The method, set up.
         problem: What is to be predicted.
-        dataset: Data set that poses the problem, for messages.
+        dataset: Data set that defines the problem, for messages.
         source: The option that named the artifact, for messages.
         extend: Whether tasks are to be added, so that the artifact must lack some.
 

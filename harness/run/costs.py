@@ -19,7 +19,7 @@ from harness.run.folder import ARTIFACT, locked
 from harness.run.job import Job
 
 _OF_EVERY_SEED = ("macs", "storage")
-"""Probes whose figures may follow from the weights; those of the others are the same for all seeds."""
+"""Probes whose values may depend on the weights; those of the others are the same for all seeds."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Run:
 
 
 def measure_runs(runs: Sequence[Run], probes: tuple[str, ...], outcome: Outcome, progress: RunProgress) -> None:
-    """Fill what the records of finished runs lack of the costs that are wanted.
+    """Measure every requested cost that the records of finished runs lack.
 
     The runs on one data set are measured together, so that their latencies can be compared. Of several seeds of a
     method, the first stands for all in what does not follow from the weights.
@@ -44,7 +44,7 @@ def measure_runs(runs: Sequence[Run], probes: tuple[str, ...], outcome: Outcome,
     Args:
         runs: Of one matrix.
         probes: Probes that are wanted.
-        outcome: Takes what is to be told.
+        outcome: Takes failures and warnings.
         progress: Where progress is shown.
     """
     for name in dict.fromkeys(run.record.dataset.name for run in runs):
@@ -75,14 +75,10 @@ def _candidates(group: Sequence[Run], probes: tuple[str, ...], outcome: Outcome)
         wanted = probes
         if (seed := first.setdefault(job.method.name, job.seed)) != job.seed:
             wanted = tuple(probe for probe in probes if probe in _OF_EVERY_SEED)
-            _leave(run.record, set(probes) - set(wanted), f"seed {seed} stands for all seeds")
+            left = [probe for probe in probes if probe not in wanted and not holds(run.record, probe)]
+            run.record.unmeasured |= dict.fromkeys(left, f"seed {seed} stands for all seeds")
         candidates.append(Candidate(job.method, artifact, job.data.problem.names, run.record, folder, wanted))
     return candidates
-
-
-def _leave(record: Record, probes: Iterable[str], reason: str) -> None:
-    """Say why probes are left out where there is no figure of them yet."""
-    record.unmeasured |= {probe: reason for probe in probes if not holds(record, probe)}
 
 
 def _folder(run: Run) -> Path:

@@ -1,4 +1,4 @@
-"""From training to the record, going on where an earlier try stopped."""
+"""Execution of a job: from training to the record, resumed where an earlier try stopped."""
 
 import contextlib
 import shutil
@@ -23,6 +23,7 @@ from harness.method import (
     build_model,
     extend_artifact,
     load_artifact,
+    load_published,
     save_artifact,
 )
 from harness.predictions.writer import PredictionWriter
@@ -36,7 +37,6 @@ from harness.run.evaluate import evaluate
 from harness.run.folder import ARTIFACT, locked
 from harness.run.job import Job
 from harness.run.pictures import frames_as_json, write_contact_sheet, write_heat_maps
-from harness.run.published import load_published
 from harness.run.record import new_record
 from harness.training.loop import TrainingSetup, train
 
@@ -63,11 +63,13 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
         for left in job.folder.glob("*.tmp"):  # of a process killed while it wrote
             left.unlink()
         if job.config.overwrite == "always":
-            _clear(job.folder)
+            shutil.rmtree(job.folder / ARTIFACT, ignore_errors=True)
+            for name in (RECORD_NAME, CHECKPOINT):
+                (job.folder / name).unlink(missing_ok=True)
         record = _started(job)
         if record.status == "complete":
             if predictions is not None:
-                _evaluate(job, _shipped(job), progress, predictions)
+                _evaluate(job, _exported(job), progress, predictions)
             return record
         try:
             _proceed(job, record, progress, predictions)
@@ -93,14 +95,14 @@ def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path 
             with _phase(record, "convert"):
                 model, notes = load_published(job.method, job.data.problem, job.published)
                 _warn(record, notes)
-                _ship(job, model)
+                _export(job, model)
         else:
             with _phase(record, "train", resumed=(job.folder / CHECKPOINT).is_file()):
                 _train(job, record, progress)
         write_record(record, job.folder)
     with _phase(record, "load"):
-        # What is measured is what is shipped: the model as it comes out of its artifact.
-        model = _shipped(job)
+        # What is measured is what is exported: the model as it comes out of its artifact.
+        model = _exported(job)
     record.parameters = count_parameters(model)
     write_record(record, job.folder)
     with _phase(record, "evaluate"):
@@ -112,7 +114,7 @@ def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path 
 
 
 def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
-    """Write pictures of predictions and of what the method tells of its layers; return what it tells of its tasks."""
+    """Write pictures of predictions and of the layers; return the sparsity of each task."""
     write_contact_sheet(
         job.folder / "predictions.png",
         model,
@@ -133,7 +135,7 @@ def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
     return dict(sparsity)
 
 
-def _shipped(job: Job) -> MultiTaskModel:
+def _exported(job: Job) -> MultiTaskModel:
     folder = job.artifact.path if job.artifact else job.folder / ARTIFACT
     return job.compute.place(load_artifact(job.method, folder, job.data.problem.names))
 
@@ -145,7 +147,9 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     method, extend = job.method, job.extend
     model = build_model(method, data.problem) if extend is None else extend_artifact(method, extend.path, data.problem)
     model = model.to(job.compute.device)
-    _warn(record, _notes(model))
+    # Caveats of the initial weights, of the model and of its encoders.
+    encoders = [note for module in model.modules() if isinstance(module, Encoder) for note in module.notes]
+    _warn(record, [*model.notes, *encoders])
     write_record(record, job.folder)
 
     def transform(stage: Stage) -> TrainTransform:
@@ -165,10 +169,10 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     record.training = train(model, job.stages, setup)
     if isinstance(job.method, Calibration):
         job.method.calibrate(model, partial(_score, job))
-    _ship(job, model)
+    _export(job, model)
 
 
-def _ship(job: Job, model: MultiTaskModel) -> None:
+def _export(job: Job, model: MultiTaskModel) -> None:
     """Save the artifact of a model; it is there as a whole or not at all."""
     unfinished = job.folder / f"{ARTIFACT}.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -183,20 +187,14 @@ def _warn(record: Record, notes: Iterable[str]) -> None:
     record.warnings = list(dict.fromkeys([*record.warnings, *notes]))  # a resumed run has them already
 
 
-def _notes(model: MultiTaskModel) -> list[str]:
-    """Return what is to be known of the weights that the encoders of a model started from."""
-    encoders = [note for module in model.modules() if isinstance(module, Encoder) for note in module.notes]
-    return [*model.notes, *encoders]
-
-
 def _score(job: Job, model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, Metric]:
-    """Return headline figures on the first training images, prepared as for evaluation."""
+    """Return headline metrics on the first training images, prepared as for evaluation."""
     scenes, transform = job.data.calibration(CALIBRATION_IMAGES)
     batches = eval_batches(scenes, transform, job.config.batch_size)
     subjects = {name: task for name, task in job.tasks.items() if name in tasks}
     quiet = RunProgress(quiet=True)
-    figures = evaluate(model, batches, len(scenes), subjects, job.data.protocol, job.compute, quiet)
-    return {task: next(iter(metrics.values())) for task, metrics in figures.items()}
+    metrics = evaluate(model, batches, len(scenes), subjects, job.data.protocol, job.compute, quiet)
+    return {task: next(iter(found.values())) for task, found in metrics.items()}
 
 
 def _evaluate(
@@ -227,12 +225,6 @@ def _started(job: Job) -> Record:
     record = new_record(job)
     write_record(record, job.folder)
     return record
-
-
-def _clear(folder: Path) -> None:
-    shutil.rmtree(folder / ARTIFACT, ignore_errors=True)
-    for name in (RECORD_NAME, CHECKPOINT):
-        (folder / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

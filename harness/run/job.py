@@ -85,24 +85,13 @@ class Job:
         self.published = start if isinstance(start, WeightFile) else None
         self.extend = extend
         self.title = title_of(method, data, seed)
-        self.stages = self._sized_stages() if start is None else []
+        self.stages = recipe_of(method, data, config, extend) if start is None else []
         self.identity = self._identity()
         name = f"{method.name}.{method.backbone}.{config.budget}.seed{seed}.{digest(self.identity)[:8]}"
         self.run_id = f"{data.dataset.name}/{name}"
         self.folder = config.output / self.run_id
         self.warnings: list[str] = []
         self.tasks = {spec.name: build_task(spec) for spec in data.problem}
-
-    def _sized_stages(self) -> list[Stage]:
-        config, data = self.config, self.data
-        stages = recipe_of(self.method, data, config)
-        if self.extend is not None:
-            held = {spec.name for spec in self.extend.manifest.problem()}
-            stages = [stage for stage in stages if not held.issuperset(stage.tasks)]
-        if config.iterations is None:
-            assert data.train is not None
-            return [stage.sized(len(data.train)) for stage in stages]
-        return [replace(stage, iterations=config.iterations) for stage in stages]
 
     def _identity(self) -> dict[str, Any]:
         config, data, method = self.config, self.data, self.method
@@ -137,37 +126,39 @@ def title_of(method: Method, data: OpenedData, seed: int) -> str:
     return f"{method.name} on {data.dataset.name}, seed {seed}:"
 
 
-def recipe_of(method: Method, data: OpenedData, config: RunConfig) -> list[Stage]:
-    """Return the training recipe of a method, checked.
+def recipe_of(method: Method, data: OpenedData, config: RunConfig, extend: Artifact | None) -> list[Stage]:
+    """Return the training recipe of a method, checked, with the number of steps of each stage.
 
     Raises:
         MethodError: it is none; the message says where.
     """
+    known = data.problem.names
     try:
         stages = method.stages(data.problem, config.budget)
-        _check_recipe(stages, data.problem.names)
+        if not isinstance(stages, list | tuple) or not all(isinstance(stage, Stage) for stage in stages):
+            raise MethodError(f"stages must return a list of Stage, not {str(stages)[:80]!r} ({type(stages).__name__})")
+        names = [stage.name for stage in stages]
+        for stage in stages:
+            if not isinstance(stage.name, str) or names.count(stage.name) > 1:
+                raise MethodError(f"stages: the name {stage.name!r} must be a text that no other stage has")
+            place = f"stage {stage.name}:"
+            if not stage.tasks or isinstance(stage.tasks, str) or set(stage.tasks) - set(known):
+                raise MethodError(f"{place} tasks {stage.tasks!r} must be a tuple of some of {', '.join(known)}")
+            counts = {"batch_size": stage.batch_size, "iterations or epochs": stage.epochs or stage.iterations}
+            for field, value in counts.items():
+                if not isinstance(value, int) or value < 1:
+                    raise MethodError(f"{place} {field} must be a whole number from 1, not {value!r}")
     except HarnessError:
         raise
     except (Exception, SystemExit) as error:  # whatever a method raises is its failure
         raise MethodError(f"stages: {described(error)}") from error
-    return list(stages)
-
-
-def _check_recipe(stages: Any, tasks: tuple[str, ...]) -> None:
-    if not isinstance(stages, list | tuple) or not all(isinstance(stage, Stage) for stage in stages):
-        raise MethodError(f"stages must return a list of Stage, not {str(stages)[:80]!r} ({type(stages).__name__})")
-    names = [stage.name for stage in stages]
-    for stage in stages:
-        if not isinstance(stage.name, str) or names.count(stage.name) > 1:
-            raise MethodError(f"stages: the name {stage.name!r} must be a text that no other stage has")
-        if not stage.tasks or isinstance(stage.tasks, str) or set(stage.tasks) - set(tasks):
-            raise MethodError(
-                f"stage {stage.name}: tasks {stage.tasks!r} must be a tuple of some of {', '.join(tasks)}"
-            )
-        counts = {"batch_size": stage.batch_size, "iterations or epochs": stage.epochs or stage.iterations}
-        for field, value in counts.items():
-            if not isinstance(value, int) or value < 1:
-                raise MethodError(f"stage {stage.name}: {field} must be a whole number from 1, not {value!r}")
+    if extend is not None:  # what the artifact holds is trained already
+        held = {spec.name for spec in extend.manifest.problem()}
+        stages = [stage for stage in stages if not held.issuperset(stage.tasks)]
+    if config.iterations is not None:
+        return [replace(stage, iterations=config.iterations) for stage in stages]
+    assert data.train is not None
+    return [stage.sized(len(data.train)) for stage in stages]
 
 
 def _plain(stage: Stage) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The matrix of methods, data sets and seeds: from a configuration to records."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from harness.compute import Compute, pick_device
@@ -9,7 +9,6 @@ from harness.config import RunConfig
 from harness.data.open import open_data
 from harness.errors import HarnessError, MethodError, UsageError, described
 from harness.measurement import Outcome
-from harness.method import Method
 from harness.probes.catalog import select
 from harness.progress import RunProgress
 from harness.protocol import Protocol
@@ -46,8 +45,11 @@ def run(config: RunConfig) -> Outcome:
             raise UsageError(f"--save-predictions {config.save_predictions}: {error.strerror}") from error
     finished = []
     for job in jobs:
+        predictions = config.save_predictions
+        if predictions is not None and len(jobs) > 1:
+            predictions = predictions / job.run_id
         try:
-            record = execute(job, progress, _predictions_of(job, jobs))
+            record = execute(job, progress, predictions)
         except HarnessError as error:
             outcome.failures.append((job.title, error))
         else:
@@ -74,12 +76,6 @@ def start_of(path: Path | None) -> Artifact | WeightFile | None:
     return Artifact(path)
 
 
-def _predictions_of(job: Job, jobs: Sequence[Job]) -> Path | None:
-    """Return the folder for the predictions of a job: the one given, or one below it where there are several jobs."""
-    folder = job.config.save_predictions
-    return folder / job.run_id if folder is not None and len(jobs) > 1 else folder
-
-
 def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
     """Yield the cells of the matrix; those whose method gives no recipe are failures of the outcome."""
     # 1. Everything a user may have mistyped, before anything is run.
@@ -96,7 +92,11 @@ def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
     if given is not None:
         method_of(given.manifest, given.path)
     source = f"--checkpoint {config.checkpoint}" if config.checkpoint else f"--extend {config.extend}"
-    methods = _methods(config, given, source)
+    if (config.checkpoint or config.extend) and len(config.method) > 1:
+        raise UsageError(f"{source}: belongs to one method, {len(config.method)} are given")
+    backbone = config.backbone or (given.manifest.backbone if given else None)
+    stored = given.manifest.options if given else None
+    methods = configure(config.method, backbone, config.set, config.weights, config.budget, stored)
     for name in config.dataset:
         # 2. The data, read once for all methods and seeds.
         dataset = load_dataset(name)
@@ -114,11 +114,3 @@ def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
                 outcome.failures.append((title_of(method, data, seed), error))
             except (Exception, SystemExit) as error:  # whatever a method raises is its failure
                 outcome.failures.append((title_of(method, data, seed), MethodError(described(error))))
-
-
-def _methods(config: RunConfig, given: Artifact | None, source: str) -> list[Method]:
-    if (config.checkpoint or config.extend) and len(config.method) > 1:
-        raise UsageError(f"{source}: belongs to one method, {len(config.method)} are given")
-    backbone = config.backbone or (given.manifest.backbone if given else None)
-    stored = given.manifest.options if given else None
-    return configure(config.method, backbone, config.set, config.weights, config.budget, stored)

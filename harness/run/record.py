@@ -20,7 +20,18 @@ def new_record(job: Job) -> Record:
     now = datetime.now(UTC)
     system = environment()
     config = job.config
-    init, source = _origin(job)
+    # Origin of the model, with the name and sha256 of the file it was loaded from.
+    weights = job.method.weights
+    init: Init = "random"
+    source = None
+    if job.artifact is not None:
+        init, source = "checkpoint", f"{job.artifact.path.name} sha256:{job.artifact.sha256}"
+    elif job.published is not None:
+        init, source = "checkpoint", f"{job.published.path.name} sha256:{job.published.sha256}"
+    elif isinstance(weights, WeightFile):
+        init, source = "file", f"{weights.path.name} sha256:{weights.sha256}"
+    elif weights is not None:
+        init = weights
     return Record(
         run_id=job.run_id,
         source="measured",
@@ -66,15 +77,3 @@ def method_info(method: Method, init: Init, source: str | None) -> MethodInfo:
         plugin=type(method).__module__,
         source=source_digest(type(method)),
     )
-
-
-def _origin(job: Job) -> tuple[Init, str | None]:
-    """Return where the model comes from, and name and sha256 of what was loaded."""
-    weights = job.method.weights
-    if job.artifact is not None:
-        return "checkpoint", f"{job.artifact.path.name} sha256:{job.artifact.sha256}"
-    if job.published is not None:
-        return "checkpoint", f"{job.published.path.name} sha256:{job.published.sha256}"
-    if isinstance(weights, WeightFile):
-        return "file", f"{weights.path.name} sha256:{weights.sha256}"
-    return weights or "random", None

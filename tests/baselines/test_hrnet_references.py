@@ -8,8 +8,8 @@ import torch
 
 from harness.counting import count_macs
 from harness.errors import UsageError
+from harness.method import load_published
 from harness.problem import Problem, TaskSpec
-from harness.run.published import load_published
 from harness.weights import WeightFile
 
 from hrnet_nets import EDGES_AND_NORMALS, METHODS, NYUD, PASCAL, SIZE, method  # isort: skip

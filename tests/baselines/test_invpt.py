@@ -15,10 +15,9 @@ from harness.baselines.invpt.model import InvPTModel
 from harness.baselines.invpt.pyramid import stage_sizes
 from harness.counting import count_macs
 from harness.errors import UsageError
-from harness.method import Method
+from harness.method import Method, load_published
 from harness.problem import Problem, TaskSpec
 from harness.registry import load_method
-from harness.run.published import load_published
 from harness.weights import WeightFile
 
 NYUD = Problem((TaskSpec("semseg", 40), TaskSpec("depth"), TaskSpec("normals"), TaskSpec("boundary")), (448, 576))

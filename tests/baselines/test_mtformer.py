@@ -16,9 +16,9 @@ from harness.baselines.mtformer.model import MTFormerNet
 from harness.baselines.mtformer.stacks import CrossTaskBlock
 from harness.counting import count_macs
 from harness.errors import UsageError
+from harness.method import load_published
 from harness.probes import counters
 from harness.problem import Problem, TaskSpec
-from harness.run.published import load_published
 from harness.weights import WeightFile
 
 SPECS = {

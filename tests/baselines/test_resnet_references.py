@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from harness.counting import count_macs
 from harness.errors import UsageError
 from harness.heads.convolutional import DeepLabHead
+from harness.method import load_published
 from harness.problem import Problem, TaskSpec
-from harness.run.published import load_published
 from harness.weights import WeightFile
 
 from resnet_nets import METHODS, NYUD, PASCAL, SIZE, method  # isort: skip

@@ -60,7 +60,7 @@ def test_an_edited_module_next_to_a_plug_in_runs_it_again(harness, quick, monkey
 def test_a_half_trained_run_of_other_code_is_not_continued(harness, quick, monkeypatch) -> None:
     Path("mine.py").write_text(SCALED.format(imports="", factor=1))
     with monkeypatch.context() as patch:
-        patch.setattr("harness.run.execute._ship", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("harness.run.execute._export", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert harness(*RUN, *quick).code == 130
     assert list(Path("out").rglob("checkpoint.pt"))
     Path("mine.py").write_text(SCALED.format(imports="", factor=0))
