@@ -54,7 +54,12 @@ class Problem:
         return tuple(task.name for task in self.tasks)
 
     def only(self, names: Sequence[str]) -> "Problem":
-        """Return the problem with the tasks called ``names`` alone, in the same order."""
+        """Return the problem with the tasks called ``names`` alone, in the same order.
+
+        Example:
+            >>> Problem((TaskSpec("depth"), TaskSpec("normals")), (480, 640)).only(["depth"]).names
+            ('depth',)
+        """
         return Problem(tuple(task for task in self.tasks if task.name in names), self.input_size)
 
     def task(self, name: str) -> TaskSpec:

@@ -111,7 +111,12 @@ class Stage:
     prepare: Callable[[MultiTaskModel], None] | None = None
 
     def sized(self, images: int) -> "Stage":
-        """Return the stage with its iterations, given the number of training images; partial batches are left out."""
+        """Return the stage with its iterations, given the number of training images; partial batches are left out.
+
+        Example:
+            >>> Stage("joint", ("depth",), iterations=0, batch_size=6, epochs=2).sized(795).iterations
+            264
+        """
         if self.epochs is None:
             return self
         return replace(self, iterations=self.epochs * max(1, images // self.batch_size))

@@ -28,7 +28,7 @@ from harness.recipe import Budget
 Kind = Literal["methods", "datasets"]
 
 DISTRIBUTION = "mtl-harness"
-_BASES: dict[Kind, type] = {"methods": Method, "datasets": Dataset}
+_BASES: dict[Kind, Any] = {"methods": Method, "datasets": Dataset}
 _given: dict[Kind, dict[str, type]] = {"methods": {}, "datasets": {}}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")

@@ -188,7 +188,7 @@ class _Guarded(Dataset[Any]):
         try:
             # The loader would do it in a thread, whose failure leaves the main process waiting for ever.
             for tensor in (batch.images, *batch.labels.values()):
-                tensor.share_memory_()
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             return MethodError(
                 f"the shared memory is full, which loader processes hand images over in "

@@ -54,6 +54,11 @@ def lr_factor(schedule: Schedule, iteration: int, iterations: int) -> float:
         schedule: The schedule.
         iteration: 0-based iteration.
         iterations: Iterations of the stage, warm-up included.
+
+    Example:
+        >>> schedule = Schedule("poly", power=1.0, warmup=2)
+        >>> [round(lr_factor(schedule, iteration, 6), 2) for iteration in range(6)]
+        [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
     """
     # Linear warm-up: 1/w, 2/w, ..., 1.
     if iteration < schedule.warmup:
