@@ -30,6 +30,8 @@ Kind = Literal["methods", "datasets"]
 DISTRIBUTION = "mtl-harness"
 _BASES: dict[Kind, Any] = {"methods": Method, "datasets": Dataset}
 _given: dict[Kind, dict[str, type]] = {"methods": {}, "datasets": {}}
+_places: dict[type, str | None] = {}
+"""Class to the file it was given in: an edited file may give its names again, another file may not."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 """Names stand in the names of folders: no separators, no leading dot, no more than a file system takes."""
@@ -109,7 +111,7 @@ def load_plugin(source: str) -> list[str]:
             (kind, cls)
             for kind, base in _BASES.items()
             for _, cls in inspect.getmembers(module, inspect.isclass)
-            if cls.__module__ == module.__name__ and issubclass(cls, base) and hasattr(cls, "name")
+            if cls.__module__ == module.__name__ and _derived(cls, base) and hasattr(cls, "name")
         ]
         complete = [(kind, cls) for kind, cls in classes if not inspect.isabstract(cls)]
         for kind, cls in complete:
@@ -120,12 +122,14 @@ def load_plugin(source: str) -> list[str]:
         raise UsageError(f"plug-in {source}: {described(error)}") from error
     for kind, cls in complete:
         registered = _given[kind].get(cls.name)
-        same = registered is not None and registered.__module__ == cls.__module__
+        same = registered is cls or (registered is not None and _places.get(registered) == module.__file__)
         if cls.name in names(kind) and not same:
             raise UsageError(f"plug-in {source}: the name {cls.name!r} is already taken in {kind}; choose another")
         _given[kind][cls.name] = cls
+        _places[cls] = module.__file__
     if not complete:
-        abstract = [f"; {cls.__name__} lacks {', '.join(sorted(cls.__abstractmethods__))}" for _, cls in classes]
+        lacking = {cls.__name__: ", ".join(sorted(getattr(cls, "__abstractmethods__", ()))) for _, cls in classes}
+        abstract = [f"; {name} lacks {members}" for name, members in lacking.items()]
         raise UsageError(
             f"plug-in {source}: defines no method or data set (a subclass of harness.method.Method or "
             f"harness.data.dataset.Dataset with a `name`){''.join(abstract)}"
@@ -190,7 +194,7 @@ def _check(kind: Kind, cls: Any) -> None:
     Raises:
         UsageError: it does not keep the contract; the message says where.
     """
-    if not (inspect.isclass(cls) and issubclass(cls, _BASES[kind])):
+    if not _derived(cls, _BASES[kind]):
         raise UsageError(f"{cls!r} is no subclass of {_BASES[kind].__module__}.{_BASES[kind].__name__}"[:300])
     title = cls.__name__
     if not isinstance(cls.name, str) or not _NAME.fullmatch(cls.name):
@@ -202,14 +206,14 @@ def _check(kind: Kind, cls: Any) -> None:
         return
     if not isinstance(getattr(cls, "summary", None), str):
         raise UsageError(f"{title}.summary must be a line of text for `harness ls methods`")
-    if not (inspect.isclass(cls.Options) and issubclass(cls.Options, BaseModel)):
+    if not _derived(cls.Options, BaseModel):
         raise UsageError(f"{title}.Options must be a class derived from harness.method.MethodOptions")
     overlooked = [member for member in OF_ACCOUNTING if inspect.isfunction(getattr(cls, member, None))]
     if overlooked:
         raise UsageError(
             f"{title} defines {', '.join(overlooked)}, which belongs to its Accounting (docs/methods.md says how)"
         )
-    if not issubclass(getattr(cls, "Accounting", Accounting), Accounting):
+    if not _derived(getattr(cls, "Accounting", Accounting), Accounting):
         raise UsageError(f"{title}.Accounting must be a class derived from harness.method.Accounting")
     strangers = [family for family in cls.families if family not in FAMILIES]
     if isinstance(cls.families, str) or strangers:
@@ -217,6 +221,10 @@ def _check(kind: Kind, cls: Any) -> None:
     for budget in get_args(Budget):
         if cls.default_backbone.get(budget) not in BACKBONES:
             raise UsageError(f"{title}.default_backbone must name a backbone for the budget {budget!r}")
+
+
+def _derived(cls: Any, base: type) -> bool:
+    return inspect.isclass(cls) and issubclass(cls, base)
 
 
 @functools.cache
