@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from harness.compute import Compute
-from harness.probes.ceilings import measure_ceilings
 from harness.probes.latency import measure_latency
 from harness.probes.pairing import paired_ratio
 from harness.probes.prepare import prepare_call
+from harness.probes.roofline import measure_roofline
 from harness.probes.rules import LatencyRules
 from harness.probes.timing import Subject, WallStopwatch
 from harness.problem import Problem, TaskSpec
@@ -61,7 +61,7 @@ def prediction(side: int = 1792) -> float:
 
     The side is none of those that the ceilings are measured on.
     """
-    ceilings = measure_ceilings(Compute(CPU))
+    ceilings = measure_roofline(Compute(CPU))
     print(f"  {ceilings.macs_per_second / 1e9:.1f} GMAC/s at {ceilings.matrix_side}", end=", ")
     print(f"copy {ceilings.copy_bytes_per_second / 1e9:.1f} GB/s")
     left, right = torch.randn(2, side, side)

@@ -1,6 +1,7 @@
 """Compute: device and precision of forward passes, execution settings, and seeds."""
 
 import contextlib
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -50,8 +51,11 @@ class Compute:
     device: torch.device
     precision: Precision = "fp32"
 
-    def set_switches(self) -> None:
-        """Set the process-wide switches of the precision: TF32 is on for ``tf32`` alone.
+    def set_switches(self, deterministic: bool = False) -> None:
+        """Set the process-wide switches: TF32 is on for ``tf32`` alone.
+
+        Args:
+            deterministic: Refuse operators whose result depends on the order in which a GPU's threads add.
 
         Raises:
             UsageError: the device cannot do it.
@@ -65,6 +69,9 @@ class Compute:
             if torch.cuda.get_device_capability(device)[0] < _AMPERE:
                 name = torch.cuda.get_device_name(device)
                 raise UsageError(f"--precision tf32 needs an NVIDIA GPU from Ampere on, not {name}; use fp32 or fp16")
+        if deterministic:  # cuBLAS reads it when it is first used; 8 buffers of 4096 KiB, as its manual asks for
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(deterministic)
         torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
 

@@ -107,6 +107,11 @@ class RunConfig(DataConfig):
     extend: Path | None = Field(default=None, description="Artifact to add the missing tasks to, training only those.")
     device: str | None = Field(default=None, description="Null: a GPU when there is one.")
     precision: Precision = "fp32"
+    deterministic: bool = Field(
+        default=False,
+        exclude_if=lambda value: value is False,  # records of runs without it stay as they were
+        description="Use deterministic kernels alone: equal results on a GPU too, more slowly.",
+    )
     batch_size: int = Field(default=8, ge=1, description="Images per step of the evaluation.")
     workers: int = Field(default=0, ge=0, description="Loader processes; 0 loads in the main process.")
     set: dict[str, Any] = Field(default={}, description="The methods' options.")

@@ -95,7 +95,7 @@ def _problem(dataset: Dataset, config: BenchConfig, manifest: Manifest | None) -
 def new_record(cell: Cell, precision: Precision, context: Context) -> Record:
     """Return the record of a cell at a precision, without its costs."""
     config, method, now = context.config, cell.method, datetime.now(UTC)
-    system = environment()  # with the switches that the precision has set
+    system = environment(context.device)  # with the switches that the precision has set
     # Name and sha256 of the checkpoint that is measured.
     artifact, file = context.artifact, context.published
     loaded = f"{file.path.name} sha256:{file.sha256}" if file is not None else None

@@ -14,7 +14,7 @@ from harness.config import BenchConfig
 from harness.data.transforms import MEAN, STD
 from harness.errors import UsageError
 from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
-from harness.method import accounting_of, load_published, save_artifact
+from harness.method import Method, accounting_of, load_published, save_artifact
 from harness.probes.catalog import select
 from harness.probes.rules import LatencyRules
 from harness.progress import RunProgress
@@ -73,7 +73,7 @@ def _measure(cells: Sequence[Cell], context: Context, scratch: Path, outcome: Ou
         Compute(context.device, precision).set_switches()
         candidates = list(_candidates(cells, precision, context, scratch, outcome))
         for candidate in candidates:
-            _take_over(first.setdefault(str(candidate.artifact), candidate.record), candidate.record)
+            _take_over(candidate.method, first.setdefault(str(candidate.artifact), candidate.record), candidate.record)
         measure(candidates, inputs, _setting(precision, context), outcome, progress)
         for candidate in candidates:
             if candidate.record.status != "failed":
@@ -120,9 +120,14 @@ def _export(cell: Cell, artifact: Path, published: WeightFile | None) -> tuple[s
     return notes
 
 
-def _take_over(source: Record, target: Record) -> None:
-    """Take the costs from an earlier record that are the same at any precision."""
-    target.parameters, target.macs, target.storage = source.parameters, source.macs, source.storage
+def _take_over(method: Method, source: Record, target: Record) -> None:
+    """Take the costs from an earlier record that are the same at any precision.
+
+    The MACs of a method whose work depends on the image are not: its gates compare values of the precision.
+    """
+    target.parameters, target.storage = source.parameters, source.storage
+    if not accounting_of(method).data_dependent:
+        target.macs = source.macs
     target.warnings = list(source.warnings)
 
 

@@ -34,6 +34,7 @@ from harness.run import run as run_matrix
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data lies.")
 @click.option("--device", help="cpu, cuda, cuda:1 ...  [default: a GPU when there is one]")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic.  [default: fp32]")
+@click.option("--deterministic", is_flag=True, default=None, help="Equal results on a GPU too, more slowly.")
 @click.option("--batch-size", type=int, help="Images per step of the evaluation.  [default: 8]")
 @click.option("--workers", type=int, help="Loader processes; 0 loads in the main process.  [default: 0]")
 @click.option("--seed", type=int, multiple=True, help="Seed; repeatable.  [default: 0]")

@@ -6,22 +6,23 @@ from dataclasses import dataclass
 
 import torch
 
+from harness.compute import cudnn_benchmark
 from harness.errors import described
 from harness.measurement.candidate import Candidate, Inputs, Setting
 from harness.measurement.outcome import Outcome
 from harness.measurement.stale import TIMED, holds
 from harness.method import MultiTaskModel
-from harness.probes.ceilings import floor, measure_ceilings
 from harness.probes.end_to_end import measure_end_to_end
 from harness.probes.latency import measure_latency, to_latency
 from harness.probes.memory import held_bytes
 from harness.probes.pairing import paired_ratio
-from harness.probes.prepare import prepare_call, prepare_forward
+from harness.probes.prepare import prepare_call, prepare_forward, release_compiled
+from harness.probes.roofline import lower_bound, measure_roofline
 from harness.probes.timing import Subject, Timing
 from harness.progress import RunProgress
 from harness.records.costs import EndToEnd, Floor, Latency, PairedRatio
 
-_ceilings = functools.cache(measure_ceilings)
+_roofline = functools.cache(measure_roofline)
 """They are the machine's, and so the same for all candidates of a process."""
 
 
@@ -57,13 +58,17 @@ def measure_together(
     wanted = {probe: [one for one in candidates if _lacks(one, probe)] for probe in TIMED}
     for candidate in wanted["ceilings"]:
         with outcome.guard(candidate, "ceilings"):
-            candidate.record.ceilings = _ceilings(setting.compute)
+            candidate.record.ceilings = _roofline(setting.compute)
         candidate.write()
     models = [(candidate, candidate.load(setting.compute)) for candidate in wanted["latency"]]
     for batch_size in setting.batch_sizes if models else ():
-        ready = _prepare(models, inputs.batch(batch_size), setting, outcome)
-        timed = _time(ready, batch_size, setting, outcome, progress)
+        # The shapes are fixed, so that the search for the fastest kernels is paid once, in the warm-up.
+        with cudnn_benchmark(setting.compute.device):
+            ready = _prepare(models, inputs.batch(batch_size), setting, outcome)
+            timed = _time(ready, batch_size, setting, outcome, progress)
         _fill(timed, batch_size, inputs, setting, outcome)
+    if models and setting.execution.compile is not None:
+        release_compiled()  # its memory pools would be in the peaks of what is measured next
 
 
 def _lacks(candidate: Candidate, probe: str) -> bool:
@@ -78,7 +83,7 @@ def _prepare(
 ) -> list[_Ready]:
     """Return the calls to time; what cannot run at this batch size is left out."""
     if setting.execution.compile is not None:
-        torch.compiler.reset()  # else it would compile for sizes that vary once it meets the second one
+        release_compiled()  # else it would compile for sizes that vary once it meets the second one
     ready = []
     for candidate, model in models:
         with outcome.guard(candidate, "latency", f"batch size {len(images)}"):
@@ -135,7 +140,7 @@ def _floor(one: _Ready, latency: Latency) -> Floor | None:
     macs, ceilings = one.candidate.record.macs, one.candidate.record.ceilings
     if macs is None or ceilings is None:
         return None
-    return floor(latency.p50_ms, latency.batch_size * macs.executed.mean, one.transfer_bytes, ceilings)
+    return lower_bound(latency.p50_ms, latency.batch_size * macs.executed.mean, one.transfer_bytes, ceilings)
 
 
 def _paired(candidate: Candidate, timing: Timing, timed: Sequence[tuple[Candidate, Timing]]) -> PairedRatio | None:

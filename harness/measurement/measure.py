@@ -25,7 +25,7 @@ def measure(
         outcome: Takes what is to be told beside the figures.
         progress: Where progress is shown.
     """
-    renew(candidates)
+    renew(candidates, setting.compute.device)
     for candidate in candidates:
         _expect(candidate, setting)
     able = []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from harness.compute import cudnn_benchmark
 from harness.counting import count_macs
 from harness.measurement.candidate import Candidate, Inputs, Setting
 from harness.measurement.outcome import Outcome
@@ -14,9 +15,8 @@ from harness.method import MultiTaskModel, accounting_of
 from harness.model import check_predictions
 from harness.probes.energy import measure_energy
 from harness.probes.macs import disagreements, measure_macs
-from harness.probes.memory import measure_memory
-from harness.probes.parameters import count_parameters
-from harness.probes.prepare import prepare_call
+from harness.probes.memory import count_parameters, measure_memory
+from harness.probes.prepare import prepare_call, release_compiled
 from harness.probes.storage import measure_storage
 
 _Probe = Callable[[Candidate, MultiTaskModel, Inputs, Setting], Sequence[str]]
@@ -58,9 +58,9 @@ def _macs(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: 
     """Count on every image where the method depends on it, else on the first."""
     count = None if accounting_of(candidate.method).data_dependent else 1
     images = (image.to(setting.compute.device) for image in itertools.islice(inputs.images(), count))
-    macs = candidate.record.macs = measure_macs(candidate.method, model, images)
+    macs = candidate.record.macs = measure_macs(candidate.method, model, images, setting.compute)
     first = inputs.first().to(setting.compute.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), setting.compute.autocast():
         executed = count_macs(lambda: model(first)).macs  # the libraries saw the first image alone
     unseen = [
         f"MACs leave out {calls} calls of {name}, for which there is no rule" for name, calls in macs.unseen.items()
@@ -88,7 +88,10 @@ def _energy(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting
     def prepared() -> Callable[[], object]:
         return prepare_call(model, inputs.batch(size), setting.compute, setting.execution)
 
-    candidate.record.energy = measure_energy(lambda: prepared()(), size, setting.compute.device)
+    with cudnn_benchmark(setting.compute.device):  # as the latency is timed
+        candidate.record.energy = measure_energy(lambda: prepared()(), size, setting.compute.device)
+    if setting.execution.compile is not None:
+        release_compiled()  # its memory pools would be in the peak of the next method
     return ()
 
 

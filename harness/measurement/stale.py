@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import torch
+
 from harness.measurement.candidate import Candidate
 from harness.probes.environment import environment, system_id
 from harness.records import Record
@@ -19,14 +21,14 @@ def holds(record: Record, probe: str) -> bool:
     return bool(getattr(record, probe))
 
 
-def renew(candidates: Sequence[Candidate]) -> None:
+def renew(candidates: Sequence[Candidate], device: torch.device) -> None:
     """Drop costs that would not go with what is measured next: those of another machine or of another session.
 
     Figures of one record are of one machine, and ratios need methods that were timed in turn. So when a record
     lacks a figure of the machine it drops all that another machine gave, and when one of the candidates lacks its
     latency, or the latencies are of several sessions, all of them drop theirs.
     """
-    system = environment()
+    system = environment(device)
     here = system_id(system)
     for candidate in candidates:
         record, wanted = candidate.record, _wanted(candidate, _OF_THE_MACHINE)

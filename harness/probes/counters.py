@@ -1,4 +1,4 @@
-"""What other libraries count on the same forward pass, each corrected where it is known to miss or to add something.
+"""Counts of other libraries on the same forward pass, each corrected where it is known to miss or to add something.
 
 The common ground is matrix products and convolutions, attention as its two products. Uncorrected, the libraries are up
 to 100 % apart on attention; `tests/probes/test_macs.py` shows where.
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from harness.compute import Compute
 from harness.counting import MacCounter, may_multiply
 from harness.method import MultiTaskModel
 from harness.records.costs import CounterFigure
@@ -168,18 +169,21 @@ _LIBRARIES = (
 )
 
 
-def library_counts(model: MultiTaskModel, images: Tensor, tasks: Sequence[str] | None = None) -> list[CounterFigure]:
+def library_counts(
+    model: MultiTaskModel, images: Tensor, compute: Compute, tasks: Sequence[str] | None = None
+) -> list[CounterFigure]:
     """Count one forward pass by fvcore, ptflops and torch.
 
     Args:
         model: What predicts, in evaluation mode.
         images: [1, 3, H, W] on the model's device.
+        compute: Arithmetic of the pass.
         tasks: Tasks to predict; None for all.
 
     Returns:
         One figure per library; one that fails has no MACs but the reason.
     """
-    return [_figure(library, model, images, tasks) for library in _LIBRARIES]
+    return [_figure(library, model, images, compute, tasks) for library in _LIBRARIES]
 
 
 def disagreements(executed: int, counters: Sequence[CounterFigure], tolerance: float = 0.02) -> list[str]:
@@ -200,12 +204,14 @@ def disagreements(executed: int, counters: Sequence[CounterFigure], tolerance: f
     return lines
 
 
-def _figure(library: _Library, model: MultiTaskModel, images: Tensor, tasks: Sequence[str] | None) -> CounterFigure:
+def _figure(
+    library: _Library, model: MultiTaskModel, images: Tensor, compute: Compute, tasks: Sequence[str] | None
+) -> CounterFigure:
     macs: int | None = None
     unseen: Mapping[str, int] = {}
     reason = None
     try:
-        with _undisturbed(model), _quiet(), torch.inference_mode(False), torch.no_grad():
+        with _undisturbed(model), _quiet(), torch.inference_mode(False), torch.no_grad(), compute.autocast():
             # The libraries see through linear layers only outside of inference mode, with an ordinary tensor.
             macs, unseen = library.count(_AsTuple(model, tasks), images.clone())
     except Exception as error:  # a library that fails must not fail the run

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 
+from harness.probes.conditions import GpuWatch, gpu_disturbances
 from harness.probes.nvml import NvmlUnavailableError, open_gpu
 from harness.probes.timing import Clock
 from harness.records.costs import Energy
@@ -39,22 +40,32 @@ def measure_energy(
     try:
         gpu = open_gpu(device)
         _run(call, device)  # clocks and power rise outside of the window
+        watch = GpuWatch(device, gpu)
         start, joules, calls = now(), gpu.joules(), 0
         while now() - start < min_seconds:
-            _run(call, device)
+            _run(call, device, watch.look)
             calls += _QUEUED
         used, seconds = gpu.joules() - joules, now() - start
     except NvmlUnavailableError as error:
         return Energy(joules_per_image=None, reason=str(error))
     images = calls * batch_size
-    window = {"window_s": seconds, "images": images, "batch_size": batch_size, "source": SOURCE}
+    # The counter is of the whole board: what others do there, and lowered clocks, are in it.
+    disturbed = gpu_disturbances([watch.worst]) if watch.worst else []
+    window = {
+        "window_s": seconds,
+        "images": images,
+        "batch_size": batch_size,
+        "source": SOURCE,
+        "disturbed": disturbed,
+    }
     if used <= 0:
         reason = f"the GPU's energy counter did not advance in {seconds:.1f} s"
         return Energy.model_validate({"joules_per_image": None, "reason": reason, **window})
     return Energy.model_validate({"joules_per_image": used / images, **window})
 
 
-def _run(call: Callable[[], object], device: torch.device) -> None:
+def _run(call: Callable[[], object], device: torch.device, at_work: Callable[[], object] = lambda: None) -> None:
     for _ in range(_QUEUED):
         call()
+    at_work()
     torch.cuda.synchronize(device)

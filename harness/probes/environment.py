@@ -1,4 +1,4 @@
-"""The machine and software a figure was measured on, and a stable id for them."""
+"""Machine and software of a measurement, and a stable id for them."""
 
 import functools
 import os
@@ -83,8 +83,12 @@ def command_line() -> list[str]:
     return ["harness" if Path(program).name in ("harness", "harness.exe", "__main__.py") else program, *arguments]
 
 
-def environment() -> dict[str, Any]:
-    """Return hardware, versions and settings as plain JSON values; unknown things are null."""
+def environment(device: torch.device | None = None) -> dict[str, Any]:
+    """Return hardware, versions and settings as plain JSON values; unknown things are null.
+
+    Args:
+        device: The GPU to name; the first visible one where it is None or no GPU.
+    """
     return {
         "os": platform.platform(),
         "python": platform.python_version(),
@@ -93,7 +97,7 @@ def environment() -> dict[str, Any]:
         "cpu_usable": _cpu_usable(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "memory_bytes": _memory_bytes(),
-        **_gpu(),
+        **_gpu(device),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         **_switches(),
@@ -111,13 +115,14 @@ def system_id(environment: dict[str, Any]) -> str:
     return f"{slug[:40]}-{digest(hardware)[:8]}"
 
 
-def _gpu() -> dict[str, Any]:
-    """Return the first visible GPU; all is null without one, and the driver's view of it without NVML."""
+def _gpu(device: torch.device | None) -> dict[str, Any]:
+    """Return the facts of a GPU; all is null without one, and the driver's view of it without NVML."""
     facts = dict.fromkeys(("gpu", "gpu_memory_bytes", "gpu_capability"))
     view = dict.fromkeys(("gpu_driver", "gpu_power_limit_watts", "gpu_persistence"))
     if not torch.cuda.is_available():
         return facts | view
-    device = torch.device("cuda", 0)
+    if device is None or device.type != "cuda":
+        device = torch.device("cuda", 0)
     found = torch.cuda.get_device_properties(device)
     facts = {
         "gpu": found.name,

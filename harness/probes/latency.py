@@ -1,4 +1,4 @@
-"""Time of a forward pass: subjects in turn, so that whatever disturbs the machine disturbs all alike."""
+"""Latency of a forward pass: interleaved calls of all subjects, so that a disturbance of the machine hits all."""
 
 import contextlib
 import gc
@@ -10,8 +10,7 @@ import numpy as np
 import torch
 
 from harness.compute import EAGER, ExecutionSettings, Precision
-from harness.probes.conditions import OtherWork, conditions
-from harness.probes.disturbance import disturbances
+from harness.probes.conditions import GpuWatch, OtherWork, conditions, disturbances
 from harness.probes.pairing import median_interval, round_ratios
 from harness.probes.rules import LatencyRules
 from harness.probes.timing import Clock, Stopwatch, Subject, Timing, stopwatch
@@ -26,7 +25,7 @@ def measure_latency(
     *,
     now: Clock = time.perf_counter,
 ) -> list[Timing]:
-    """Time subjects in turn.
+    """Time subjects with interleaved calls.
 
     Each round gives every subject one block of calls. Rounds come in pairs, the second in reverse order (ABBA), so
     that a steady drift favours nobody. The first call of a longer block finds the caches full of another subject's
@@ -36,7 +35,7 @@ def measure_latency(
         subjects: What to time; ratios are made certain with regard to the first.
         device: Where they run.
         rules: When to stop; None for the device's defaults.
-        progress: Told the per cent of the least samples and seconds that are done. It may stay at 100 for a while,
+        progress: Takes the per cent of the least samples and seconds that are done. It may stay at 100 for a while,
             as long as ratios are uncertain.
         now: The clock of the CPU's samples and of all limits.
 
@@ -50,7 +49,8 @@ def measure_latency(
         turns = [
             (subject.call, rules.block_calls(call_ms)) for subject, (_, call_ms) in zip(subjects, warmups, strict=True)
         ]
-        sampler = _Sampler(turns, watch, now)
+        gpu = GpuWatch(device)
+        sampler = _Sampler(turns, watch, now, gpu.look)
         others, before = OtherWork(), conditions(device)
         sampler.run(rules, progress)
         after, other_cores = conditions(device), others.cores()
@@ -67,6 +67,8 @@ def measure_latency(
             before=before,
             after=after,
             other_cores=other_cores,
+            cudnn_benchmark=device.type == "cuda" and torch.backends.cudnn.benchmark,
+            watch=gpu,
         )
         for index, (name, rounds, (warmup, _)) in enumerate(zip(names, sampler.rounds, warmups, strict=True))
     ]
@@ -94,6 +96,7 @@ def to_latency(
         compiled=execution.compile,
         cuda_graph=execution.cuda_graph,
         channels_last=execution.channels_last,
+        cudnn_benchmark=timing.cudnn_benchmark,
         threads=timing.threads,
         sampling=Sampling(
             warmup=timing.warmup,
@@ -104,16 +107,25 @@ def to_latency(
             other_cores=timing.other_cores,
         ),
         before=timing.before,
+        during=timing.watch.worst if timing.watch else None,
         after=timing.after,
-        disturbed=disturbances(timing.before, timing.after, samples, timing.other_cores, timing.threads),
+        disturbed=disturbances(
+            timing.before, timing.after, samples, timing.other_cores, timing.threads, watch=timing.watch
+        ),
     )
 
 
 class _Sampler:
     """Takes rounds of blocks and adds up what they took."""
 
-    def __init__(self, turns: Sequence[tuple[Callable[[], object], int]], watch: Stopwatch, now: Clock) -> None:
-        self.turns, self.watch, self.now = turns, watch, now
+    def __init__(
+        self,
+        turns: Sequence[tuple[Callable[[], object], int]],
+        watch: Stopwatch,
+        now: Clock,
+        at_work: Callable[[], object],
+    ) -> None:
+        self.turns, self.watch, self.now, self.at_work = turns, watch, now, at_work
         self.rounds: list[list[tuple[float, ...]]] = [[] for _ in turns]
         self.samples = [0] * len(turns)
         self.seconds = [0.0] * len(turns)
@@ -136,7 +148,9 @@ class _Sampler:
     def _turn(self, index: int) -> None:
         call, calls = self.turns[index]
         start = self.now()
-        block = self.watch.block(call, calls + 1)[1:] if calls > 1 else self.watch.block(call, 1)
+        # The first call of a longer block finds the caches full of another subject's data.
+        spare = 1 if calls > 1 else 0
+        block = self.watch.block(call, calls + spare, self.at_work)[spare:]
         self.seconds[index] += self.now() - start
         self.samples[index] += len(block)
         self.rounds[index].append(tuple(block))

@@ -1,4 +1,4 @@
-"""How much a method multiplies: our own count, where it is done, and what other libraries say of it."""
+"""MACs of a method: the project's own count, and the counts of other libraries for comparison."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.compute import Compute
 from harness.counting import MacReport, count_macs
 from harness.method import Method, MultiTaskModel, accounting_of
 from harness.probes.counters import disagreements, library_counts
@@ -15,7 +16,7 @@ from harness.records.costs import Macs, Spread
 __all__ = ["disagreements", "library_counts", "measure_macs"]
 
 
-def measure_macs(method: Method, model: MultiTaskModel, images: Iterable[Tensor]) -> Macs:
+def measure_macs(method: Method, model: MultiTaskModel, images: Iterable[Tensor], compute: Compute) -> Macs:
     """Count the MACs of a method, image by image.
 
     The tasks one by one are counted on every image where the method depends on the image, else on the first alone.
@@ -25,13 +26,14 @@ def measure_macs(method: Method, model: MultiTaskModel, images: Iterable[Tensor]
         method: Its own account of a forward pass is what counts.
         model: Of this method; it is counted in evaluation mode, and left in it.
         images: Each [1, 3, H, W] on the model's device; at least one.
+        compute: Arithmetic of the pass; gates that compare with a threshold decide by it.
     """
     reports: list[MacReport] = []
     alone: list[dict[str, int]] = []
     first: Tensor | None = None
     accounting = accounting_of(method)
     model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), compute.autocast():
         for image in images:
             reports.append(accounting.macs(model, image))
             if first is None or accounting.data_dependent:
@@ -48,7 +50,7 @@ def measure_macs(method: Method, model: MultiTaskModel, images: Iterable[Tensor]
         per_task=_means(alone),
         unseen=_total([report.executed.unseen for report in reports]),
         elementwise_outputs=float(np.mean([report.executed.elementwise_outputs for report in reports])),
-        counters=library_counts(model, first),
+        counters=library_counts(model, first, compute),
     )
 
 

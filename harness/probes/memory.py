@@ -1,4 +1,4 @@
-"""Memory of a model at work."""
+"""Memory of a model: parameters and buffers, and the peak of inference and of training."""
 
 import copy
 import gc
@@ -13,11 +13,14 @@ from torch import Tensor, nn
 
 from harness.compute import Compute
 from harness.method import MultiTaskModel
-from harness.probes.prepare import prepare_call
-from harness.records.costs import Memory, Peak, Resident
+from harness.probes.prepare import prepare_call, release_compiled
+from harness.records.costs import Memory, Parameters, Peak, Resident
 
 _RESIDENT_PASSES = 3
+"""Passes under the sampler: the first one grows the allocator's arenas, the others show what it settles at."""
+
 _SAMPLE_SECONDS = 0.005
+"""Seconds between two looks at the resident set: the small models' passes take some 10 ms."""
 
 
 def measure_memory(model: MultiTaskModel, images: Tensor, compute: Compute) -> Memory:
@@ -54,6 +57,16 @@ def measure_memory(model: MultiTaskModel, images: Tensor, compute: Compute) -> M
     return memory
 
 
+def count_parameters(model: MultiTaskModel) -> Parameters:
+    """Count parameters of the model and of each part; a parameter used twice counts once."""
+    return Parameters(
+        total=sum(parameter.numel() for parameter in model.parameters()),
+        per_part={
+            name: sum(parameter.numel() for parameter in part.parameters()) for name, part in model.parts().items()
+        },
+    )
+
+
 def held_bytes(model: nn.Module) -> tuple[int, int]:
     """Return the bytes of a model's parameters and of its buffers.
 
@@ -73,6 +86,7 @@ def _storages(tensors: Iterable[Tensor]) -> dict[int, int]:
 
 def _peak(work: Callable[[], object], device: torch.device) -> Peak:
     gc.collect()  # what earlier models have left
+    release_compiled()  # the CUDA graphs of --compile reduce-overhead keep pools of their own
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
@@ -85,11 +99,15 @@ def _peak(work: Callable[[], object], device: torch.device) -> Peak:
 
 
 def _training_peak(model: MultiTaskModel, images: Tensor, compute: Compute) -> Peak:
-    """Return the peak of a training step of a copy, while the model itself makes room on the CPU."""
+    """Return the peak of a later training step of a copy, while the model itself makes room on the CPU."""
     model.cpu()
     try:
         trained = copy.deepcopy(model).to(compute.device)
-        return _peak(training_step(trained, images.to(compute.device), compute), compute.device)
+        if compute.training() != compute:
+            trained.float()  # an optimiser's weights are in float32
+        step = training_step(trained, images.to(compute.device), compute.training())
+        step()  # AdamW's two moments per weight come into being at the end of the first step
+        return _peak(step, compute.device)
     finally:
         model.to(compute.device)
 
@@ -115,6 +133,7 @@ def training_step(model: MultiTaskModel, images: Tensor, compute: Compute) -> Ca
         with compute.autocast():
             output = model.forward_train(images)
         maps = [raw for predictions in (output.predictions, *output.intermediate) for raw in predictions.values()]
+        optimizer.zero_grad(set_to_none=True)
         torch.stack([raw.float().mean() for raw in maps]).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 

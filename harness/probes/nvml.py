@@ -19,11 +19,14 @@ _THROTTLE = {
 
 
 class NvmlUnavailableError(Exception):
-    """NVML, or a figure of it, cannot be had; the message says why."""
+    """NVML, or one of its values, cannot be had; the message says why."""
 
 
 class Gpu:
-    """One GPU as NVML sees it. What cannot be read is None.
+    """One GPU as NVML sees it. A value that cannot be read is None.
+
+    A binding may be older or newer than this code and lack a function or a constant: that makes one value None, and
+    takes no measurement down.
 
     Args:
         nvml: The module ``pynvml``, initialised.
@@ -35,26 +38,34 @@ class Gpu:
 
     def sm_mhz(self) -> int | None:
         """Return the clock of the multiprocessors."""
-        return self._integer("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM)
+        return self._integer("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM")
 
     def memory_mhz(self) -> int | None:
         """Return the clock of the memory."""
-        return self._integer("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_MEM)
+        return self._integer("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM")
 
     def celsius(self) -> int | None:
         """Return the temperature."""
-        return self._integer("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU)
+        return self._integer("nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU")
 
     def throttle_reasons(self) -> list[str]:
         """Return why the clocks are lowered; empty when they are not, or when it is unknown."""
-        reasons = self._read("nvmlDeviceGetCurrentClocksThrottleReasons") or 0
-        bits = {name: getattr(self._nvml, f"nvmlClocksThrottleReason{key}") for name, key in _THROTTLE.items()}
-        return [name for name, bit in bits.items() if reasons & bit]
+        # Newer bindings call the same bits event reasons.
+        reasons = self._read("nvmlDeviceGetCurrentClocksThrottleReasons")
+        if reasons is None:
+            reasons = self._read("nvmlDeviceGetCurrentClocksEventReasons")
+        found = []
+        for name, key in _THROTTLE.items():
+            bit = getattr(self._nvml, f"nvmlClocksThrottleReason{key}", None)
+            bit = getattr(self._nvml, f"nvmlClocksEventReason{key}", 0) if bit is None else bit
+            if (reasons or 0) & bit:
+                found.append(name)
+        return found
 
     def other_processes(self) -> int | None:
         """Return how many other processes hold memory of the GPU.
 
-        Inside a container NVML tells the host's process ids, and this process is not found under its own; but it is
+        Inside a container NVML gives the host's process ids, and this process is not found under its own; but it is
         one of those listed, as it holds memory itself. An empty list then means that processes are hidden.
         """
         lists = [self._read(f"nvmlDeviceGet{kind}RunningProcesses") for kind in ("Compute", "Graphics")]
@@ -79,7 +90,7 @@ class Gpu:
         """Return the version of the driver."""
         try:
             return str(self._nvml.nvmlSystemGetDriverVersion())
-        except self._nvml.NVMLError:
+        except (self._nvml.NVMLError, AttributeError):
             return None
 
     def joules(self) -> float:
@@ -90,17 +101,23 @@ class Gpu:
         """
         try:
             return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
-        except self._nvml.NVMLError as error:
+        except (self._nvml.NVMLError, AttributeError) as error:
             raise NvmlUnavailableError(f"the GPU's energy counter cannot be read: {error}") from error
 
-    def _integer(self, function: str, *arguments: object) -> int | None:
-        value = self._read(function, *arguments)
+    def partitioned(self) -> bool:
+        """Return whether the GPU is cut into MIG instances: energy and clocks are then of the whole board."""
+        mode = self._read("nvmlDeviceGetMigMode")  # (current, pending); 1 is on
+        return bool(mode[0]) if isinstance(mode, (list, tuple)) else bool(mode)
+
+    def _integer(self, function: str, constant: str) -> int | None:
+        which = getattr(self._nvml, constant, None)
+        value = None if which is None else self._read(function, which)
         return None if value is None else int(value)
 
     def _read(self, function: str, *arguments: object) -> Any:
         try:
             return getattr(self._nvml, function)(self._handle, *arguments)
-        except self._nvml.NVMLError:
+        except (self._nvml.NVMLError, AttributeError):
             return None
 
 
@@ -110,7 +127,7 @@ def open_gpu(device: torch.device) -> Gpu:
     The two number GPUs differently (``CUDA_VISIBLE_DEVICES``), so it is found by its UUID.
 
     Raises:
-        NvmlUnavailableError: the device is no GPU of NVML, or NVML is missing.
+        NvmlUnavailableError: the device is no whole GPU of NVML, or NVML is missing.
     """
     if device.type != "cuda":
         raise NvmlUnavailableError("the device is no NVIDIA GPU")
@@ -120,9 +137,16 @@ def open_gpu(device: torch.device) -> Gpu:
         raise NvmlUnavailableError(
             "the package nvidia-ml-py is not installed (pip install 'mtl-harness[gpu]')"
         ) from error
-    uuid = torch.cuda.get_device_properties(device).uuid
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    if uuid is None:
+        raise NvmlUnavailableError("this version of torch does not give the GPU's UUID, by which NVML would find it")
+    if str(uuid).startswith("MIG-"):
+        raise NvmlUnavailableError("the device is a MIG instance, and NVML's values are of the whole board")
     try:
         nvml.nvmlInit()  # counted by NVML, and cheap after the first time
-        return Gpu(nvml, nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}"))
-    except nvml.NVMLError as error:
-        raise NvmlUnavailableError(f"NVML does not know the GPU: {error}") from error
+        gpu = Gpu(nvml, nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}"))
+    except (nvml.NVMLError, AttributeError) as error:
+        raise NvmlUnavailableError(f"NVML does not know the GPU, or it is a MIG instance: {error}") from error
+    if gpu.partitioned():
+        raise NvmlUnavailableError("the GPU is cut into MIG instances, and NVML's values are of the whole board")
+    return gpu

@@ -1,5 +1,6 @@
-"""Forward passes, ready to be measured."""
+"""Forward passes ready to be measured: eager, compiled, or as CUDA graphs."""
 
+import contextlib
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -78,7 +79,9 @@ def _compile(model: nn.Module, mode: str) -> nn.Module:
 
 
 def _capture(call: Callable[[], Predictions], device: torch.device) -> Callable[[], Predictions]:
+    """Record a call as a CUDA graph and return its replay."""
     with torch.cuda.device(device):
+        # Libraries allocate at first calls, on a side stream as the capture needs it.
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -86,14 +89,35 @@ def _capture(call: Callable[[], Predictions], device: torch.device) -> Callable[
                 call()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            predictions = call()
+        # A capture that fails half-way leaves the generator registered with the dead graph, and the next draw fails.
+        state = torch.cuda.get_rng_state(device)
+        try:
+            with torch.cuda.graph(graph):
+                predictions = call()
+        except BaseException:
+            with contextlib.suppress(Exception):  # the error of the capture is the one to report
+                _restore_generator(device, state)
+            raise
 
     def replay() -> Predictions:
         graph.replay()
         return predictions
 
+    # The graph reads the static input at its address, and does not own it: it lives as long as its replay does.
+    replay.static = call  # type: ignore[attr-defined]
     return replay
+
+
+def _restore_generator(device: torch.device, state: Tensor) -> None:
+    """Give the device a generator outside of any capture, in the state it had before."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    torch.cuda.default_generators[index].graphsafe_set_state(torch.Generator(device=device))
+    torch.cuda.set_rng_state(state, device)
+
+
+def release_compiled() -> None:
+    """Free what torch.compile holds: code of models that are done with, and the memory pools of its CUDA graphs."""
+    torch.compiler.reset()
 
 
 def _attempt(work: Callable[[], _T], failure: str) -> _T:

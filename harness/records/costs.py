@@ -12,6 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.compute import ExecutionSettings
 
 
+def _is_false(value: object) -> bool:
+    return value is False
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_empty(value: object) -> bool:
+    return not value
+
+
 class Cost(BaseModel):
     """Base of the cost objects."""
 
@@ -139,6 +151,11 @@ class Latency(Cost):
     compiled: str | None = Field(default=None, description="Mode of torch.compile; null for eager execution.")
     cuda_graph: bool = False
     channels_last: bool = False
+    cudnn_benchmark: bool = Field(
+        default=False,
+        exclude_if=_is_false,
+        description="Whether cuDNN chose its kernels by timing them; absent where not.",
+    )
     threads: int | None = Field(default=None, description="Threads of the CPU's kernels; null on a GPU.")
     samples_ms: list[float]
     p50_ms: float
@@ -152,6 +169,12 @@ class Latency(Cost):
     floor: Floor | None = None
     end_to_end: EndToEnd | None = None
     before: Conditions
+    during: Conditions | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="Lowest clocks, highest temperature and all throttle reasons during the rounds; absent where there "
+        "is no NVIDIA GPU.",
+    )
     after: Conditions
     disturbed: list[str] = Field(default=[], description="Why the samples are not to be trusted; empty when quiet.")
 
@@ -186,6 +209,11 @@ class Energy(Cost):
     batch_size: int | None = None
     source: str | None = Field(default=None, description="The counter that was read.")
     reason: str | None = Field(default=None, description="Why it is null.")
+    disturbed: list[str] = Field(
+        default=[],
+        exclude_if=_is_empty,
+        description="Why the energy is not this model's alone; absent when quiet.",
+    )
 
 
 class Peak(Cost):

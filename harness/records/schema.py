@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from harness.records.costs import Ceilings, Energy, Latency, Macs, Memory, Parameters, Sparsity, Storage
 from harness.records.metric import Metric
@@ -146,6 +146,11 @@ class Record(_Part):
     memory: Memory | None = None
     energy: Energy | None = None
     ceilings: Ceilings | None = None
+    custom: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        exclude_if=lambda value: not value,  # records without such probes stay as they were, byte for byte
+        description="Probe to its value, of probes that have no field of their own; absent where there are none.",
+    )
     unmeasured: dict[str, str] = Field(
         default_factory=dict, description="Probe to why its figure is null; it was not asked for where neither is here."
     )

@@ -28,7 +28,7 @@ from harness.method import (
 )
 from harness.predictions.writer import PredictionWriter
 from harness.probes.environment import software
-from harness.probes.parameters import count_parameters
+from harness.probes.memory import count_parameters
 from harness.progress import RunProgress
 from harness.records import RECORD_NAME, Phase, Record, read_record, write_record
 from harness.records.costs import Sparsity
@@ -125,7 +125,7 @@ def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
         job.compute.device,
     )
     batch = next(eval_batches(job.data.val, job.data.transform, job.config.batch_size))
-    with torch.inference_mode():
+    with torch.inference_mode(), job.compute.autocast():  # gates depend on the precision that is evaluated
         accounting = accounting_of(job.method)
         images = batch.images.to(job.compute.device)
         statistics, sparsity = accounting.layer_statistics(model, images), accounting.sparsity(model, images)

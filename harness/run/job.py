@@ -114,6 +114,7 @@ class Job:
             "stages": None if self.artifact or self.published else [_plain(stage) for stage in self.stages],
             "precision": config.precision,
             "device": self.compute.device.type,
+            **({"deterministic": True} if config.deterministic else {}),
             "seed": self.seed,
             # Code that computes the results: of the plug-ins byte by byte, of the rest by its version.
             "harness": harness.__version__,

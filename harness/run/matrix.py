@@ -82,7 +82,7 @@ def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
     for plugin in config.plugin:
         load_plugin(plugin)
     compute = Compute(pick_device(config.device), config.precision)
-    compute.set_switches()
+    compute.set_switches(config.deterministic)
     protocol = Protocol.profile(config.protocol, config.protocol_set)
     start = start_of(config.checkpoint)
     extend = Artifact(config.extend) if config.extend else None

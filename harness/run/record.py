@@ -18,7 +18,7 @@ from harness.weights import WeightFile
 def new_record(job: Job) -> Record:
     """Return the record of a job that begins."""
     now = datetime.now(UTC)
-    system = environment()
+    system = environment(job.compute.device)
     config = job.config
     # Origin of the model, with the name and sha256 of the file it was loaded from.
     weights = job.method.weights

@@ -14,6 +14,7 @@ from harness.baselines.mtformer import MTFormer
 from harness.baselines.mtformer.method import weigh_by_uncertainty
 from harness.baselines.mtformer.model import MTFormerNet
 from harness.baselines.mtformer.stacks import CrossTaskBlock
+from harness.compute import Compute
 from harness.counting import count_macs
 from harness.errors import UsageError
 from harness.method import load_published
@@ -76,7 +77,7 @@ def test_fvcores_count_is_the_references(
 ) -> None:
     monkeypatch.setattr(counters, "_LIBRARIES", [each for each in counters._LIBRARIES if each.counter == "fvcore"])
     model = method("swin-s").build(Problem(tasks, size)).eval()
-    [figure] = counters.library_counts(model, torch.randn(1, 3, *size))
+    [figure] = counters.library_counts(model, torch.randn(1, 3, *size), Compute(torch.device("cpu")))
     assert figure.macs is not None
     assert figure.macs / 1e9 == pytest.approx(giga_macs, rel=0.005)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harness.compute import Compute, ExecutionSettings
 from harness.errors import MethodError, UsageError
-from harness.probes.disturbance import disturbances
+from harness.probes.conditions import disturbances
 from harness.probes.latency import measure_latency, to_latency
 from harness.probes.pairing import paired_ratio
 from harness.probes.prepare import prepare_call, prepare_forward

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.backbones import build_backbone
+from harness.compute import Compute
 from harness.counting import MacReport, attributed_to, count_macs
 from harness.method import Accounting, Budget, Method, MethodOptions, MultiTaskModel, Predictions, Stage
 from harness.probes.macs import disagreements, library_counts, measure_macs
@@ -22,6 +23,8 @@ from harness.registry import load_method, names
 
 DEPTH = Problem((TaskSpec("depth"),), (10, 12))
 COUNTERS = ("fvcore", "ptflops", "torch")
+
+FP32 = Compute(torch.device("cpu"))
 
 
 class Wrapped(MultiTaskModel):
@@ -43,7 +46,7 @@ def subject(name: str) -> tuple[Wrapped, Tensor, int]:
 @pytest.mark.parametrize("name", CASES)
 def test_corrected_libraries_agree_with_the_formula(name: str) -> None:
     model, images, macs = subject(name)
-    figures = library_counts(model, images)
+    figures = library_counts(model, images, FP32)
     assert tuple(figure.counter for figure in figures) == COUNTERS
     for figure in figures:
         assert figure.reason is None
@@ -55,7 +58,7 @@ def test_corrected_libraries_agree_with_the_formula(name: str) -> None:
 def test_libraries_count_the_same_when_asked_in_inference_mode() -> None:
     model, _, macs = subject("linear")
     with torch.inference_mode():
-        figures = library_counts(model, torch.randn(CASES["linear"].shape))
+        figures = library_counts(model, torch.randn(CASES["linear"].shape), FP32)
     assert [figure.macs for figure in figures] == [macs] * 3
 
 
@@ -113,7 +116,7 @@ def test_counting_leaves_no_trace(capfd: pytest.CaptureFixture[str], caplog: pyt
     model, images, _ = subject("nn.MultiheadAttention")
     assert torch.backends.mha.get_fastpath_enabled()
     with torch.inference_mode():
-        library_counts(model, images)
+        library_counts(model, images, FP32)
         assert torch.is_inference_mode_enabled()
     assert torch.backends.mha.get_fastpath_enabled()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
@@ -137,7 +140,7 @@ class Raising(nn.Module):
 def test_a_counter_that_fails_gives_null_and_the_reason(capfd: pytest.CaptureFixture[str]) -> None:
     model = Wrapped(nn.Sequential(nn.Linear(4, 4), Raising())).eval()
     kept = model.module.register_forward_hook(lambda *_: None)
-    for figure in library_counts(model, torch.randn(1, 4)):
+    for figure in library_counts(model, torch.randn(1, 4), FP32):
         assert figure.macs is None
         assert figure.reason == "ValueError: no more"
     assert capfd.readouterr() == ("", "")
@@ -149,7 +152,7 @@ def test_a_counter_that_fails_gives_null_and_the_reason(capfd: pytest.CaptureFix
 def test_a_library_that_cannot_be_imported_gives_null_and_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images, macs = subject("linear")
     monkeypatch.setitem(sys.modules, "fvcore.nn", None)
-    fvcore, ptflops, ours = library_counts(model, images)
+    fvcore, ptflops, ours = library_counts(model, images, FP32)
     assert fvcore.macs is None
     assert fvcore.reason is not None
     assert "fvcore" in fvcore.reason
@@ -165,7 +168,7 @@ class Mixed(nn.Module):
 
 
 def test_products_a_library_has_no_rule_for_are_listed_and_nothing_else() -> None:
-    fvcore, ptflops, ours = library_counts(Wrapped(Mixed()), torch.randn(2, 3, 4))
+    fvcore, ptflops, ours = library_counts(Wrapped(Mixed()), torch.randn(2, 3, 4), FP32)
     assert fvcore.unseen == {"aten::baddbmm": 1, "aten::mv": 1, "aten::fft_fft": 1}
     assert ptflops.unseen == {"aten::baddbmm": 1, "aten::mv": 1, "aten::_fft_r2c": 1}
     assert ours.unseen == {"aten::mv": 1, "aten::_fft_r2c": 1}
@@ -211,7 +214,7 @@ NOT_TRACEABLE = {"fvcore": "RuntimeError: The stateless API can't be used with J
 def test_every_method_is_counted_as_the_libraries_count_it(name: str) -> None:
     problem = Problem((*PASCAL, TaskSpec("depth")), (64, 96))
     method, model = built(name, load_method(name).default_backbone["quick"], problem)
-    macs = measure_macs(method, model, [torch.rand(1, 3, 64, 96)])
+    macs = measure_macs(method, model, [torch.rand(1, 3, 64, 96)], FP32)
     [executed] = {macs.executed.mean, macs.executed.p50, macs.executed.p95}
     assert disagreements(int(executed), macs.counters, tolerance=0.02) == []
     failed = {counter.counter: counter.reason for counter in macs.counters if counter.macs is None}
@@ -314,7 +317,7 @@ def with_positive(pixels: Sequence[int]) -> Iterable[Tensor]:
 
 
 def measured(method: type[Method]) -> Macs:
-    return measure_macs(method(MethodOptions(), "none"), Gathering(), with_positive([2, 4, 9]))
+    return measure_macs(method(MethodOptions(), "none"), Gathering(), with_positive([2, 4, 9]), FP32)
 
 
 def test_a_method_that_depends_on_the_image_is_spread_over_the_images() -> None:
@@ -337,4 +340,4 @@ def test_tasks_of_other_methods_are_counted_on_the_first_image() -> None:
 
 def test_images_are_needed() -> None:
     with pytest.raises(ValueError, match="no image"):
-        measure_macs(Gathers(MethodOptions(), "none"), Gathering(), [])
+        measure_macs(Gathers(MethodOptions(), "none"), Gathering(), [], FP32)

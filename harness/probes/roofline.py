@@ -1,4 +1,4 @@
-"""What the machine can do at best: its matrix rate and its copy bandwidth, and the time they allow a forward pass."""
+"""Roofline: peak matmul rate, memory bandwidth, and the lower bound they set on the latency of a forward pass."""
 
 import math
 import time
@@ -30,7 +30,7 @@ _MATRIX_SECONDS = 2.5
 _COPY_SECONDS = 0.5
 
 
-def measure_ceilings(
+def measure_roofline(
     compute: Compute,
     *,
     sides: Sequence[int] | None = None,
@@ -60,7 +60,7 @@ def measure_ceilings(
     )
 
 
-def floor(p50_ms: float, macs: float, transfer_bytes: int, ceilings: Ceilings) -> Floor:
+def lower_bound(p50_ms: float, macs: float, transfer_bytes: int, ceilings: Ceilings) -> Floor:
     """Relate the time of a forward pass to the least that the machine needs for it.
 
     Args:
