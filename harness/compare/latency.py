@@ -11,7 +11,7 @@ from harness.records import Record
 from harness.records.costs import Latency
 from harness.records.load import Stored
 
-_EXECUTION = ("precision", "compiled", "cuda_graph", "channels_last", "threads")
+_EXECUTION = ("precision", "compiled", "cuda_graph", "channels_last", "cudnn_benchmark", "threads")
 
 
 class _NotComparableError(Exception):

@@ -15,7 +15,7 @@ def machine(record: Record) -> str:
 
 def execution(record: Record) -> tuple[object, ...]:
     """Return how a record's latencies were run, beside the precision; empty where there are none."""
-    return tuple((one.execution, one.threads) for one in record.latency[:1])
+    return tuple((one.execution, one.cudnn_benchmark, one.threads) for one in record.latency[:1])
 
 
 def one_machine(records: Sequence[Record]) -> bool:
