@@ -10,7 +10,7 @@ from harness.compute import Precision
 from harness.config import BenchConfig
 from harness.data.dataset import Dataset
 from harness.data.open import named_tasks
-from harness.errors import UsageError
+from harness.errors import MethodError, UsageError, described
 from harness.files import digest
 from harness.method import Method, accounting_of
 from harness.probes.environment import command_line, environment, software, system_id
@@ -62,6 +62,7 @@ def cells_of(context: Context) -> Iterator[Cell]:
 
     Raises:
         UsageError: a wrong name or option, or a checkpoint of something else.
+        MethodError: a method gives no variants.
     """
     config = context.config
     manifest = context.artifact.manifest if context.artifact else None
@@ -78,8 +79,14 @@ def cells_of(context: Context) -> Iterator[Cell]:
                 # Options that were set for this method, as KEY or METHOD.KEY: there are no variants of those.
                 owned = [key.rpartition(".") for key in config.set]
                 given = {key for owner, _, key in owned if owner in ("", method.name)}
-                for options in accounting_of(method).variants(given):
-                    yield Cell(type(method)(options, method.backbone, method.weights), dataset, problem)
+                try:
+                    variants = [
+                        type(method)(options, method.backbone, method.weights)
+                        for options in accounting_of(method).variants(given)
+                    ]
+                except (Exception, SystemExit) as error:  # whatever a method raises is its failure
+                    raise MethodError(f"method {method.name}: variants: {described(error)}") from error
+                yield from (Cell(variant, dataset, problem) for variant in variants)
 
 
 def _problem(dataset: Dataset, config: BenchConfig, manifest: Manifest | None) -> Problem:

@@ -37,7 +37,12 @@ def _gain(record: Record, others: Sequence[Record]) -> Gain:
 
 
 def gain_over_one(record: Record, references: Sequence[Record]) -> Gain:
-    """Return the gain of a record over the only reference; where there are several, none is picked."""
+    """Return the gain of a record over the only reference; where there are several, none is picked.
+
+    References of earlier code do not count next to those of the newest: a method that was edited leaves both behind.
+    """
+    newest = max(references, key=lambda reference: reference.created_at)
+    references = [reference for reference in references if _code(reference) == _code(newest)]
     if len(references) > 1:
         names = ", ".join(sorted(other.run_id for other in references))
         return Gain(value=None, reference=None, reason=f"several references fit: {names}")
@@ -61,6 +66,11 @@ def is_reference_of(other: Record, record: Record) -> bool:
         and conditions(other) == conditions(record)
         and (not (other.training and record.training) or _training(other) == _training(record))
     )
+
+
+def _code(record: Record) -> tuple[object, ...]:
+    """Return the code of a run, as far as its identity depends on it."""
+    return record.method.source, record.harness.version
 
 
 def _training(record: Record) -> tuple[object, ...]:

@@ -119,6 +119,8 @@ def _configure(cls: type[Method], values: Mapping[str, Any], backbone: str, weig
         options = cls.Options.model_validate(values)
     except ValidationError as error:
         raise UsageError(f"method {cls.name}: --set {first_fault(error)}") from error
+    except (Exception, SystemExit) as error:  # of a validator
+        raise MethodError(f"method {cls.name}: Options: {described(error)}") from error
     try:
         return cls(options, backbone, weights)
     except HarnessError:

@@ -1,12 +1,13 @@
 """Which record a gain is taken against, and what is never mixed with it."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from records import metric, origin, record
 
 from harness.records import Record, StageInfo, read_record, write_record
-from harness.records.gain import fill_gains, is_reference_of
+from harness.records.gain import fill_gains, gain_over_one, is_reference_of
 from harness.records.reference import with_gains
 from harness.report.quantities import QUANTITIES, absence
 
@@ -46,3 +47,18 @@ def test_a_paper_s_saliency_by_another_metric_is_not_drawn_as_max_f() -> None:
     assert QUANTITIES["saliency"].pick(by_iou, None) is None
     assert absence(by_iou, "saliency") == "no saliency (reported by another metric)"
     assert QUANTITIES["saliency"].pick(by_f, None) == 80.0
+
+
+def test_the_reference_of_the_newest_code_counts() -> None:
+    old, new = reference_of_code("old", day=1), reference_of_code("new", day=2)
+    ours = record("multi-task", (0.5, 1.0, 20.0, 0.7))
+    assert gain_over_one(ours, [new, old]).reference == new.run_id
+    assert gain_over_one(ours, [old, new]).reference == new.run_id
+    twins = [reference_of_code("new", day=day) for day in (1, 2)]
+    assert "several references fit" in str(gain_over_one(ours, twins).reason)
+
+
+def reference_of_code(source: str, day: int) -> Record:
+    made = record("single-task", (0.4, 1.0, 20.0, 0.7), run_id=f"nyud-synth/single-task.{source}{day}")
+    made.method.source, made.created_at = source, datetime(2026, 1, day, tzinfo=UTC)
+    return made
