@@ -1,11 +1,11 @@
-"""What a count tells."""
+"""Results of a count."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class MacCount:
-    """What one call executed.
+    """MACs of one call.
 
     Attributes:
         macs: Multiply-accumulates of matrix products, convolutions and attention.

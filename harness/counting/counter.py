@@ -1,4 +1,4 @@
-"""Counts multiply-accumulates as torch dispatches them."""
+"""Counter of multiply-accumulates, at torch's dispatch of operators."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How often each operator of torch multiplies, from the tensors it is called with.
+"""MAC formulas per ATen operator, from the tensors it is called with.
 
 One multiply-accumulate is one scalar product added to a sum. A bias adds and does not multiply, so it counts nothing.
 What a kernel multiplies by padding counts: it is multiplied. A causal mask is not taken off either, since only some

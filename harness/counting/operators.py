@@ -1,4 +1,4 @@
-"""Which operators may multiply without a rule, and which only move values."""
+"""Kinds of ATen operators: contractions without a formula, and pure data movement."""
 
 import re
 from typing import Any

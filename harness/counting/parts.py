@@ -1,4 +1,4 @@
-"""Which part of a model is at work while a count runs."""
+"""Attribution of a count to the parts of a model."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Whose costs are measured, on which images and how."""
+"""Candidates of a measurement, their images, and the settings they are measured with."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ class Candidate:
 
     Attributes:
         method: The method, set up.
-        artifact: Folder of what it ships; its model is measured as it is loaded from there.
+        artifact: Folder of its export; its model is measured as it is loaded from there.
         tasks: Tasks it serves.
         record: Complete record whose costs are filled.
         folder: Where the record is written.

@@ -1,4 +1,4 @@
-"""Costs of all methods of a command in one go: latency in turn, and what the machine could do at best."""
+"""Interleaved measurement of all methods of a command: latencies, and the roofline of the machine."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from harness.progress import RunProgress
 from harness.records.costs import EndToEnd, Floor, Latency, PairedRatio
 
 _roofline = functools.cache(measure_roofline)
-"""They are the machine's, and so the same for all candidates of a process."""
+"""The roofline is the machine's, and so the same for all candidates of a process."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class _Ready:
 def measure_together(
     candidates: Sequence[Candidate], inputs: Inputs, setting: Setting, outcome: Outcome, progress: RunProgress
 ) -> None:
-    """Time in turn all candidates whose latency is wanted and lacking, and find what the machine could do at best.
+    """Measure the wanted latencies that are missing, with interleaved calls, and the roofline of the machine.
 
     Args:
         candidates: Whose records are filled and written; each predicts.
         inputs: The images.
         setting: How costs are measured.
-        outcome: Takes what is to be told.
+        outcome: Takes warnings and failures.
         progress: Where progress is shown.
     """
     wanted = {probe: [one for one in candidates if _lacks(one, probe)] for probe in TIMED}
@@ -136,7 +136,7 @@ def _fill(
 
 
 def _floor(one: _Ready, latency: Latency) -> Floor | None:
-    """Return the machine's floor, or None where the MACs or what the machine can do are not known."""
+    """Return the lower bound on the latency, or None where the MACs or the roofline are not known."""
     macs, ceilings = one.candidate.record.macs, one.candidate.record.ceilings
     if macs is None or ceilings is None:
         return None

@@ -13,16 +13,16 @@ from harness.progress import RunProgress
 def measure(
     candidates: Sequence[Candidate], inputs: Inputs, setting: Setting, outcome: Outcome, progress: RunProgress
 ) -> None:
-    """Fill what the records of candidates lack of the costs that are wanted.
+    """Measure every requested cost that a record does not have yet.
 
-    Each record is written as soon as it has a further figure. A probe that fails leaves null and the reason; a
+    Each record is written as soon as it has a further value. A probe that fails leaves null and the reason; a
     candidate that does not predict is left out of all that follows.
 
     Args:
         candidates: Of one data set; their records are of the precision of ``setting``.
         inputs: Images of the data set, as large as the models take them.
         setting: How costs are measured.
-        outcome: Takes what is to be told beside the figures.
+        outcome: Takes warnings and failures.
         progress: Where progress is shown.
     """
     renew(candidates, setting.compute.device)
@@ -38,7 +38,7 @@ def measure(
 
 
 def _expect(candidate: Candidate, setting: Setting) -> None:
-    """Prepare a record for the figures it lacks."""
+    """Prepare a record for the costs it does not have yet."""
     record = candidate.record
     lacking = [probe for probe in candidate.probes if not holds(record, probe)]
     for probe in lacking:

@@ -1,4 +1,4 @@
-"""Costs of one model by itself."""
+"""Costs of one model at a time: MACs, storage, memory, energy."""
 
 import functools
 import itertools
@@ -24,7 +24,7 @@ _Probe = Callable[[Candidate, MultiTaskModel, Inputs, Setting], Sequence[str]]
 
 
 def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, outcome: Outcome) -> bool:
-    """Fill what a record lacks of the costs of its model alone, and write it after each.
+    """Measure the costs of one model that its record does not have yet, and write the record after each.
 
     Returns:
         Whether the model predicts at all.

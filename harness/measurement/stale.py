@@ -1,4 +1,4 @@
-"""Which costs a record holds already, and when they must be measured again."""
+"""Stale costs: those of another machine or of another timing session."""
 
 from collections.abc import Sequence
 
@@ -22,9 +22,9 @@ def holds(record: Record, probe: str) -> bool:
 
 
 def renew(candidates: Sequence[Candidate], device: torch.device) -> None:
-    """Drop costs that would not go with what is measured next: those of another machine or of another session.
+    """Drop stale costs: those of another machine or of another timing session than the ones measured next.
 
-    Figures of one record are of one machine, and ratios need methods that were timed in turn. So when a record
+    Figures of one record are of one machine, and ratios need methods whose calls were interleaved. So when a record
     lacks a figure of the machine it drops all that another machine gave, and when one of the candidates lacks its
     latency, or the latencies are of several sessions, all of them drop theirs.
     """

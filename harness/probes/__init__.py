@@ -1,1 +1,1 @@
-"""What a method costs: one probe per quantity."""
+"""Probes: one cost of a method a file."""

@@ -32,7 +32,7 @@ def measure_latency(
     data and is left out.
 
     Args:
-        subjects: What to time; ratios are made certain with regard to the first.
+        subjects: What to time; sampling goes on until the interval of each ratio to the first is narrow.
         device: Where they run.
         rules: When to stop; None for the device's defaults.
         progress: Takes the per cent of the least samples and seconds that are done. It may stay at 100 for a while,

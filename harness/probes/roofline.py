@@ -26,8 +26,11 @@ _DTYPES: dict[Precision, torch.dtype] = {
 """What `harness.compute.Compute.autocast` gives to matrix products."""
 
 _CALLS = 10
+"""Calls of which the fastest counts: a bound is what the machine can do, not what it does on average."""
+
 _MATRIX_SECONDS = 2.5
 _COPY_SECONDS = 0.5
+"""Seconds for the products and for the copy: a slow CPU takes one second for its largest product."""
 
 
 def measure_roofline(
@@ -61,7 +64,7 @@ def measure_roofline(
 
 
 def lower_bound(p50_ms: float, macs: float, transfer_bytes: int, ceilings: Ceilings) -> Floor:
-    """Relate the time of a forward pass to the least that the machine needs for it.
+    """Return the lower bound on the latency of a forward pass, and the latency as a multiple of it (roofline model).
 
     Args:
         p50_ms: Median of the forward pass.
@@ -69,6 +72,7 @@ def lower_bound(p50_ms: float, macs: float, transfer_bytes: int, ceilings: Ceili
         transfer_bytes: Bytes of weights, images and predictions, each moved once.
         ceilings: Of the same device at the same precision.
     """
+    # compute bound = MACs / peak rate; memory bound = bytes / bandwidth; the latency is at least the larger of both
     compute_ms = 1e3 * macs / ceilings.macs_per_second
     transfer_ms = 1e3 * transfer_bytes / ceilings.copy_bytes_per_second
     floor_ms = max(compute_ms, transfer_ms)

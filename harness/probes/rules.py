@@ -1,4 +1,4 @@
-"""How long to warm up and to sample."""
+"""Warm-up rule and sampling rules of the latency probe."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,11 @@ from typing import Self
 import torch
 
 _WINDOW = 5
+"""Calls in a running median: the fewest that one or two interrupted calls do not move."""
+
 _STEADY = 0.05
+"""Relative distance of running medians that counts as standing still: above the 1 to 3 % of noise between calls on a
+quiet machine, below the 20 % and more that first calls (allocation, autotuning, rising clocks) lie above later ones."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class LatencyRules:
         max_seconds: Seconds of sampling per subject at which uncertainty is accepted.
         min_samples: Samples per subject whatever the time.
         ratio_margin: Half the width of the 95 % interval of a ratio, relative to the ratio.
-        block_seconds: Length of one subject's turn, which gives caches the time to fill with its own data.
+        block_seconds: Length of one block of a subject's calls, which gives caches the time to fill with its own data.
         min_warmup: Warm-up calls per subject.
         min_warmup_seconds: Seconds of warm-up per subject; clocks need some to rise.
         max_warmup_seconds: Seconds of warm-up per subject after which an unsteady median is accepted.
@@ -51,13 +55,14 @@ class LatencyRules:
 
     def warm(self, times_ms: Sequence[float]) -> bool:
         """Return whether calls that took this long, in order, are warm-up enough."""
+        # 1. The least, so that clocks have risen; 2. then until the running median stands still, but not for ever.
         seconds = sum(times_ms) / 1e3
         if len(times_ms) < self.min_warmup or seconds < self.min_warmup_seconds:
             return False
         return seconds >= self.max_warmup_seconds or _steady(times_ms)
 
     def block_calls(self, call_ms: float) -> int:
-        """Return the calls of one turn of a subject whose call takes ``call_ms``."""
+        """Return the calls of one block of a subject whose call takes ``call_ms``."""
         return max(1, math.ceil(1e3 * self.block_seconds / call_ms))
 
     def enough(self, samples: Sequence[int], seconds: Sequence[float]) -> bool:

@@ -1,4 +1,4 @@
-"""What an artifact takes on disk, by file, part and task, and what is left of it when it is packed."""
+"""Storage of an artifact on disk: bytes by file, part and task, and zipped."""
 
 import io
 import shutil
