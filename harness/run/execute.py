@@ -89,6 +89,7 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
 
 
 def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path | None) -> None:
+    # 1. The artifact: given, converted from a published checkpoint, or trained.
     artifact = job.artifact.path if job.artifact else job.folder / ARTIFACT
     if not artifact.is_dir():
         if job.published is not None:
@@ -101,10 +102,11 @@ def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path 
                 _train(job, record, progress)
         write_record(record, job.folder)
     with _phase(record, "load"):
-        # What is measured is what is exported: the model as it comes out of its artifact.
+        # 2. What is measured is what is exported: the model as it comes out of its artifact.
         model = _exported(job)
     record.parameters = count_parameters(model)
     write_record(record, job.folder)
+    # 3. Accuracy, then pictures; the record is written whenever something new is known.
     with _phase(record, "evaluate"):
         record.metrics = _evaluate(job, model, progress, predictions)
     record.sparsity = _look_inside(job, model)
