@@ -92,7 +92,7 @@ def load_dataset(name: str) -> Dataset:
 
 
 def load_plugin(source: str) -> list[str]:
-    """Import a file or module and register every method and data set class that it defines.
+    """Import a file or module and register every method, data set and probe that it defines.
 
     A file that has changed since it was imported is imported again, with the modules next to it that it imports.
 
@@ -127,14 +127,17 @@ def load_plugin(source: str) -> list[str]:
             raise UsageError(f"plug-in {source}: the name {cls.name!r} is already taken in {kind}; choose another")
         _given[kind][cls.name] = cls
         _places[cls] = module.__file__
-    if not complete:
+    # Probes register themselves when they are made; this file lies below them and knows them by their mark alone.
+    objects = [one for one in vars(module).values() if not inspect.isclass(one)]
+    probes = [one.name for one in objects if getattr(one, "is_probe", False) is True]
+    if not complete and not probes:
         lacking = {cls.__name__: ", ".join(sorted(getattr(cls, "__abstractmethods__", ()))) for _, cls in classes}
         abstract = [f"; {name} lacks {members}" for name, members in lacking.items()]
         raise UsageError(
             f"plug-in {source}: defines no method or data set (a subclass of harness.method.Method or "
             f"harness.data.dataset.Dataset with a `name`){''.join(abstract)}"
         )
-    return [cls.name for _, cls in complete]
+    return [*(cls.name for _, cls in complete), *probes]
 
 
 def _import(source: str) -> ModuleType:

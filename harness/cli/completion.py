@@ -15,9 +15,9 @@ def names(kind: str) -> Iterable[str]:
 
         return TASKS
     if kind == "probes":
-        from harness.probes.catalog import PROBES
+        from harness.probes.catalog import known
 
-        return PROBES
+        return known()
     if kind == "backbones":
         from harness.backbones import NAMES
 

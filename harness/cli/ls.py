@@ -12,7 +12,7 @@ from rich.table import Table
 
 from harness import registry
 from harness.backbones import NAMES, facts
-from harness.probes.catalog import PROBES
+from harness.probes.catalog import known
 from harness.records import find_records, headlines
 from harness.tasks import TASKS
 
@@ -66,7 +66,7 @@ def backbones() -> list[Row]:
 
 def probes() -> list[Row]:
     """Return one row per probe, in the order in which they run."""
-    return [{"name": name, "measures": text} for name, text in PROBES.items()]
+    return [{"name": name, "measures": text} for name, text in known().items()]
 
 
 def results(output: Path) -> list[Row]:

@@ -13,6 +13,7 @@ from harness.measurement.outcome import Outcome
 from harness.measurement.stale import holds
 from harness.method import MultiTaskModel, accounting_of
 from harness.model import check_predictions
+from harness.probes import catalog
 from harness.probes.energy import measure_energy
 from harness.probes.macs import disagreements, measure_macs
 from harness.probes.memory import count_parameters, measure_memory
@@ -46,11 +47,16 @@ def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, outcom
     if set(model.problem.names) != set(candidate.tasks):
         outcome.note(candidate, f"the costs are of all tasks of the artifact: {', '.join(model.problem.names)}")
     for probe in lacking:
-        if probe in PROBES:
+        if probe in _MEASURES:
             with outcome.guard(candidate, probe):
-                for line in PROBES[probe](candidate, model, inputs, setting):
+                for line in _MEASURES[probe](candidate, model, inputs, setting):
                     outcome.note(candidate, line)
             candidate.write()
+    for custom in catalog.custom(lacking):
+        with outcome.guard(candidate, custom.name), torch.inference_mode(), setting.compute.autocast():
+            images = inputs.batch(setting.batch_sizes[0]).to(setting.compute.device)
+            record.custom[custom.name] = custom.measure(model.eval(), images, setting.compute)
+        candidate.write()
     return True
 
 
@@ -95,4 +101,4 @@ def _energy(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting
     return ()
 
 
-PROBES: dict[str, _Probe] = {"macs": _macs, "storage": _storage, "memory": _memory, "energy": _energy}
+_MEASURES: dict[str, _Probe] = {"macs": _macs, "storage": _storage, "memory": _memory, "energy": _energy}

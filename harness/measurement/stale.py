@@ -18,6 +18,8 @@ def holds(record: Record, probe: str) -> bool:
     """Return whether a record has the figure of a probe."""
     if probe == "storage":  # older records hold the sizes of the files alone
         return record.storage is not None and record.storage.zipped_bytes is not None
+    if probe not in Record.model_fields:
+        return probe in record.custom
     return bool(getattr(record, probe))
 
 
@@ -31,7 +33,7 @@ def renew(candidates: Sequence[Candidate], device: torch.device) -> None:
     system = environment(device)
     here = system_id(system)
     for candidate in candidates:
-        record, wanted = candidate.record, _wanted(candidate, _OF_THE_MACHINE)
+        record, wanted = candidate.record, _wanted(candidate, _of_the_machine(candidate.probes))
         if record.system_id != here and not all(holds(record, probe) for probe in wanted):
             _move(record, here)
             record.environment = system
@@ -49,7 +51,7 @@ def _wanted(candidate: Candidate, among: Sequence[str]) -> list[str]:
 
 def _move(record: Record, here: str) -> None:
     """Make a record's costs those of this machine."""
-    dropped = [probe for probe in _OF_THE_MACHINE if holds(record, probe)]
+    dropped = [probe for probe in (*_OF_THE_MACHINE, *record.custom) if holds(record, probe)]
     _drop(record, dropped)
     for probe in dropped:
         record.unmeasured[probe] = f"was measured on {record.system_id}; the other costs are of another machine"
@@ -59,4 +61,12 @@ def _move(record: Record, here: str) -> None:
 
 def _drop(record: Record, probes: Sequence[str]) -> None:
     for probe in probes:
-        setattr(record, probe, [] if probe == "latency" else None)
+        if probe in record.custom:
+            del record.custom[probe]
+        else:
+            setattr(record, probe, [] if probe == "latency" else None)
+
+
+def _of_the_machine(probes: Sequence[str]) -> tuple[str, ...]:
+    """Return the probes whose values another machine may change; of those of plug-ins that is assumed."""
+    return (*_OF_THE_MACHINE, *(probe for probe in probes if probe not in Record.model_fields))

@@ -36,6 +36,8 @@ def run(config: RunConfig) -> Outcome:
     """
     progress = RunProgress(quiet=config.quiet)
     outcome = Outcome(config.output)
+    for plugin in config.plugin:  # which may define probes, too
+        load_plugin(plugin)
     probes = select(config.probe)
     jobs = list(_jobs(config, outcome))
     if config.save_predictions is not None:
@@ -79,8 +81,6 @@ def start_of(path: Path | None) -> Artifact | WeightFile | None:
 def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
     """Yield the cells of the matrix; those whose method gives no recipe are failures of the outcome."""
     # 1. Everything a user may have mistyped, before anything is run.
-    for plugin in config.plugin:
-        load_plugin(plugin)
     compute = Compute(pick_device(config.device), config.precision)
     compute.set_switches(config.deterministic)
     protocol = Protocol.profile(config.protocol, config.protocol_set)
