@@ -18,6 +18,7 @@ Formula = Callable[..., int | None]
 
 def product(out: Tensor, left: Tensor, right: Tensor, *_: Any) -> int | None:
     """[..., M, K] times [..., K, N]: M K N for every matrix; of a sparse operand its stored values alone multiply."""
+    # MACs = M K N; a stored value of one operand meets N (or M) values of the other.
     if _is_sparse(left) and _is_sparse(right):
         return None  # it depends on where the stored values meet
     if _is_sparse(right):
@@ -54,6 +55,7 @@ def convolution(
 
     A transposed convolution spreads every input position over the whole weight [C, O / groups, *kernel] instead.
     """
+    # MACs = B H_out W_out (C / groups) O K_h K_w, and the weight holds (C / groups) O K_h K_w values
     return _positions(images if transposed else out) * weight.numel()
 
 
@@ -72,6 +74,7 @@ def attention(out: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> i
 
     Heads are counted on the queries: where several of them share keys (H' < H), each multiplies on its own.
     """
+    # Q K^T takes L S D and its product with V takes L S E, per sample and head; the softmax is element-wise.
     return prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
@@ -92,6 +95,7 @@ def multi_head_attention(
     Three projections in (``in_weight`` [3D, D]), the two products of attention, one projection out.
     """
     batch, length, _width = query.shape
+    # MACs = B L (3 D^2 + D^2) for the projections, and B L^2 2 D for Q K^T and its product with V
     projections = batch * length * (in_weight.numel() + out_weight.numel())
     return projections + batch * length * length * 2 * width
 

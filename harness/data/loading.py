@@ -138,7 +138,8 @@ def _load(batches: _Batches, indices: range, workers: int) -> Iterator[Batch]:
         num_workers=workers,
         collate_fn=_unchanged,
         worker_init_fn=_start,
-        pin_memory=torch.cuda.is_initialized(),  # a model is on a GPU already where one is used
+        # A model is on a GPU already where one is used.
+        pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
         generator=torch.Generator(),  # its own, so that the number of workers leaves the global one alone
     )
     try:

@@ -37,7 +37,7 @@ class Candidate:
 
     @property
     def title(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         info = self.record.method
         return f"{info.name} ({info.backbone}, {self.record.precision}) on {self.record.dataset.name}"
 
@@ -75,7 +75,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Setting:
-    """How costs are measured.
+    """Settings of a measurement.
 
     Attributes:
         compute: Device and arithmetic of the forward passes; the process is set to them already.

@@ -63,7 +63,7 @@ class GpuWatch:
         if self._gpu is None or time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _WATCH_SECONDS
-        seen = Conditions(load_average=None, **_gpu_state(self._gpu))
+        seen = Conditions(load_average=None).model_copy(update=_gpu_state(self._gpu))
         self.first = self.first or seen
         self.worst = seen if self.worst is None else _worse(self.worst, seen)
 
@@ -153,7 +153,7 @@ def _worse(one: Conditions, other: Conditions) -> Conditions:
 
     def pick(choose: object, name: str) -> int | None:
         known = [value for value in (getattr(one, name), getattr(other, name)) if value is not None]
-        return choose(known) if known else None  # type: ignore[operator, no-any-return]
+        return choose(known) if known else None  # type: ignore[operator]
 
     return Conditions(
         load_average=None,

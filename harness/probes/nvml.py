@@ -58,7 +58,7 @@ class Gpu:
         for name, key in _THROTTLE.items():
             bit = getattr(self._nvml, f"nvmlClocksThrottleReason{key}", None)
             bit = getattr(self._nvml, f"nvmlClocksEventReason{key}", 0) if bit is None else bit
-            if (reasons or 0) & bit:
+            if int(reasons or 0) & int(bit or 0):
                 found.append(name)
         return found
 

@@ -18,7 +18,7 @@ quiet machine, below the 20 % and more that first calls (allocation, autotuning,
 
 @dataclass(frozen=True)
 class LatencyRules:
-    """When there are enough warm-ups and enough samples.
+    """Rules of warm-up and of sampling.
 
     Sampling ends when every subject has ``min_iterations`` samples and ``min_seconds`` of them, and every ratio to
     the first subject is known to within ``ratio_margin``; but when ``max_seconds`` per subject are spent, with no
