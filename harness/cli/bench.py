@@ -15,8 +15,7 @@ from harness.cli.outcome import tell
 from harness.cli.run import parse_options
 from harness.compute import PRECISIONS
 from harness.config import BenchConfig, CompileMode
-from harness.report.cost_rows import as_csv, cost_rows
-from harness.report.costs import cost_tables
+from harness.report.costs import as_csv, cost_rows, cost_tables
 from harness.report.formats import markdown
 from harness.run import Outcome
 

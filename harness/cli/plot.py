@@ -10,7 +10,7 @@ from harness.errors import UsageError, unknown
 from harness.records import read_results
 from harness.records.reference import with_gains
 from harness.report.plot import Label, scatter
-from harness.report.quantities import QUANTITIES
+from harness.report.values import QUANTITIES
 
 _NAMES = ", ".join(QUANTITIES)
 

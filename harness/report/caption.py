@@ -1,4 +1,4 @@
-"""What the rows of a table share, in words and for programs."""
+"""The conditions that the rows of a table share, in words and for programs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,39 +12,30 @@ def caption(records: Sequence[Record], timed: str | None, known: Sequence[Record
 
     Args:
         records: All records of the table.
-        timed: What the latencies are of; None where there are none.
+        timed: Conditions of the latencies; None where there are none.
         known: Records that a gain may have been taken against.
     """
-    first = records[0]
+    first, dataset = records[0], records[0].dataset
     if first.reported:
-        synthetic = " (synthetic, rendered scenes)" if first.dataset.synthetic else ""
-        facts = [f"{first.dataset.name}{synthetic}, as reported by papers and repositories, not measured here"]
-        facts += [f"known to differ from other reports ({first.reported.differs})"] if first.reported.differs else []
+        synthetic = " (synthetic, rendered scenes)" if dataset.synthetic else ""
+        parts = [f"{dataset.name}{synthetic}, as reported by papers and repositories, not measured here"]
+        parts += [f"known to differ from other reports ({first.reported.differs})"] if first.reported.differs else []
     elif first.costs_only:
-        facts = [f"{first.dataset.name} (costs alone, on random images of {size(first)})", str(first.precision)]
+        parts = [f"{dataset.name} (costs alone, on random images of {size(first)})", str(first.precision)]
     else:
-        facts = _scored(first)
-    told = [*facts, *_against(records, known), *([timed] if timed else [])]
-    return ", ".join(told if first.reported else [*told, first.source])
-
-
-def _scored(record: Record) -> list[str]:
-    dataset = record.dataset
-    kind = "synthetic, rendered scenes" if dataset.synthetic else "real images"
-    return [
-        f"{dataset.name} ({kind}; build {dataset.build})",
-        f"{dataset.n_evaluated} of {dataset.n_expected} {dataset.split} images",
-        f"input {size(record)}",
-        f"protocol {record.protocol_name}",
-        f"budget {record.budget}, {record.precision}" if record.budget else "predictions made elsewhere",
-    ]
-
-
-def _against(records: Sequence[Record], known: Sequence[Record]) -> list[str]:
-    """Return against which rows the gains are, as at most one phrase."""
+        kind = "synthetic, rendered scenes" if dataset.synthetic else "real images"
+        parts = [
+            f"{dataset.name} ({kind}; build {dataset.build})",
+            f"{dataset.n_evaluated} of {dataset.n_expected} {dataset.split} images",
+            f"input {size(first)}",
+            f"protocol {first.protocol_name}",
+            f"budget {first.budget}, {first.precision}" if first.budget else "predictions made elsewhere",
+        ]
     names = {record.run_id: f"{record.method.name} ({record.method.backbone})" for record in known}
     against = list(dict.fromkeys(names.get(run_id, run_id) for run_id in references(records)))
-    return [f"Δm against {'; '.join(against)}"] if against else []
+    parts += [f"Δm against {'; '.join(against)}"] if against else []
+    parts += [timed] if timed else []
+    return ", ".join(parts if first.reported else [*parts, first.source])
 
 
 def references(records: Sequence[Record]) -> list[str]:
@@ -55,8 +46,7 @@ def references(records: Sequence[Record]) -> list[str]:
 
 def facts(records: Sequence[Record]) -> dict[str, Any]:
     """Return the conditions of a table for programs; what does not apply is null."""
-    first = records[0]
-    dataset = first.dataset
+    first, dataset = records[0], records[0].dataset
     return {
         "source": first.source,
         "dataset": dataset.name,

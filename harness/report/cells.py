@@ -1,14 +1,15 @@
-"""Columns and figures of tables, before they become text."""
+"""Columns and cells of tables, before they become text, and the marks of the best cells."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 from typing import Literal
 
 from harness.records import Record
 
 DASH = "–"
-"""Stands where there is no figure."""
+"""Shown where there is no value."""
 
 Mark = Literal["best", "second"]
 
@@ -20,13 +21,14 @@ class Column:
     Attributes:
         key: Its name for programs.
         title: Its name for people, without the arrow.
-        better: Direction of the figures; None where there is none.
-        unit: Unit of the figures as they are held; empty for text.
+        better: Direction of the values; None where they do not compare.
+        unit: Unit of the values as they are stored; empty for text.
         shown: Unit they are shown in, as a word for the names of CSV columns.
         scale: Factor from the one to the other.
-        decimals: Digits after the point.
+        decimals: Digits after the point; None for as few as the value needs.
         signed: Whether a plus is shown.
-        ranked: Whether the best figures are marked.
+        ranked: Whether the best values are marked.
+        detail: Metric, unit and circumstances, where the title does not name them.
     """
 
     key: str
@@ -35,9 +37,10 @@ class Column:
     unit: str = ""
     shown: str = ""
     scale: float = 1.0
-    decimals: int = 2
+    decimals: int | None = 2
     signed: bool = False
     ranked: bool = False
+    detail: str = ""
 
     @property
     def heading(self) -> str:
@@ -50,28 +53,38 @@ class Column:
         """Name with the unit."""
         return f"{self.key}_{self.shown}" if self.shown else self.key
 
+    def number(self, value: float, signed: bool = False) -> str:
+        """Return a stored value as it is shown."""
+        kind = "g" if self.decimals is None else f".{self.decimals}f"
+        return f"{value * self.scale:{'+' if signed else ''}{kind}}"
+
 
 @dataclass(frozen=True)
 class Figure:
-    """One cell with a number: mean and sample deviation over seeds, unrounded, in the unit of its column.
+    """A cell with a number: mean and standard deviation over seeds, unrounded, in the unit of its column.
 
     Attributes:
         value: Mean.
-        std: Sample deviation; None for a single value.
-        n: Values it is the mean of.
+        std: Standard deviation (divided by n - 1); None for a single value.
+        n: Number of values in the mean.
         mark: Its place in the column.
+        sign: Sign of a note below the table, shown after the number.
+        ranked: Whether the number compares with the others of its column.
     """
 
     value: float
     std: float | None = None
     n: int = 1
     mark: Mark | None = None
+    sign: str = ""
+    ranked: bool = True
 
     def text(self, column: Column, plus_minus: str = " ± ") -> str:
-        """Return the figure as it is shown; a deviation of 0 is left out."""
-        sign = "+" if column.signed else ""
-        shown = f"{self.value * column.scale:{sign}.{column.decimals}f}"
-        return f"{shown}{plus_minus}{self.std * column.scale:.{column.decimals}f}" if self.std else shown
+        """Return the number as it is shown; a deviation of 0 is left out."""
+        shown = column.number(self.value, column.signed)
+        if self.std:
+            shown += f"{plus_minus}{column.number(self.std)}"
+        return f"{shown} {self.sign}" if self.sign else shown
 
 
 Cell = Figure | str | None
@@ -79,11 +92,15 @@ Cell = Figure | str | None
 
 
 def pooled(values: Iterable[float | None]) -> Figure | None:
-    """Return the mean of the values that are there; None if none is."""
-    held = [value for value in values if value is not None]
-    if not held:
+    """Return the mean of the known, finite values; None if there are none.
+
+    >>> pooled([1.0, None, 2.0])
+    Figure(value=1.5, std=0.7071067811865476, n=2, mark=None, sign='', ranked=True)
+    """
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not known:
         return None
-    return Figure(mean(held), stdev(held) if len(held) > 1 else None, len(held))
+    return Figure(mean(known), stdev(known) if len(known) > 1 else None, len(known))
 
 
 def text_of(cell: Cell, column: Column) -> str:
@@ -92,5 +109,34 @@ def text_of(cell: Cell, column: Column) -> str:
 
 
 def size(record: Record) -> str:
-    """Return the input size as height x width, or a dash where a source does not say."""
+    """Return the input size as height x width, or a dash where a source does not name it."""
     return "{}x{}".format(*record.input_size) if record.input_size else DASH
+
+
+def marked(cells: Sequence[Cell], column: Column) -> list[Cell]:
+    """Return the cells of a column with its best and second best numbers marked, if the column is ranked.
+
+    Numbers that look the same share a mark. If all look the same none is marked, and of two only the best.
+
+    >>> column = Column("depth", "Depth", "lower", "m", ranked=True)
+    >>> [cell.mark for cell in marked([Figure(0.5), Figure(0.7), Figure(0.6)], column)]
+    ['best', None, 'second']
+    """
+    if not column.ranked:
+        return list(cells)
+    # Numbers are compared as they are shown, so that no reader sees two equal ones marked differently.
+    shown = [
+        round(cell.value * column.scale, column.decimals) if isinstance(cell, Figure) and cell.ranked else None
+        for cell in cells
+    ]
+    known = [value for value in shown if value is not None]
+    places: dict[float | None, Mark] = {}
+    if len(set(known)) > 1:
+        best, second, *_ = sorted(set(known), reverse=column.better == "higher")
+        places[best] = "best"
+        if len(known) > 2:
+            places[second] = "second"
+    return [
+        replace(cell, mark=places.get(value)) if isinstance(cell, Figure) else cell
+        for cell, value in zip(cells, shown, strict=True)
+    ]

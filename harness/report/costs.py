@@ -1,35 +1,134 @@
-"""Tables of costs, for people: one row per method, backbone, precision and batch size."""
+"""Costs of ``harness bench``: flat rows for programs and tables for people, one row per batch size."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from harness.records import Record
+import pandas as pd
+
+from harness.records import RECORD_NAME, Record
+from harness.records.costs import Latency
 from harness.records.groups import groups_of
 from harness.records.machine import execution, machine
-from harness.report import cost_columns as costs
+from harness.report import columns as shown
 from harness.report.caption import facts
 from harness.report.cells import Cell, Column, Figure, size
-from harness.report.cost_rows import Row as Costs
-from harness.report.cost_rows import cost_rows
-from harness.report.grid import BACKBONE, METHOD, Row, Table, filled
-from harness.report.notes import Notes
+from harness.report.grid import BACKBONE, METHOD, Notes, Row, Table, filled
+from harness.report.text import csv_text
+from harness.report.values import cost
+
+Costs = dict[str, Any]
 
 _PRECISION, _BATCH = Column("precision", "Precision"), Column("batch_size", "Batch", unit="images", decimals=0)
 
 _COLUMNS: Mapping[Column, str] = {
-    costs.MACS: "macs",
-    costs.PARAMETERS: "parameters",
-    costs.ARTIFACT: "artifact_bytes",
-    costs.ZIPPED: "zipped_bytes",
-    costs.GPU_MEMORY: "gpu_peak_bytes",
-    costs.RESIDENT: "resident_peak_bytes",
-    costs.LATENCY: "latency_p50_ms",
-    costs.RATIO: "ratio_to_reference",
-    costs.FLOORS: "floor_multiple",
-    costs.IMAGES: "images_per_second",
-    costs.ENERGY: "joules_per_image",
+    **{column: shown.COST_OF[column] for column in (shown.MACS, shown.PARAMETERS, shown.ARTIFACT, shown.ZIPPED)},
+    **{column: shown.COST_OF[column] for column in (shown.GPU_MEMORY, shown.RESIDENT)},
+    shown.LATENCY: "latency_p50_ms",
+    shown.RATIO: "ratio_to_reference",
+    shown.FLOORS: "floor_multiple",
+    shown.IMAGES: "images_per_second",
+    shown.ENERGY: "joules_per_image",
 }
 """Column to the key of a row of costs. None is ranked: the rows differ in precision and batch size."""
+
+
+def cost_rows(record: Record, output: Path) -> list[Costs]:
+    """Return the costs of a record of ``harness bench``, a row per batch size; what is unknown is null.
+
+    Args:
+        record: The record.
+        output: Results folder that it is in.
+    """
+    known = {latency.batch_size: latency for latency in record.latency}
+    sizes = record.config.get("batch_size") or sorted(known) or [1]
+    return [
+        {
+            "method": record.method.name,
+            "options": record.method.options,
+            "backbone": record.method.backbone,
+            "dataset": record.dataset.name,
+            "input_size": size(record),
+            "precision": record.precision,
+            "batch_size": batch_size,
+            **_costs(record, batch_size, known.get(batch_size)),
+            "disturbed": known[batch_size].disturbed if batch_size in known else [],
+            "unmeasured": _reasons(record, batch_size, known.get(batch_size)),
+            "warnings": record.warnings,
+            "device": record.device,
+            "system_id": record.system_id,
+            "record": str(output / record.run_id / RECORD_NAME),
+        }
+        for batch_size in sizes
+    ]
+
+
+def _costs(record: Record, batch_size: int, latency: Latency | None) -> Costs:
+    macs = cost(record, "macs")
+    sizes = {name: cost(record, name) for name in ("macs_dense", "macs_ideal")}
+    sizes |= {"flops": None if macs is None else 2 * macs}
+    sizes |= {name: cost(record, name) for name in ("parameters", "artifact_bytes", "zipped_bytes")}
+    paired, floor = (latency.paired, latency.floor) if latency else (None, None)
+    times = {
+        "latency_p50_ms": latency and latency.p50_ms,
+        "latency_p90_ms": latency and latency.p90_ms,
+        "latency_p95_ms": latency and latency.p95_ms,
+        "latency_p99_ms": latency and latency.p99_ms,
+        "latency_iqr_ms": latency and latency.iqr_ms,
+        "images_per_second": latency and latency.images_per_second,
+        "ratio_to_reference": paired and paired.ratio,
+        "ratio_low": paired and paired.low,
+        "ratio_high": paired and paired.high,
+        "reference": paired and paired.reference,
+        "floor_ms": floor and floor.floor_ms,
+        "floor_multiple": floor and floor.multiple,
+        "compute_share": floor and floor.compute_share,
+        "end_to_end_images_per_second": latency and latency.end_to_end and latency.end_to_end.images_per_second,
+        "threads": latency and latency.threads,
+        "compiled": latency and latency.compiled,
+        "cuda_graph": latency and latency.cuda_graph,
+        "channels_last": latency and latency.channels_last,
+    }
+    # Memory and energy are measured at one batch size only.
+    memory = record.memory is not None and record.memory.batch_size == batch_size
+    energy = record.energy is not None and record.energy.batch_size == batch_size
+    at_work = {
+        name: cost(record, name) if memory else None
+        for name in ("gpu_peak_bytes", "gpu_training_peak_bytes", "resident_peak_bytes")
+    }
+    at_work["joules_per_image"] = cost(record, "joules_per_image") if energy else None
+    return {"macs": macs, **sizes, **times, **at_work}
+
+
+def _reasons(record: Record, batch_size: int, latency: Latency | None) -> dict[str, str]:
+    """Return why values of a row are null, by probe or by field of the memory."""
+    reasons = dict(record.unmeasured)
+    for name, measured in {"memory": record.memory, "energy": record.energy}.items():
+        if measured is not None and measured.batch_size not in (batch_size, None):
+            reasons[name] = f"measured at batch size {measured.batch_size} alone"
+    if record.memory:
+        reasons |= {f"memory.{field}": reason for field, reason in record.memory.reasons.items()}
+    if record.energy and record.energy.reason:
+        reasons["energy"] = record.energy.reason
+    if latency and latency.floor is None:
+        reasons["floor"] = "it follows from the probes macs and ceilings, taken with the latency"
+    if latency and latency.end_to_end and latency.end_to_end.reason:
+        reasons["end_to_end"] = latency.end_to_end.reason
+    return reasons
+
+
+def as_csv(rows: Sequence[Costs]) -> str:
+    """Return rows of costs as CSV; lists and reasons become text."""
+    flat = [
+        row
+        | {key: "; ".join(row[key]) for key in ("disturbed", "warnings")}
+        | {"options": "; ".join(f"{key}={value}" for key, value in row["options"].items())}
+        | {"unmeasured": "; ".join(f"{probe}: {reason}" for probe, reason in row["unmeasured"].items())}
+        for row in rows
+    ]
+    safe = [{key: csv_text(value) if isinstance(value, str) else value for key, value in row.items()} for row in flat]
+    return pd.DataFrame(safe).to_csv(index=False)
 
 
 def cost_tables(records: Sequence[Record]) -> list[Table]:
@@ -41,66 +140,64 @@ def cost_tables(records: Sequence[Record]) -> list[Table]:
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         weights = (record.method.init, record.method.checkpoint)
-        key = (
-            record.source,
-            record.dataset.name,
-            record.input_size,
-            record.system_id,
-            record.device,
-            execution(record),
-            weights,
-        )
+        where = (record.system_id, record.device, execution(record))
+        key = (record.source, record.dataset.name, record.input_size, *where, weights)
         groups.setdefault(key, []).append(record)
     return [_table(group) for group in groups.values()]
 
 
 def _table(records: Sequence[Record]) -> Table:
     labels = {record.run_id: group.label for group in groups_of(records) for record in group.records}
-    held = [(record, row) for record in records for row in cost_rows(record, Path())]
-    rows = [_row(labels[record.run_id], row, record) for record, row in held]
-    columns = (METHOD, BACKBONE, _PRECISION, _BATCH, *filled(tuple(_COLUMNS), rows))
+    found = [(record, row) for record in records for row in cost_rows(record, Path())]
+    timed = [[one for one in record.latency if one.batch_size == row["batch_size"]] for record, row in found]
+    # A session has one batch size and one precision, so that only rows that agree in both could share one.
+    others = [False] * len(found)
+    for key in {(row["precision"], row["batch_size"]) for _, row in found}:
+        places = [place for place, (_, row) in enumerate(found) if (row["precision"], row["batch_size"]) == key]
+        for place, other in zip(places, shown.other_session([timed[place] for place in places]), strict=True):
+            others[place] = other
+    rows = []
+    for (record, row), other in zip(found, others, strict=True):
+        cells: dict[str, Cell] = {
+            METHOD.key: labels[record.run_id],
+            BACKBONE.key: record.method.backbone,
+            _PRECISION.key: record.precision,
+            _BATCH.key: Figure(row["batch_size"]),
+        }
+        for column, key in _COLUMNS.items():
+            figure = None if row[key] is None else Figure(row[key])
+            if figure and other and column in shown.TIME_OF:
+                figure = replace(figure, sign=shown.SESSION)
+            cells[column.key] = figure
+        rows.append(Row(cells, facts={"run_ids": [record.run_id]}))
+
+    def name(record: Record, row: Costs) -> str:
+        where = f"{record.method.backbone}, {record.precision}, batch {row['batch_size']}"
+        return f"{labels[record.run_id]} ({where})"
+
+    notes = Notes([name(record, row) for record, row in found])
+    for record, row in found:
+        for probe, reason in row["unmeasured"].items():
+            notes.add(probe, reason, name(record, row))
+        for warning in record.warnings:
+            notes.add("", warning, name(record, row))
+    for (record, row), latencies in zip(found, timed, strict=True):
+        for latency in latencies:
+            for reason in latency.disturbed:
+                notes.add("latency", reason, name(record, row))
+    lines = (*notes.lines(), *([shown.SESSION_NOTE] if any(others) else []))
     first = next((record for record in records if record.latency), records[0])
     conditions = facts(records) | {"precision": None, "latency_machine": machine(first)}
-    return Table(columns, tuple(rows), _caption(first), _notes(held, labels), conditions)
-
-
-def _row(label: str, costs_of: Costs, record: Record) -> Row:
-    cells: dict[str, Cell] = {
-        METHOD.key: label,
-        BACKBONE.key: record.method.backbone,
-        _PRECISION.key: record.precision,
-        _BATCH.key: Figure(costs_of["batch_size"]),
-    }
-    for column, key in _COLUMNS.items():
-        cells[column.key] = None if costs_of[key] is None else Figure(costs_of[key])
-    return Row(cells, facts={"run_ids": [record.run_id]})
+    columns = (METHOD, BACKBONE, _PRECISION, _BATCH, *filled(tuple(_COLUMNS), rows))
+    return Table(columns, tuple(rows), _caption(first), lines, conditions)
 
 
 def _caption(first: Record) -> str:
     weights = "random weights" if first.method.init == "random" else f"weights of {first.method.checkpoint}"
-    how = [f"tasks of {first.dataset.name}", f"random images of {size(first)}", weights, machine(first)]
+    parts = [f"tasks of {first.dataset.name}", f"random images of {size(first)}", weights, machine(first)]
     if first.latency:
         latency = first.latency[0]
-        how += [f"compiled in mode {latency.compiled}"] if latency.compiled else []
-        how += ["replayed as a CUDA graph"] if latency.cuda_graph else []
-        how += ["channels last"] if latency.channels_last else []
-    return ", ".join([*how, first.source])
-
-
-def _notes(held: Sequence[tuple[Record, Costs]], labels: Mapping[str, str]) -> tuple[str, ...]:
-    def name(record: Record, batch_size: int) -> str:
-        method = record.method
-        return f"{labels[record.run_id]} ({method.backbone}, {record.precision}, batch {batch_size})"
-
-    notes = Notes([name(record, row["batch_size"]) for record, row in held])
-    for record, row in held:
-        for probe, reason in row["unmeasured"].items():
-            notes.add(probe, reason, name(record, row["batch_size"]))
-        for warning in record.warnings:
-            notes.add("", warning, name(record, row["batch_size"]))
-    for record, row in held:
-        for latency in record.latency:
-            if latency.batch_size == row["batch_size"]:
-                for reason in latency.disturbed:
-                    notes.add("latency", reason, name(record, row["batch_size"]))
-    return tuple(notes.lines())
+        parts += [f"compiled in mode {latency.compiled}"] if latency.compiled else []
+        parts += ["replayed as a CUDA graph"] if latency.cuda_graph else []
+        parts += ["channels last"] if latency.channels_last else []
+    return ", ".join([*parts, first.source])

@@ -1,7 +1,8 @@
 """A table before it is rendered: columns, rows, caption and notes."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -10,12 +11,16 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.report.cells import Cell, Column, Figure, text_of
+from harness.report.cells import Cell, Column, Figure, marked, text_of
+from harness.report.text import printable
 
 METHOD = Column("method", "Method")
 BACKBONE = Column("backbone", "Backbone")
 
-_STYLES = {"best": "bold", "second": "underline"}
+_STYLES = {"best": "bold", "second": "underline", None: ""}
+
+_NUMBER = re.compile(r"(?<![\w.+-])\d+(?:\.\d+)?(?![\w+-])")
+"""A number by itself; numbers within names of encoders and runs are parts of the names."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,8 @@ class Row:
 
     Attributes:
         cells: Key of a column to its cell; a key that is missing is an empty cell.
-        signs: What stands behind the name of the method, such as a dagger.
-        facts: What programs should know of the row beside its cells.
+        signs: Signs of notes behind the name of the method, such as a dagger.
+        facts: Further facts of the row for programs.
     """
 
     cells: Mapping[str, Cell]
@@ -48,9 +53,9 @@ class Table:
     Attributes:
         columns: From left to right.
         rows: From top to bottom.
-        caption: What the figures were measured on and how.
-        notes: Why cells are empty, and warnings.
-        facts: The same conditions for programs.
+        caption: The conditions in words.
+        notes: Reasons of empty cells, and warnings.
+        facts: The conditions for programs.
     """
 
     columns: tuple[Column, ...]
@@ -65,24 +70,94 @@ class Table:
         return pd.DataFrame({column.heading: [row.text(column) for row in self.rows] for column in self.columns})
 
     def is_text(self, column: Column) -> bool:
-        """Return whether a column holds names, which stand on the left, rather than numbers."""
+        """Return whether a column has names, which are set to the left, rather than numbers."""
         return not column.unit
 
     def print(self, console: Console) -> None:
         """Print the table to a terminal, or as plain text to a file or pipe."""
-        table = RichTable(title=Text(self.caption), caption=Text("\n".join(self.notes)), box=box.SIMPLE_HEAD)
+        notes = "\n".join(map(printable, self.notes))
+        table = RichTable(title=Text(printable(self.caption)), caption=Text(notes), box=box.SIMPLE_HEAD)
         table.title_justify = table.caption_justify = "left"
         for column in self.columns:
-            table.add_column(Text(column.heading), justify="left" if self.is_text(column) else "right", no_wrap=True)
+            side = "left" if self.is_text(column) else "right"
+            table.add_column(Text(printable(column.heading)), justify=side, no_wrap=True)
         for row in self.rows:
-            table.add_row(*(Text(row.text(column), style=_style(row.cells.get(column.key))) for column in self.columns))
+            shown = []
+            for column in self.columns:
+                cell = row.cells.get(column.key)
+                style = _STYLES[cell.mark] if isinstance(cell, Figure) else ""
+                shown.append(Text(printable(row.text(column)), style=style))
+            table.add_row(*shown)
         console.print(table)
 
 
 def filled(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Return the columns in which some row has a figure."""
+    """Return the columns in which some row has a value."""
     return tuple(column for column in columns if any(row.cells.get(column.key) is not None for row in rows))
 
 
-def _style(cell: Cell) -> str:
-    return _STYLES[cell.mark] if isinstance(cell, Figure) and cell.mark else ""
+def mark(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Return the rows with the best and second best numbers of every ranked column marked."""
+    cells = [dict(row.cells) for row in rows]
+    for column in columns:
+        if column.ranked:
+            found = marked([row.get(column.key) for row in cells], column)
+            for row, cell in zip(cells, found, strict=True):
+                if cell is not None:
+                    row[column.key] = cell
+    return tuple(replace(row, cells=shown) for row, shown in zip(rows, cells, strict=True))
+
+
+class Notes:
+    """Notes below a table: one line per reason, with the rows it concerns.
+
+    Reasons that differ only in their numbers are one reason, with the range of the numbers.
+
+    Args:
+        labels: Rows of the table. A reason that concerns all of them names none.
+    """
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = list(dict.fromkeys(labels))
+        self._found: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+
+    def add(self, subject: str, reason: str, label: str) -> None:
+        """Note why a value of a row is missing or not to be trusted.
+
+        Args:
+            subject: The value; may be empty.
+            reason: Why.
+            label: The row.
+        """
+        texts, labels = self._found.setdefault((subject, _NUMBER.sub("#", reason)), ({}, {}))
+        texts[reason] = labels[label] = None
+
+    def lines(self) -> list[str]:
+        """Return the notes in the order in which their reasons came."""
+        lines = []
+        for (subject, _), (texts, labels) in self._found.items():
+            [reason] = merged(list(texts))
+            concerned = "" if len(labels) == len(self.labels) else ", ".join(labels)
+            about = " of ".join(filter(None, (subject, concerned)))
+            lines.append(f"{about}: {reason}" if about else reason)
+        return lines
+
+
+def merged(texts: Sequence[str]) -> list[str]:
+    """Return texts, each once; those that differ only in their numbers become one, with the range of each number.
+
+    >>> merged(["Table 2, row 1", "Table 3, row 1"])
+    ['Table 2 and 3, row 1']
+    """
+    similar: dict[str, list[str]] = {}
+    for text in texts:
+        similar.setdefault(_NUMBER.sub("#", text), []).append(text)
+    lines = []
+    for found in similar.values():
+        ranges = []
+        for numbers in zip(*map(_NUMBER.findall, found), strict=True):
+            known = sorted(set(numbers), key=float)
+            ranges.append(f"{known[0]} to {known[-1]}" if len(known) > 2 else " and ".join(known))
+        pieces = zip(_NUMBER.split(found[0]), [*ranges, ""], strict=True)
+        lines.append("".join(piece for pair in pieces for piece in pair))
+    return lines

@@ -1,4 +1,4 @@
-"""Pareto fronts: which methods no other beats on both axes, as numbers and as a picture."""
+"""Pareto fronts: the methods that no other beats on both axes, as numbers and as a picture."""
 
 import io
 import warnings
@@ -24,15 +24,16 @@ _LONGEST_LABEL = 34
 
 @dataclass(frozen=True)
 class Point:
-    """One method in the plane of two figures, both finite.
+    """A method in the plane of two values, both finite.
 
     Attributes:
-        label: Written beside it.
-        x: Where it stands.
-        y: Where it stands.
+        label: Text next to it.
+        x: Horizontal value.
+        y: Vertical value.
         x_spread: Half the length of its error bar; 0 for none.
         y_spread: Half the length of its error bar; 0 for none.
         reported: Copied, not measured: the marker is open, and the point is never on the front.
+        other_session: Timed in another session than most points; shown likewise.
     """
 
     label: str
@@ -41,11 +42,17 @@ class Point:
     x_spread: float = 0
     y_spread: float = 0
     reported: bool = False
+    other_session: bool = False
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it may be on the front."""
+        return not (self.reported or self.other_session)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows: its title with the unit, and which direction is better."""
+    """An axis: its title with the unit, and the better direction."""
 
     title: str
     higher_is_better: bool
@@ -69,7 +76,7 @@ class Palette:
 def pareto_front(points: Sequence[Point], x: Axis, y: Axis) -> list[Point]:
     """Return the points that no other beats on one axis without losing on the other, best ``x`` first.
 
-    Of points that agree in both figures all are returned.
+    Of points that agree in both values all are returned.
     """
 
     def worth(point: Point) -> tuple[float, float]:
@@ -114,7 +121,7 @@ def draw_pareto(
         axes = figure.add_subplot()
         _frame(axes, points, x, y, colours)
         axes.set_title(_lines(title), fontsize=8, loc="left", color=colours.text, parse_math=False)
-        front = pareto_front([point for point in points if not point.reported], x, y)
+        front = pareto_front([point for point in points if point.ranked], x, y)
         axes.step(
             [point.x for point in front],
             [point.y for point in front],
@@ -144,7 +151,7 @@ def draw_pareto(
                 point.y,
                 "o",
                 color=colour,
-                markerfacecolor="none" if point.reported else colour,
+                markerfacecolor=colour if point.ranked else "none",
                 markersize=7 if best else 5.5,
                 alpha=1 if best else 0.75,
                 gid=f"point-{index}",
@@ -163,7 +170,7 @@ def to_svg(figure: Figure, salt: str = "harness") -> str:
 
     Args:
         figure: What to write.
-        salt: Tells the ids inside apart from those of other pictures on one page.
+        salt: Makes the ids inside differ from those of other pictures on one page.
     """
     buffer = io.StringIO()
     with (

@@ -1,4 +1,4 @@
-"""Two figures of records against each other: one point per configuration, one picture per set of conditions."""
+"""Scatter plots of two values of records: one point per configuration, one picture per set of conditions."""
 
 import io
 import textwrap
@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Literal
 
 import matplotlib.style
@@ -15,12 +14,14 @@ from matplotlib.figure import Figure
 from harness.errors import UsageError
 from harness.files import write_atomically
 from harness.records import Record, conditions
-from harness.records.groups import Group, groups_of
+from harness.records.groups import Group, groups_of, overrides
 from harness.records.machine import latency_reasons, machine
-from harness.report.cells import size
-from harness.report.notes import Notes
+from harness.report.cells import pooled, size
+from harness.report.columns import SESSION, other_session
+from harness.report.grid import Notes
 from harness.report.pareto import Palette, Point, draw_pareto, to_svg
-from harness.report.quantities import absence, quantity
+from harness.report.reported import OTHER_REFERENCE, other_documents
+from harness.report.values import absence, quantity
 
 Label = Literal["method", "backbone", "run"]
 FORMATS = (".svg", ".png", ".pdf")
@@ -34,13 +35,13 @@ _METADATA: Mapping[str, Mapping[str, None]] = {
 
 @dataclass(frozen=True)
 class Scatter:
-    """Points to draw and what is to be known of them.
+    """Points to draw, with their conditions.
 
     Attributes:
-        points: One per configuration; several seeds are their mean, with the sample deviation as error bar.
-        title: Under which conditions they were measured.
-        x: Name of the horizontal figure.
-        y: Name of the vertical figure.
+        points: One per configuration; several seeds are their mean, with the standard deviation as error bar.
+        title: The conditions that they were measured under.
+        x: Name of the horizontal value.
+        y: Name of the vertical value.
         batch_size: Of latency and energy; None if neither is shown.
         notes: Records that are left out, and latencies that are not to be trusted.
     """
@@ -81,28 +82,31 @@ class Scatter:
 
 
 def scatter(records: Sequence[Record], x: str, y: str, label: Label = "method") -> Scatter:
-    """Return the points of records in the plane of two figures.
+    """Return the points of records in the plane of two values.
 
-    Measured records must share their conditions, and with a latency or an energy the machine too. Reported ones of the
-    same data set stand beside them, marked; their latencies and energies do not, for they are of other machines.
+    Measured records must share their conditions, and with a latency or an energy the machine too. Latencies of another
+    timing session than most are open points and never on the front. Reported records of the same data set are shown
+    likewise, marked; their latencies and energies are left out, for they are of other machines.
 
     Args:
         records: Any records.
-        x: Name of a figure, a key of `harness.report.quantities.QUANTITIES`.
+        x: Name of a value, a key of `harness.report.values.QUANTITIES`.
         y: Another.
-        label: What is written beside the points.
+        label: Text next to the points.
 
     Raises:
-        UsageError: an unknown figure, no record that has both, or several sets of conditions.
+        UsageError: an unknown name, no record that has both values, or several sets of conditions.
     """
-    timed = [quantity(name).timed for name in (x, y)]
-    batch_size = _batch_size(records) if any(timed) else None
+    timed = any(quantity(name).timed for name in (x, y))
+    sizes = [latency.batch_size for record in records for latency in record.latency]
+    sizes += [record.energy.batch_size for record in records if record.energy and record.energy.batch_size]
+    batch_size = min(sizes, default=None) if timed else None
     shown, notes = [], []
     for record in records:
         missing = [absence(record, name) for name in (x, y) if quantity(name).pick(record, batch_size) is None]
         if record.status != "complete":
             missing = [f"the run is {record.status}"]
-        elif record.reported and any(timed):
+        elif record.reported and timed:
             missing = ["reported, on another machine"]
         elif record.reported and record.reported.differs:
             missing = [f"known to differ from other reports: {record.reported.differs}"]
@@ -112,29 +116,47 @@ def scatter(records: Sequence[Record], x: str, y: str, label: Label = "method") 
             shown.append(record)
     if not shown:
         raise UsageError(f"no record has both {x} and {y}" + (f": {notes[0]}" if notes else ""))
-    shown = _of_one_condition(shown, any(timed))
-    if any(timed):
+    _check_conditions(shown, timed)
+    if timed:
         doubts = Notes([record.method.name for record in shown])
         for record in shown:
             for subject, reason in latency_reasons(record):
                 doubts.add(subject, reason, record.method.name)
         notes += doubts.lines()
-    points = _points(shown, x, y, batch_size, label)
-    return Scatter(points, _title(shown, any(timed)), x, y, batch_size, list(dict.fromkeys(notes)))
+
+    # One point per configuration, or per record where runs are labelled.
+    groups = groups_of(shown)
+    if label == "run":
+        groups = [Group(record.run_id, (record,), record.run_id) for record in shown]
+    apart = [False] * len(groups)
+    if "latency_ms" in (x, y):
+        times = [[one for record in group.records for one in record.latency] for group in groups]
+        apart = other_session([[one for one in found if one.batch_size == batch_size] for found in times])
+    others = other_documents(shown, records) if "delta_m" in (x, y) else {}
+    points, signs = [], set()
+    for name, group, other in zip(_labels(groups, label), groups, apart, strict=True):
+        across, up = (pooled(quantity(one).pick(record, batch_size) for record in group.records) for one in (x, y))
+        assert across is not None
+        assert up is not None
+        reported = group.first.source == "reported"
+        sign = ["†"] if reported else []
+        sign += [OTHER_REFERENCE] if group.first.run_id in others else []
+        sign += [SESSION] if other else []
+        signs |= set(sign)
+        text = f"{name} {''.join(sign)}" if sign else name
+        points.append(Point(text, across.value, up.value, across.std or 0.0, up.std or 0.0, reported, other))
+    return Scatter(points, _title(shown, timed, signs), x, y, batch_size, list(dict.fromkeys(notes)))
 
 
-def _batch_size(records: Sequence[Record]) -> int | None:
-    """Return the smallest batch size that anything was timed at."""
-    sizes = [latency.batch_size for record in records for latency in record.latency]
-    sizes += [record.energy.batch_size for record in records if record.energy and record.energy.batch_size]
-    return min(sizes, default=None)
-
-
-def _of_one_condition(records: Sequence[Record], timed: bool) -> list[Record]:
-    """Return the records if all measured ones were made under the same conditions."""
+def _check_conditions(records: Sequence[Record], timed: bool) -> None:
+    """Raise an error unless all measured records were made under the same conditions, on the same data as reported."""
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        key = (record.dataset.name,) if record.source == "reported" else _key(record, timed)
+        key: tuple[object, ...] = (record.dataset.name,)
+        if record.source == "measured":
+            execution = [one.execution for one in record.latency[:1]]
+            where = (record.system_id, machine(record), *execution) if timed else ()
+            key = (*conditions(record), *where)
         groups.setdefault(key, []).append(record)
     measured = [group for group in groups.values() if group[0].source == "measured"]
     datasets = dict.fromkeys(record.dataset.name for record in records)
@@ -145,68 +167,52 @@ def _of_one_condition(records: Sequence[Record], timed: bool) -> list[Record]:
             f"the records are of {len(several)} sets of conditions, which one figure never mixes: {named}. "
             f"Choose one by -d DATASET, or by giving the folders of its runs"
         )
-    return list(records)
-
-
-def _key(record: Record, timed: bool) -> tuple[object, ...]:
-    how = [one.execution for one in record.latency[:1]]
-    return (*conditions(record), *((record.system_id, machine(record), *how) if timed else ()))
-
-
-def _points(records: Sequence[Record], x: str, y: str, batch_size: int | None, label: Label) -> list[Point]:
-    groups = groups_of(records)
-    if label == "run":
-        groups = [Group(record.run_id, (record,), record.run_id) for record in records]
-    names = _labels(groups, label)
-    points = []
-    for name, group in zip(names, groups, strict=True):
-        reported = group.first.source == "reported"
-        (px, dx), (py, dy) = (_mean(group.records, figure, batch_size) for figure in (x, y))
-        points.append(Point(f"{name} †" if reported else name, px, py, dx, dy, reported))
-    return points
-
-
-def _mean(group: Sequence[Record], name: str, batch_size: int | None) -> tuple[float, float]:
-    """Return mean and sample deviation of a figure; one seed has none."""
-    values = [value for record in group if (value := quantity(name).pick(record, batch_size)) is not None]
-    return mean(values), stdev(values) if len(values) > 1 else 0.0
 
 
 def _labels(groups: Sequence[Group], label: Label) -> list[str]:
-    """Return the text next to each configuration; several encoders of one method are named."""
-    if label == "backbone":
-        return [group.first.method.backbone or group.first.method.name for group in groups]
-    if label == "run":
-        return [group.label for group in groups]
+    """Return the text next to each configuration, with what it overrides; several encoders of a method are named."""
     names = []
     for group in groups:
         method = group.first.method
-        encoders = {other.first.method.backbone for other in groups if other.first.method.name == method.name}
-        named = [method.backbone] if len(encoders) > 1 and method.backbone else []
-        names.append(" ".join([method.name, *named, *group.variant]))
+        given = [f"{key}={value}" for key, value in overrides(group.first).items()]
+        if label == "backbone":
+            names.append(" ".join([method.backbone or method.name, *given]))
+        elif label == "run":
+            names.append(" ".join([group.label, *given]))
+        else:
+            encoders = {other.first.method.backbone for other in groups if other.first.method.name == method.name}
+            named = [method.backbone] if len(encoders) > 1 and method.backbone else []
+            names.append(" ".join([method.name, *named, *group.variant]))
     return names
 
 
-def _title(records: Sequence[Record], timed: bool) -> str:
+def _title(records: Sequence[Record], timed: bool, signs: set[str]) -> str:
     measured = [record for record in records if record.source == "measured"]
     lines = [_conditions((measured or records)[0], timed)]
     if len({record.seed for record in measured}) > 1:
         lines.append("mean and sample deviation over seeds")
     if len(measured) < len(records):
         lines.append("† reported in the literature, under the conditions of its source; never on the front")
+    if OTHER_REFERENCE in signs:
+        lines.append(f"{OTHER_REFERENCE} Δm against a single-task row that another document prints")
+    if SESSION in signs:
+        lines.append(f"{SESSION} timed in another session than the others; never on the front")
     return "\n".join(textwrap.fill(line, 84) for line in lines)
 
 
 def _conditions(record: Record, timed: bool) -> str:
     """Return the conditions of a record in words."""
-    synthetic = " (synthetic, rendered scenes)" if record.dataset.synthetic else ""
+    dataset = record.dataset
+    synthetic = " (synthetic, rendered scenes)" if dataset.synthetic else ""
     if record.source == "reported":
-        return f"{record.dataset.name}{synthetic}, reported"
-    facts = [f"{record.dataset.name}{synthetic}"]
+        return f"{dataset.name}{synthetic}, reported"
+    parts = [f"{dataset.name}{synthetic}"]
     if record.costs_only:
-        facts.append("costs alone, on random images")
+        parts.append("costs alone, on random images")
     else:
-        facts += [f"{record.dataset.n_evaluated} {record.dataset.split} images", f"protocol {record.protocol_name}"]
-    facts += [f"input {size(record)}", *([f"budget {record.budget}"] if record.budget else [])]
-    facts += [record.precision] if record.precision else []
-    return ", ".join([*facts, *([machine(record)] if timed else [])])
+        whole = dataset.n_expected in (None, dataset.n_evaluated)
+        count = f"{dataset.n_evaluated}" if whole else f"{dataset.n_evaluated} of {dataset.n_expected}"
+        parts += [f"{count} {dataset.split} images", f"protocol {record.protocol_name}"]
+    parts += [f"input {size(record)}", *([f"budget {record.budget}"] if record.budget else [])]
+    parts += [record.precision] if record.precision else []
+    return ", ".join([*parts, *([machine(record)] if timed else [])])

@@ -1,4 +1,4 @@
-"""The papers' table: one row per method, one column per task, costs beside them."""
+"""The papers' table: one row per method, one column per task, costs in the last columns."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,33 +6,43 @@ from typing import Any, Literal
 
 from harness.records import Record, conditions
 from harness.records.groups import Group, groups_of
-from harness.report.accuracy import DELTA_M, AccuracyColumns
 from harness.report.caption import caption, facts
-from harness.report.cells import Cell, Column, pooled
-from harness.report.cost_columns import ALWAYS, PAPER, WIDE, CostColumns
+from harness.report.cells import Cell, Column, Figure, pooled
+from harness.report.columns import ALWAYS, DELTA_M, PAPER, WIDE, AccuracyColumns, CostColumns, task_title
 from harness.report.costs import cost_tables
-from harness.report.grid import BACKBONE, METHOD, Row, Table
-from harness.report.marks import mark
-from harness.report.notes import Notes
-from harness.report.reported import INPUT, PRINTED, Sources, origin, printed_cells
-from harness.report.sharing import sharing_table
+from harness.report.grid import BACKBONE, METHOD, Notes, Row, Table, filled, mark
+from harness.report.reported import INPUT, OTHER_REFERENCE, PRINTED, Sources, origin, printed_cells
 
 Style = Literal["paper", "share", "wide"]
 
 SEEDS = Column("n", "n", unit="seeds", decimals=0)
 
+TASK = Column("task", "Task")
+_WEIGHTS = Column("weight_density", "Own weights %", "lower", "fraction", "percent", 100.0)
+_ROWS = Column("active_rows", "Active rows %", "lower", "fraction", "percent", 100.0)
+_MACS = Column("task_macs", "MACs G", "lower", "MACs", "giga", 1e-9)
+_ADDED = Column("added", "Added MB", "lower", "bytes", "mb", 1e-6)
+
+_MEANING = {
+    _WEIGHTS: "own weights: kept for this task, as a share of the encoder's",
+    _ROWS: "active rows: computed for this task, as a share of all, mean over the blocks",
+    _ADDED: "added MB: what the artifact is larger by than one that serves all other tasks",
+    _MACS: "MACs: executed when this task alone is asked for, so what tasks share is in each of them",
+}
+"""Columns of the table of tasks, as in the sharing paper, and their meaning."""
+
 
 def build_tables(records: Sequence[Record], style: Style = "paper") -> list[Table]:
     """Return the tables of any records: one for each set of conditions, measured records first.
 
-    Costs alone get the tables of ``harness bench``. In the style ``share`` a table of what each task has of its own
-    follows where records tell it.
+    Costs alone get the tables of ``harness bench``. In the style ``share`` a table of the tasks follows, for methods
+    that share weights sparsely.
     """
-    alike: dict[tuple[object, ...], list[Record]] = {}
+    comparable: dict[tuple[object, ...], list[Record]] = {}
     for record in _ordered(records):
-        alike.setdefault(conditions(record), []).append(record)
+        comparable.setdefault(conditions(record), []).append(record)
     tables: list[Table] = []
-    for group in alike.values():
+    for group in comparable.values():
         if group[0].costs_only:
             continue
         tables.append(table := build_table(group, style, known=records))
@@ -70,15 +80,25 @@ def build_table(records: Sequence[Record], style: Style = "paper", known: Sequen
         raise ValueError("the records of one table must share data, protocol, input size, budget and precision")
     groups = groups_of(records)
     accuracy = AccuracyColumns(records, every=style == "wide")
-    costs = CostColumns(records, WIDE if style == "wide" else PAPER)
-    sources = Sources(records)
+    costs = CostColumns(groups, WIDE if style == "wide" else PAPER)
+    sources = Sources(records, known)
     rows = [_row(group, accuracy, costs, sources) for group in groups]
-    columns = _columns(rows, accuracy, costs, reported=records[0].reported is not None)
+
+    # Columns: those that the papers print in any case, and those in which some row has a value.
+    wanted = {METHOD, BACKBONE, DELTA_M, *accuracy.columns}
+    wanted |= set() if records[0].reported else {*ALWAYS, SEEDS}
+    order = (METHOD, BACKBONE, INPUT, *accuracy.columns, DELTA_M, *costs.columns, *PRINTED, SEEDS)
+    wanted |= set(filled(order, rows))
+    columns = tuple(column for column in order if column in wanted)
+
+    # Gains over single-task nets on several backbones do not compare.
+    one_backbone = len({record.method.backbone for record in records}) == 1
+    ranked = [replace(column, ranked=one_backbone) if column == DELTA_M else column for column in columns]
     return Table(
         columns=columns,
-        rows=mark(_ranked(columns, records), rows),
+        rows=mark(ranked, rows),
         caption=caption(records, costs.caption(), [*records, *known]),
-        notes=tuple(sources.notes() + _notes(groups, columns, accuracy, costs)),
+        notes=(*sources.notes(), *_notes(groups, columns, accuracy, costs)),
         facts=facts(records) | costs.facts(),
     )
 
@@ -87,26 +107,14 @@ def _row(group: Group, accuracy: AccuracyColumns, costs: CostColumns, sources: S
     first = group.first
     cells: dict[str, Cell] = {METHOD.key: group.label, BACKBONE.key: first.method.backbone}
     cells |= accuracy.cells(group) | costs.cells(group) | printed_cells(first)
-    told: dict[str, Any] = {"run_ids": [record.run_id for record in group.records]}
+    gain = cells[DELTA_M.key]
+    if isinstance(gain, Figure) and sources.other_reference(first):
+        cells[DELTA_M.key] = replace(gain, sign=OTHER_REFERENCE)
+    known: dict[str, Any] = {"run_ids": [record.run_id for record in group.records]}
     if first.reported is None:
         cells[SEEDS.key] = pooled([len(group.records)])
-        told["seeds"] = [record.seed for record in group.records]
-    return Row(cells, sources.signs(first), told | origin(first))
-
-
-def _columns(rows: Sequence[Row], accuracy: AccuracyColumns, costs: CostColumns, reported: bool) -> tuple[Column, ...]:
-    wanted = {METHOD, BACKBONE, DELTA_M, *accuracy.columns}
-    wanted |= set() if reported else {*ALWAYS, SEEDS}
-    order = (METHOD, BACKBONE, INPUT, *accuracy.columns, DELTA_M, *costs.columns, *PRINTED, SEEDS)
-    return tuple(
-        column for column in order if column in wanted or any(row.cells.get(column.key) is not None for row in rows)
-    )
-
-
-def _ranked(columns: Sequence[Column], records: Sequence[Record]) -> list[Column]:
-    """Return the columns with the gain ranked where all rows are measured against the same backbone."""
-    one_backbone = len({record.method.backbone for record in records}) == 1
-    return [replace(column, ranked=one_backbone) if column == DELTA_M else column for column in columns]
+        known["seeds"] = [record.seed for record in group.records]
+    return Row(cells, sources.signs(first), known | origin(first))
 
 
 def _notes(
@@ -121,4 +129,36 @@ def _notes(
     for group in groups:
         if group.first.reported is None:
             costs.note(group, columns, notes)
-    return notes.lines()
+    return notes.lines() + costs.session_notes()
+
+
+def sharing_table(groups: Sequence[Group], caption: str, facts: dict[str, object]) -> Table | None:
+    """Return the densities, the added bytes and the executed MACs of every task; None where no record has them.
+
+    Args:
+        groups: The rows of the papers' table.
+        caption: Its caption.
+        facts: Its conditions.
+    """
+    rows = []
+    for group in groups:
+        records = group.records
+        for task in group.first.metrics:
+            sparse = [record.sparsity[task] for record in records if task in record.sparsity]
+            cells: dict[str, Cell] = {
+                METHOD.key: group.label,
+                BACKBONE.key: group.first.method.backbone,
+                TASK.key: task_title(task),
+                _WEIGHTS.key: pooled(sparsity.weight_density for sparsity in sparse),
+                _ROWS.key: pooled(sparsity.active_rows for sparsity in sparse),
+                _ADDED.key: pooled(record.storage.marginal_bytes.get(task) for record in records if record.storage),
+                _MACS.key: pooled(record.macs.per_task.get(task) for record in records if record.macs),
+                SEEDS.key: pooled([len(records)]),
+            }
+            if any(cells[column.key] is not None for column in _MEANING):
+                rows.append(Row(cells, facts={"run_ids": [record.run_id for record in records]}))
+    if not rows:
+        return None
+    shown = filled(tuple(_MEANING), rows)
+    notes = tuple(_MEANING[column] for column in shown)
+    return Table((METHOD, BACKBONE, TASK, *shown, SEEDS), tuple(rows), f"Task by task: {caption}", notes, facts)

@@ -8,8 +8,7 @@ from records import record
 
 from harness.records import DatasetInfo, Record
 from harness.records.costs import Conditions, Energy, Latency, Macs, PairedRatio, Sampling, Spread
-from harness.report.cost_rows import as_csv, cost_rows
-from harness.report.costs import cost_tables
+from harness.report.costs import as_csv, cost_rows, cost_tables
 from harness.report.table import build_table
 
 SCORES = (0.4, 0.6, 20.0, 0.7)

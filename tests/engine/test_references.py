@@ -9,7 +9,7 @@ from records import metric, origin, record
 from harness.records import Record, StageInfo, read_record, write_record
 from harness.records.gain import fill_gains, gain_over_one, is_reference_of
 from harness.records.reference import with_gains
-from harness.report.quantities import QUANTITIES, absence
+from harness.report.values import QUANTITIES, absence
 
 SCORES = (0.4, 0.6, 20.0, 0.7)
 

@@ -11,7 +11,7 @@ from harness.errors import UsageError
 from harness.records import Gain, Record
 from harness.records.costs import Conditions, Energy, Latency, Parameters, Sampling
 from harness.report.plot import scatter
-from harness.report.quantities import QUANTITIES, quantity
+from harness.report.values import QUANTITIES, quantity
 from harness.tasks import TASKS
 
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from harness.report.formats import csv, html, json, latex, markdown
+from harness.report.formats import data, html, latex, markdown
 from harness.report.grid import Table
 
 FORMATS: Mapping[str, Callable[[Sequence[Table]], str]] = {
     "md": markdown.render,
     "latex": latex.render,
-    "csv": csv.render,
+    "csv": data.render_csv,
     "html": html.render,
-    "json": json.render,
+    "json": data.render_json,
 }
-"""Name of a format to what renders tables in it."""
+"""Name of a format to the function that renders tables in it."""
 
-__all__ = ["FORMATS", "csv", "html", "json", "latex", "markdown"]
+__all__ = ["FORMATS", "data", "html", "latex", "markdown"]

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from xml.etree import ElementTree as Tree
 
-from harness.report.cells import Column, Figure
-from harness.report.grid import METHOD, Row, Table
+from harness.report.cells import Figure
+from harness.report.grid import METHOD, Table
 
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #1a1a1a; background: #fff; }
@@ -40,32 +40,23 @@ def _section(body: Tree.Element, table: Table) -> None:
     element = Tree.SubElement(section, "table")
     Tree.SubElement(element, "caption").text = _clean(table.caption)
     line = Tree.SubElement(Tree.SubElement(element, "thead"), "tr")
+    sides = {column: {"class": "name"} if table.is_text(column) else {} for column in table.columns}
     for column in table.columns:
-        Tree.SubElement(line, "th", _name(table, column), scope="col").text = _clean(column.heading)
+        Tree.SubElement(line, "th", sides[column], scope="col").text = _clean(column.heading)
     rows = Tree.SubElement(element, "tbody")
     for row in table.rows:
         line = Tree.SubElement(rows, "tr")
         for column in table.columns:
-            _cell(line, table, row, column)
+            tag, scope = ("th", {"scope": "row"}) if column == METHOD else ("td", {})
+            place = Tree.SubElement(line, tag, sides[column] | scope)
+            cell = row.cells.get(column.key)
+            if isinstance(cell, Figure) and cell.mark:
+                place = Tree.SubElement(place, _MARKS[cell.mark])
+            place.text = _clean(row.text(column))
     if table.notes:
         notes = Tree.SubElement(section, "ul")
         for note in table.notes:
             Tree.SubElement(notes, "li").text = _clean(note)
-
-
-def _cell(line: Tree.Element, table: Table, row: Row, column: Column) -> None:
-    if column == METHOD:
-        place = Tree.SubElement(line, "th", _name(table, column), scope="row")
-    else:
-        place = Tree.SubElement(line, "td", _name(table, column))
-    cell = row.cells.get(column.key)
-    if isinstance(cell, Figure) and cell.mark:
-        place = Tree.SubElement(place, _MARKS[cell.mark])
-    place.text = _clean(row.text(column))
-
-
-def _name(table: Table, column: Column) -> dict[str, str]:
-    return {"class": "name"} if table.is_text(column) else {}
 
 
 def _clean(text: str) -> str:

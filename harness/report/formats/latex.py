@@ -3,12 +3,13 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.report.cells import Column, Figure
 from harness.report.grid import Row, Table
 
 PREAMBLE = "\\usepackage{booktabs}\n\\usepackage{graphicx}\n"
-"""What a document needs that includes the tables."""
+"""Lines that a document with these tables needs."""
 
 _CHARACTERS = {
     **{character: f"\\{character}" for character in "%&#_{}$"},
@@ -29,6 +30,8 @@ _CHARACTERS = {
     "×": "$\\times$",
     "Δ": "$\\Delta$",
     "δ": "$\\delta$",
+    "§": "\\S{}",
+    "¶": "\\P{}",
     "†": "$^\\dagger$",
     "‡": "$^\\ddagger$",
     "–": "\\textendash{}",
@@ -46,7 +49,7 @@ def render(tables: Sequence[Table]) -> str:
 
 
 def escape(text: str) -> str:
-    """Return a text that LaTeX shows as it is; a character that it has not is named by its code."""
+    """Return a text that LaTeX shows as it is; a character that LaTeX lacks is named by its code."""
     shown = "".join(map(_character, " ".join(text.split())))
     return re.sub("-(?=-)", "-{}", shown)  # two in a row would be a dash
 
@@ -54,8 +57,8 @@ def escape(text: str) -> str:
 def _character(character: str) -> str:
     if character in _CHARACTERS:
         return _CHARACTERS[character]
-    if character.isascii():
-        return character if character.isprintable() else f"{{[}}U+{ord(character):04X}{{]}}"
+    if character.isascii() and character.isprintable():
+        return character
     base, *marks = list(unicodedata.normalize("NFD", character))
     if base.isascii() and base.isalpha() and len(marks) == 1 and marks[0] in _ACCENTS:
         return f"\\{_ACCENTS[marks[0]]}{{{base}}}"
@@ -64,6 +67,10 @@ def _character(character: str) -> str:
 
 def _table(table: Table) -> str:
     sides = "".join("l" if table.is_text(column) else "r" for column in table.columns)
+    # Titles take two lines, so that columns are as narrow as their numbers.
+    titles = [column.heading.partition(" ") for column in table.columns]
+    lines = [" & ".join(escape(part) for part in parts) for parts in zip(*titles, strict=True)]
+    heading = "\n".join(f"{line} \\\\" for line in (lines[0], lines[2]))
     body = "\n".join(" & ".join(_cell(row, column) for column in table.columns) + r" \\" for row in table.rows)
     notes = "".join(f"\\par\\raggedright\\scriptsize {escape(note)}\n" for note in table.notes)
     return f"""\\begin{{table}}
@@ -73,7 +80,7 @@ def _table(table: Table) -> str:
 \\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%
 \\begin{{tabular}}{{{sides}}}
 \\toprule
-{_heading(table)}
+{heading}
 \\midrule
 {body}
 \\bottomrule
@@ -82,16 +89,10 @@ def _table(table: Table) -> str:
 """
 
 
-def _heading(table: Table) -> str:
-    """Return two lines of titles, so that columns are as narrow as their figures."""
-    titles = [column.heading.partition(" ") for column in table.columns]
-    upper = " & ".join(escape(first) for first, _, _ in titles)
-    lower = " & ".join(escape(rest) for _, _, rest in titles)
-    return f"{upper} \\\\\n{lower} \\\\"
-
-
 def _cell(row: Row, column: Column) -> str:
     cell = row.cells.get(column.key)
-    if isinstance(cell, Figure):
-        return _MARKS[cell.mark].format(cell.text(column, plus_minus=" $\\pm$ ").replace("-", "$-$"))
-    return escape(row.text(column))
+    if not isinstance(cell, Figure):
+        return escape(row.text(column))
+    number = replace(cell, sign="").text(column, plus_minus=" $\\pm$ ").replace("-", "$-$")
+    shown = _MARKS[cell.mark].format(number)
+    return f"{shown} {escape(cell.sign)}" if cell.sign else shown

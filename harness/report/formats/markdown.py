@@ -1,38 +1,29 @@
 """Markdown (GitHub's tables)."""
 
-import re
 from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.report.cells import Column, Figure
-from harness.report.grid import Row, Table
+from harness.report.cells import Figure
+from harness.report.grid import Table
+from harness.report.text import markdown as escape
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~$]|&(?=[#\w]+;))")
 _MARKS = {"best": "**{}**", "second": "<u>{}</u>", None: "{}"}
 
 
 def render(tables: Sequence[Table]) -> str:
     """Return tables with their captions and notes."""
-    return "\n".join(map(_table, tables))
-
-
-def escape(text: str) -> str:
-    """Return a text that Markdown shows as it is, on one line."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
-
-
-def _table(table: Table) -> str:
-    frame = pd.DataFrame(
-        {escape(column.heading): [_cell(row, column) for row in table.rows] for column in table.columns}
-    )
-    sides = ["left" if table.is_text(column) else "right" for column in table.columns]
-    body = frame.to_markdown(index=False, disable_numparse=True, colalign=sides)
-    notes = "".join(f"- {escape(note)}\n" for note in table.notes)
-    return f"{escape(table.caption)}\n\n{body}\n" + (f"\n{notes}" if notes else "")
-
-
-def _cell(row: Row, column: Column) -> str:
-    cell = row.cells.get(column.key)
-    form = _MARKS[cell.mark] if isinstance(cell, Figure) else "{}"
-    return form.format(escape(row.text(column)))
+    parts = []
+    for table in tables:
+        cells: dict[str, list[str]] = {}
+        for column in table.columns:
+            shown = cells.setdefault(escape(column.heading), [])
+            for row in table.rows:
+                cell = row.cells.get(column.key)
+                form = _MARKS[cell.mark] if isinstance(cell, Figure) else "{}"
+                shown.append(form.format(escape(row.text(column))))
+        sides = ["left" if table.is_text(column) else "right" for column in table.columns]
+        body = pd.DataFrame(cells).to_markdown(index=False, disable_numparse=True, colalign=sides)
+        notes = "".join(f"- {escape(note)}\n" for note in table.notes)
+        parts.append(f"{escape(table.caption)}\n\n{body}\n" + (f"\n{notes}" if notes else ""))
+    return "\n".join(parts)

@@ -1,0 +1,76 @@
+"""Tables for programs: CSV and JSON.
+
+CSV has one line per row of each table, its conditions in front, and units in the names of the columns. JSON has the
+unrounded values with their units, and the conditions.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from harness.report.cells import Figure
+from harness.report.grid import Row, Table
+from harness.report.text import csv_text, to_json
+
+
+def render_csv(tables: Sequence[Table]) -> str:
+    """Return the tables as one; a column that a table lacks is empty there. Numbers keep their digits."""
+    rows = [_line(table, row) for table in tables for row in table.rows]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    frame = pd.DataFrame(rows, columns=names, dtype=object)
+    return frame.to_csv(index=False, header=list(map(csv_text, names)), lineterminator="\n")
+
+
+def _line(table: Table, row: Row) -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    for column in table.columns:
+        cell = row.cells.get(column.key)
+        if isinstance(cell, Figure):
+            cells[column.csv_name] = f"{cell.value * column.scale:.12g}"
+            if cell.std is not None:
+                cells[f"{column.csv_name}_std"] = f"{cell.std * column.scale:.12g}"
+        else:
+            cells[column.csv_name] = _flat(cell)
+    conditions, facts = ({key: _flat(value) for key, value in found.items()} for found in (table.facts, row.facts))
+    return {key: facts.get(key, value) for key, value in conditions.items()} | cells | facts
+
+
+def _flat(value: Any) -> Any:
+    """Return lists as words with spaces between them, mappings as JSON, and texts as no spreadsheet computes them."""
+    if isinstance(value, dict):
+        return csv_text(json.dumps(value, ensure_ascii=False))
+    if isinstance(value, list):
+        value = " ".join(map(str, value))
+    return csv_text(value) if isinstance(value, str) else value
+
+
+def render_json(tables: Sequence[Table]) -> str:
+    """Return a list of tables; a cell is a number with its deviation over seeds, a text, or null."""
+    return to_json([_content(table) for table in tables]) + "\n"
+
+
+def _content(table: Table) -> dict[str, Any]:
+    columns = [
+        {"key": column.key, "title": column.title, "unit": column.unit or None, "better": column.better}
+        for column in table.columns
+    ]
+    rows = []
+    for row in table.rows:
+        cells: dict[str, Any] = {}
+        for column in table.columns:
+            cell = row.cells.get(column.key)
+            cells[column.key] = cell
+            if isinstance(cell, Figure):
+                cells[column.key] = {"value": cell.value, "std": cell.std, "n": cell.n, "mark": cell.mark}
+                if cell.sign:
+                    cells[column.key]["sign"] = cell.sign
+        rows.append({**cells, **row.facts})
+    return {
+        "caption": table.caption,
+        "conditions": dict(table.facts),
+        "columns": columns,
+        "rows": rows,
+        "notes": list(table.notes),
+    }
