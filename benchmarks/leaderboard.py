@@ -21,8 +21,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from many_records import many_records
 
 from harness.leaderboard.entries import Entry
-from harness.leaderboard.pages import render_site
-from harness.leaderboard.site import write_site
+from harness.leaderboard.site import render_site, write_site
 from harness.records.literature import published_records
 
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"

@@ -1,6 +1,5 @@
 """``harness bench``."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +16,7 @@ from harness.compute import PRECISIONS
 from harness.config import BenchConfig, CompileMode
 from harness.report.costs import as_csv, cost_rows, cost_tables
 from harness.report.formats import markdown
+from harness.report.text import to_json
 from harness.run import Outcome
 
 FORMATS = ("table", "md", "csv", "json")
@@ -61,7 +61,7 @@ def bench(config: Path | None, form: str, **options: Any) -> int:
 def _show(outcome: Outcome, form: str) -> None:
     rows = [row for record in outcome.records for row in cost_rows(record, outcome.output)]
     if form == "json":
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(to_json(rows, ascii_only=True))
     elif form == "csv":
         click.echo(as_csv(rows), nl=False)
     elif form == "md":

@@ -7,8 +7,7 @@ import click
 
 from harness.errors import UsageError
 from harness.leaderboard.entries import Entry, read_entries
-from harness.leaderboard.pages import render_site
-from harness.leaderboard.site import check_output, write_site
+from harness.leaderboard.site import check_output, render_site, write_site
 from harness.records.literature import published_records
 from harness.records.reference import with_gains
 from harness.tasks import TASKS

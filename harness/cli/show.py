@@ -1,6 +1,5 @@
 """``harness show``."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from harness.errors import UsageError, unknown
 from harness.method import accounting_of
 from harness.probes.storage import file_bytes
 from harness.records import RECORD_NAME, Record, read_record
+from harness.report.text import to_json
 from harness.run.configure import method_of
 from harness.tasks import TASKS
 from harness.weights.artifact import read_manifest
@@ -28,13 +28,15 @@ def show(name: str, plugin: tuple[str, ...]) -> None:
     """
     for source in plugin:
         registry.load_plugin(source)
-    click.echo(json.dumps(_describe(name), indent=1, ensure_ascii=False))
+    click.echo(to_json(_describe(name)))
 
 
 def _describe(name: str) -> dict[str, Any]:
     path = Path(name)
     if (path / "artifact.json").is_file():
-        return _artifact(path)
+        manifest = read_manifest(path)
+        described = accounting_of(method_of(manifest, path)).describe(path)
+        return {"artifact": str(path), **manifest.model_dump(mode="json"), **described, "bytes": file_bytes(path)}
     if (path / RECORD_NAME).is_file() or path.is_file():
         return read_record(path).model_dump(mode="json")
     if name in registry.names("methods"):
@@ -56,12 +58,6 @@ def _describe(name: str) -> dict[str, Any]:
         return Record.model_json_schema()
     known = [other for kind in ("methods", "datasets", "tasks", "backbones") for other in names(kind)]
     raise UsageError(unknown("name", name, known))
-
-
-def _artifact(folder: Path) -> dict[str, Any]:
-    manifest = read_manifest(folder)
-    told = accounting_of(method_of(manifest, folder)).describe(folder)
-    return {"artifact": str(folder), **manifest.model_dump(mode="json"), **told, "bytes": file_bytes(folder)}
 
 
 def _method(name: str) -> dict[str, Any]:

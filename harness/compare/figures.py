@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.compare.result import Figure, Kind, Verdict
-from harness.compare.text import clean
 from harness.compare.tolerance import Tolerance, Tolerances
 from harness.errors import UsageError, unknown
 from harness.records import Record, headlines, units
 from harness.records.costs import Spread
 from harness.records.metric import Metric
+from harness.report.text import printable
 from harness.tasks import TASKS
 
 
@@ -153,5 +153,5 @@ def _figure(what: _Title, base: float | None, head: float | None, verdict: Verdi
         head=head,
         tolerance=str(what.tolerance),
         verdict=verdict,
-        reason=reason and clean(reason),
+        reason=reason and printable(reason),
     )

@@ -8,9 +8,9 @@ from harness.compare.matching import match
 from harness.compare.result import Comparison, Row
 from harness.compare.rows import Labels, differences, setting
 from harness.compare.slowdown import TEST
-from harness.compare.text import clean
 from harness.compare.tolerance import Tolerances
 from harness.records.load import Stored
+from harness.report.text import printable
 
 
 def compare(
@@ -31,11 +31,11 @@ def compare(
     matched = match(base, head)
     rows = [_row(labels.of(one.record), one, other, tolerances) for one, other in matched.pairs]
     rows += [
-        Row(label=labels.of(entry.record), base=clean(entry.record.run_id), head=None, fate="removed")
+        Row(label=labels.of(entry.record), base=printable(entry.record.run_id), head=None, fate="removed")
         for entry in matched.removed
     ]
     rows += [
-        Row(label=labels.of(entry.record), base=None, head=clean(entry.record.run_id), fate="added")
+        Row(label=labels.of(entry.record), base=None, head=printable(entry.record.run_id), fate="added")
         for entry in matched.added
     ]
     return _comparison(sorted(rows, key=lambda row: row.label), matched.pairs, allow_removed)
@@ -68,8 +68,8 @@ def _row(label: str, base: Stored, head: Stored, tolerances: Tolerances) -> Row:
     ]
     return Row(
         label=label,
-        base=clean(one.run_id),
-        head=clean(other.run_id),
+        base=printable(one.run_id),
+        head=printable(other.run_id),
         fate="incomparable" if reasons else "compared",
         reasons=reasons,
         figures=[] if reasons else figures,

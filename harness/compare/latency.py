@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from harness.compare.result import Figure, Slowdown, Verdict
 from harness.compare.rows import differences, subject
 from harness.compare.slowdown import BATCHES, Interval, Values, paired_log_ratios, slowdown
-from harness.compare.text import clean
 from harness.compare.tolerance import Tolerance
 from harness.records import Record
 from harness.records.costs import Latency
 from harness.records.load import Stored
+from harness.report.text import printable
 
 _EXECUTION = ("precision", "compiled", "cuda_graph", "channels_last", "cudnn_benchmark", "threads")
 
@@ -63,7 +63,7 @@ def _figure(size: int, base: _Timed, head: _Timed, tolerance: Tolerance) -> Figu
         head=theirs.p50_ms if theirs else None,
         tolerance=str(tolerance),
         verdict=verdict,
-        reason=reason and clean(reason),
+        reason=reason and printable(reason),
         slowdown=found,
     )
 
@@ -100,7 +100,7 @@ def _slowdown(base: tuple[Stored, Latency], head: tuple[Stored, Latency]) -> Slo
     one, other = _reference("BASE", *base), _reference("HEAD", *head)
     _check_reference(one[0], other[0])
     before, after = _pairs(ours, one[1]), _pairs(theirs, other[1])
-    return _found(slowdown(after, before), clean(one[0].run_id), before, after)
+    return _found(slowdown(after, before), printable(one[0].run_id), before, after)
 
 
 def _found(interval: Interval, reference: str | None, base: Values, head: Values) -> Slowdown:

@@ -2,7 +2,7 @@
 
 from harness.compare.result import Comparison
 from harness.compare.show import COLUMNS, NUMBERS, headline, latency_test, lines, summary
-from harness.compare.text import markdown
+from harness.report.text import markdown
 
 
 def to_markdown(comparison: Comparison, everything: bool = False) -> str:

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from harness.compare.text import clean
 from harness.records import Record
 from harness.report.cells import size
+from harness.report.text import printable
 
 Facts = dict[str, Any]
 
@@ -60,7 +60,7 @@ def differences(base: Facts, head: Facts) -> list[str]:
     """Return what differs between two sets of facts, each as ``what: BASE's → HEAD's``."""
     keys = dict.fromkeys([*base, *head])
     return [
-        clean(f"{key}: {_short(base.get(key))} → {_short(head.get(key))}")
+        printable(f"{key}: {_short(base.get(key))} → {_short(head.get(key))}")
         for key in keys
         if base.get(key) != head.get(key)
     ]
@@ -88,7 +88,7 @@ class Labels:
         method, details = record.method, _details(record)
         told = [f"{key}={details[key]}" for key in details if key in self._varied[method.name]]
         names = [record.dataset.name, *([method.backbone] if method.backbone else [])]
-        return clean(" ".join([method.name, *told, f"({', '.join(names)})"]))
+        return printable(" ".join([method.name, *told, f"({', '.join(names)})"]))
 
 
 def _details(record: Record) -> Facts:

@@ -1,18 +1,32 @@
-"""The records of a site, where their folders are, and what their pages are called."""
+"""The records of a site with their folders, the names of their pages, and their pictures."""
 
 import hashlib
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, UnidentifiedImageError
 
 from harness.errors import UsageError
 from harness.records import Record
 from harness.records.load import RECORD_NAME, find_stored
 
+CAPTIONS = {
+    "predictions.png": "Labels and predictions of the first scenes",
+    "layers.png": "Where sub-tasks differ from the base, and which rows they compute",
+}
+"""Picture in a run's folder to its caption."""
+
 _LONGEST_SLUG = 120
+"""Characters of a page's name, so that it fits a file system's 255 bytes with digest and suffix."""
+
+_WIDEST = 1600
+"""Pixels of a picture on a page: the width of the page on a screen with two pixels per point."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +67,22 @@ def read_entries(roots: Iterable[Path]) -> list[Entry]:
 
 def ordered(entries: Iterable[Entry]) -> list[Entry]:
     """Return entries in an order that depends on the records alone; of equal records one is kept."""
-    unique = {entry.digest: entry for entry in entries}
-    return sorted(unique.values(), key=lambda entry: (entry.record.run_id, entry.digest))
+    entries = list(entries)
+    uses = Counter(entry.record.run_id for entry in entries)
+    # Digests take longer than all else; only records of one run_id need them.
+    unique = {(one.record.run_id, one.digest if uses[one.record.run_id] > 1 else ""): one for one in entries}
+    return [unique[key] for key in sorted(unique)]
 
 
 def slugs(entries: Sequence[Entry]) -> dict[Entry, str]:
     """Return a distinct file name for every entry, from its run id: letters, digits, ``.``, ``_`` and ``-`` alone.
 
-    Names are distinct on file systems that ignore case, too. Where run ids lead to the same name, or leave
-    nothing of one, the record's digest tells them apart.
+    Names are distinct on file systems that ignore case, too. Where several run ids lead to the same name, or to an
+    empty one, the record's digest is appended.
     """
-    plain = {entry: _plain(entry.record.run_id) for entry in entries}
+    plain = {
+        entry: re.sub(r"[^A-Za-z0-9._]+", "-", entry.record.run_id)[:_LONGEST_SLUG].strip(".-") for entry in entries
+    }
     uses = Counter(name.lower() for name in plain.values())
     return {
         entry: name if name and uses[name.lower()] == 1 else f"{name or 'record'}-{entry.digest[:12]}"
@@ -71,5 +90,32 @@ def slugs(entries: Sequence[Entry]) -> dict[Entry, str]:
     }
 
 
-def _plain(run_id: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "-", run_id)[:_LONGEST_SLUG].strip(".-")
+class Picture(NamedTuple):
+    """A picture as it is shown: WebP bytes and size in pixels; no bytes where the file is damaged."""
+
+    name: str
+    caption: str
+    content: bytes | None
+    width: int = 0
+    height: int = 0
+
+
+def pictures(folder: Path | None) -> list[Picture]:
+    """Return the pictures in a run's folder, made small enough for a page."""
+    found = []
+    for file, caption in CAPTIONS.items() if folder is not None else ():
+        path = folder / file  # type: ignore[operator]
+        if not path.is_file():
+            continue
+        name = f"{path.stem}.webp"
+        try:
+            with Image.open(path, formats=["PNG"]) as image:
+                small = image.convert("RGBA" if "A" in image.mode else "RGB")
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError):
+            found.append(Picture(name, caption, None))
+            continue
+        small.thumbnail((_WIDEST, 8 * _WIDEST))
+        buffer = io.BytesIO()
+        small.save(buffer, "WEBP", quality=82, method=4)
+        found.append(Picture(name, caption, buffer.getvalue(), *small.size))
+    return found

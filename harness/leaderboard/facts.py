@@ -1,16 +1,16 @@
-"""What the page of a record says, as named facts and small tables of text."""
+"""The contents of a record's page, as named facts and small tables of text."""
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from harness.records import Record, units
-from harness.records.costs import Latency, Spread
+from harness.records.costs import Latency
+from harness.records.groups import overrides
 from harness.records.machine import machine
-from harness.records.metric import Metric
 from harness.report.cells import DASH, size
-from harness.tasks import TASKS
+from harness.report.columns import task_title
+from harness.report.text import to_json
 
 
 class Fact(NamedTuple):
@@ -29,26 +29,29 @@ class Grid(NamedTuple):
     rows: list[list[str]]
 
 
-def accuracy(record: Record) -> Grid:
-    """Return every metric of every task, rounded as papers do and as it is stored."""
-    rows = [
-        [TASKS[task].title if task in TASKS else task, name, *_metric(figure)]
-        for task, figures in record.metrics.items()
-        for name, figure in figures.items()
-    ]
+def accuracy(record: Record, headlines: bool = False) -> Grid:
+    """Return the metrics of every task, rounded as papers do and as they are stored.
+
+    Args:
+        record: The record.
+        headlines: Whether only the metric of each task that papers print is wanted.
+    """
+    rows = []
+    for task, metrics in record.metrics.items():
+        for name, metric in list(metrics.items())[: 1 if headlines else None]:
+            unit = units.METRICS[metric.unit]
+            arrow = "↑" if metric.higher_is_better else "↓"
+            shown = stored = DASH
+            if metric.value is not None:
+                shown = f"{unit.text(metric.value)} {unit.symbol}".rstrip()
+                stored = f"{metric.value!r} {metric.unit}"
+            count, reason = _count(metric.n), metric.reason or ""
+            rows.append([task_title(task), name, f"{shown} {arrow}", stored, count, metric.protocol, reason])
     return Grid("Accuracy", ["Task", "Metric", "Value", "Unrounded", "Over", "Convention", "Remark"], rows)
 
 
-def _metric(figure: Metric) -> list[str]:
-    unit = units.METRICS[figure.unit]
-    arrow = "↑" if figure.higher_is_better else "↓"
-    shown = DASH if figure.value is None else f"{unit.text(figure.value)} {unit.symbol}".rstrip()
-    stored = DASH if figure.value is None else f"{figure.value!r} {figure.unit}"
-    return [f"{shown} {arrow}", stored, _count(figure.n), figure.protocol, figure.reason or ""]
-
-
 def gain(record: Record) -> list[Fact]:
-    """Return the multi-task gain and what it is measured against; nothing where it was never asked for."""
+    """Return the multi-task gain and its reference; nothing where it was never asked for."""
     if record.delta_m is None:
         return []
     value, reference = record.delta_m.value, record.delta_m.reference
@@ -60,60 +63,59 @@ def gain(record: Record) -> list[Fact]:
 
 def costs(record: Record) -> list[Fact]:
     """Return the costs, with units; one that is missing has its reason."""
-    return [*_macs(record), *_sizes(record), *_memory(record), *_energy(record), *_ceilings(record)]
+    return [*_work(record), *_sizes(record), *_at_work(record)]
 
 
-def _macs(record: Record) -> Iterator[Fact]:
+def _work(record: Record) -> Iterator[Fact]:
     macs = record.macs
     if macs is None:
         yield _absent("Executed MACs", record, "macs")
         return
-    yield Fact("Executed MACs per image", _giga(macs.executed), "what the kernels multiply, batch size 1")
-    yield Fact("FLOPs per image", f"{2 * macs.executed.mean / 1e9:.4f} G", "2 × executed MACs")
-    yield Fact("Dense MACs per image", _giga(macs.dense), "with nothing skipped")
+    yield Fact("Executed MACs per image", _giga(macs.executed.mean), "what the kernels multiply, batch size 1")
+    yield Fact("FLOPs per image", _giga(2 * macs.executed.mean), "2 × executed MACs")
+    yield Fact("Dense MACs per image", _giga(macs.dense.mean), "with nothing skipped")
     if macs.ideal:
-        yield Fact("Ideal MACs per image", _giga(macs.ideal), "non-zero multiplies alone")
+        yield Fact("Ideal MACs per image", _giga(macs.ideal.mean), "non-zero multiplies alone")
     if macs.simulated:
-        yield Fact("Simulated MACs per image", _giga(macs.simulated), "by output thresholds; not executable")
+        yield Fact("Simulated MACs per image", _giga(macs.simulated.mean), "by output thresholds; not executable")
     if macs.unseen:
         yield Fact("Operators without a rule", ", ".join(f"{name} ({calls})" for name, calls in macs.unseen.items()))
-    yield Fact("Element-wise outputs per image", _count(round(macs.elementwise_outputs)), "kept apart from MACs")
+    yield Fact("Element-wise outputs per image", _count(macs.elementwise_outputs), "kept apart from MACs")
 
 
 def _sizes(record: Record) -> Iterator[Fact]:
+    storage = record.storage
     if record.parameters:
         yield Fact("Parameters", _count(record.parameters.total))
     else:
         yield _absent("Parameters", record, "parameters")
-    if record.storage is None:
+    if storage is None:
         yield _absent("Storage", record, "storage")
         return
-    yield Fact("Storage", f"{record.storage.artifact_bytes / 1e6:.3f} MB", _bytes(record.storage.artifact_bytes))
-    if record.storage.zipped_bytes is not None:
-        zipped = record.storage.zipped_bytes
-        yield Fact("Storage, zipped", f"{zipped / 1e6:.3f} MB", _bytes(zipped))
+    for title, value in (("Storage", storage.artifact_bytes), ("Storage, zipped", storage.zipped_bytes)):
+        if value is not None:
+            yield Fact(title, f"{value / 1e6:.3f} MB", f"{_count(value)} bytes")
 
 
-def _memory(record: Record) -> Iterator[Fact]:
-    memory = record.memory
+def _at_work(record: Record) -> Iterator[Fact]:
+    """Yield the costs of a model at work, and the peak rates of the machine."""
+    memory, energy, peak_rates = record.memory, record.energy, record.ceilings
     if memory is None:
         yield _absent("Memory", record, "memory")
-        return
-    remark = f"batch size {memory.batch_size}"
-    for name, peak in {"inference": memory.inference, "training_step": memory.training_step}.items():
-        title = f"GPU memory, peak, {name.replace('_', ' ')}"
-        if peak is None:
-            yield Fact(title, DASH, memory.reasons.get(name, "not measured"))
-        else:
-            yield Fact(title, f"{peak.allocated_bytes / 1e6:.1f} MB", remark)
-    if memory.resident is None:
-        yield Fact("Resident set, peak", DASH, memory.reasons.get("resident", "not measured"))
     else:
-        yield Fact("Resident set, peak", f"{memory.resident.peak_bytes / 1e6:.1f} MB", remark)
-
-
-def _energy(record: Record) -> Iterator[Fact]:
-    energy = record.energy
+        peaks = {
+            "GPU memory, peak, inference": ("inference", memory.inference and memory.inference.allocated_bytes),
+            "GPU memory, peak, training step": (
+                "training_step",
+                memory.training_step and memory.training_step.allocated_bytes,
+            ),
+            "Resident set, peak": ("resident", memory.resident and memory.resident.peak_bytes),
+        }
+        for title, (name, peak) in peaks.items():
+            if peak is None:
+                yield Fact(title, DASH, memory.reasons.get(name, "not measured"))
+            else:
+                yield Fact(title, f"{peak / 1e6:.1f} MB", f"batch size {memory.batch_size}")
     if energy is None:
         yield _absent("Energy", record, "energy")
     elif energy.joules_per_image is None:
@@ -121,17 +123,13 @@ def _energy(record: Record) -> Iterator[Fact]:
     else:
         remark = f"{energy.source}, batch size {energy.batch_size}, {energy.images} images"
         yield Fact("Energy per image", f"{energy.joules_per_image:.4f} J", remark)
-
-
-def _ceilings(record: Record) -> Iterator[Fact]:
-    ceilings = record.ceilings
-    if ceilings is None:
+    if peak_rates is None:
         yield _absent("Machine's ceilings", record, "ceilings")
-        return
-    how = f"{ceilings.device}, {ceilings.precision}"
-    product = f"{how}, best square product, side {ceilings.matrix_side}"
-    yield Fact("Machine's matrix rate", f"{ceilings.macs_per_second / 1e9:.1f} GMAC/s", product)
-    yield Fact("Machine's copy bandwidth", f"{ceilings.copy_bytes_per_second / 1e9:.1f} GB/s", how)
+    else:
+        how = f"{peak_rates.device}, {peak_rates.precision}"
+        product = f"{how}, best square product, side {peak_rates.matrix_side}"
+        yield Fact("Machine's matrix rate", f"{peak_rates.macs_per_second / 1e9:.1f} GMAC/s", product)
+        yield Fact("Machine's copy bandwidth", f"{peak_rates.copy_bytes_per_second / 1e9:.1f} GB/s", how)
 
 
 def latency(record: Record) -> Grid:
@@ -143,13 +141,13 @@ def latency(record: Record) -> Grid:
 def _timed(one: Latency) -> list[str]:
     times = [f"{value:.3f}" for value in (one.p50_ms, one.p90_ms, one.p95_ms, one.p99_ms, one.iqr_ms)]
     paired = f"{one.paired.ratio:.3f} [{one.paired.low:.3f}, {one.paired.high:.3f}]" if one.paired else DASH
-    floors = f"{one.floor.multiple:.2f}" if one.floor else DASH
+    bound = f"{one.floor.multiple:.2f}" if one.floor else DASH
     how = [one.precision, f"{len(one.samples_ms)} samples", one.sampling.clock]
     how += [f"compiled {one.compiled}"] if one.compiled else []
     how += ["CUDA graph"] if one.cuda_graph else []
     how += ["channels last"] if one.channels_last else []
     how += [f"disturbed: {reason}" for reason in one.disturbed]
-    return [str(one.batch_size), *times, f"{one.images_per_second:.2f}", paired, floors, ", ".join(how)]
+    return [str(one.batch_size), *times, f"{one.images_per_second:.2f}", paired, bound, ", ".join(how)]
 
 
 def breakdowns(record: Record) -> list[Grid]:
@@ -191,6 +189,7 @@ def breakdowns(record: Record) -> list[Grid]:
 
 
 def _joined(title: str, columns: Mapping[str, Mapping[str, str]]) -> Grid:
+    """Return columns by name as a table; the first one is the names."""
     names = dict.fromkeys(name for column in columns.values() for name in column)
     filled = [head for head, column in columns.items() if column]
     rows = [[name, *(columns[head].get(name, DASH) for head in filled)] for name in names]
@@ -198,32 +197,30 @@ def _joined(title: str, columns: Mapping[str, Mapping[str, str]]) -> Grid:
 
 
 def origin(record: Record) -> list[Fact]:
-    """Return what a reported record says of its source; nothing for a measured one."""
-    told = record.reported
-    if told is None:
+    """Return the source of a reported record; nothing for a measured one."""
+    reported = record.reported
+    if reported is None:
         return []
     printed = {
-        "Δm": (told.delta_m_percent, "%", "against the source's own reference"),
-        "GFLOPs": (told.gflops, "G", "MACs or FLOPs, of one task or all, as the source counts"),
-        "Parameters": (told.parameters_m, "M", None),
-        "Latency": (told.latency_ms, "ms", "on the source's machine"),
+        "Δm": (reported.delta_m_percent, "%", "against the source's own reference"),
+        "GFLOPs": (reported.gflops, "G", "MACs or FLOPs, of one task or all, as the source counts"),
+        "Parameters": (reported.parameters_m, "M", None),
+        "Latency": (reported.latency_ms, "ms", "on the source's machine"),
     }
     return [
-        Fact("Source", told.source),
-        Fact("Place in it", told.locator),
-        Fact("Printed by", "the method's authors" if told.tier == "own" else "others, who quote it"),
+        Fact("Source", reported.source),
+        Fact("Place in it", reported.locator),
+        Fact("Printed by", "the method's authors" if reported.tier == "own" else "others, who quote it"),
         Fact("Method", record.method.name, record.method.paper),
         Fact("Backbone", record.method.backbone or DASH),
         Fact("Data set", record.dataset.name),
         Fact("Input size", size(record), None if record.input_size else "not stated"),
-        Fact("Compares with other sources", "no" if told.differs else "as far as is known", told.differs),
-        Fact("Note", told.note or DASH),
+        Fact("Compares with other sources", "no" if reported.differs else "as far as is known", reported.differs),
+        Fact("Note", reported.note or DASH),
         *(
-            Fact(
-                f"{name} as printed",
-                DASH if value is None else f"{value:g} {unit}",
-                "not printed" if value is None else remark,
-            )
+            Fact(f"{name} as printed", DASH, "not printed")
+            if value is None
+            else Fact(f"{name} as printed", f"{value:g} {unit}", remark)
             for name, (value, unit, remark) in printed.items()
         ),
         Fact("Compared with the source", f"{record.created_at:%Y-%m-%d}"),
@@ -232,10 +229,14 @@ def origin(record: Record) -> list[Fact]:
 
 
 def provenance(record: Record) -> list[Fact]:
-    """Return what measured figures depend on and who made them."""
+    """Return the maker of a record and all that its values depend on."""
     made, data, method = record.harness, record.dataset, record.method
     commit = made.git_commit or DASH
     state = {True: "with uncommitted changes", False: "clean", None: "no source checkout"}[made.git_dirty]
+    kind = "synthetic: rendered, not photographed" if data.synthetic else "real images"
+    if record.costs_only:
+        kind = "poses the tasks; nothing of it was read"
+    given = ", ".join(f"{key}={value}" for key, value in overrides(record).items())
     return [
         Fact("Run", record.run_id, record.status),
         Fact("Made", f"{record.created_at:%Y-%m-%d %H:%M} UTC", f"changed {record.updated_at:%Y-%m-%d %H:%M} UTC"),
@@ -245,17 +246,21 @@ def provenance(record: Record) -> list[Fact]:
         Fact("Paper", method.paper or DASH),
         Fact("Defined in", method.plugin or DASH),
         Fact("Backbone", method.backbone or DASH, f"weights: {method.checkpoint or method.init}"),
-        Fact("Data set", data.name, _pictured(record)),
+        Fact("Data set", data.name, kind),
         Fact(
             "Build and split",
             f"{data.build or DASH}, {data.split or DASH}",
-            _scored(record),
+            f"{data.n_evaluated} of {data.n_expected} images" if data.n_expected else None,
         ),
         Fact("Data fingerprint", data.fingerprint or DASH, None if data.fingerprint else "no data was read"),
-        Fact("Training data fingerprint", data.train_fingerprint or DASH, _images(data.n_train)),
+        Fact(
+            "Training data fingerprint",
+            data.train_fingerprint or DASH,
+            f"{data.n_train} images" if data.n_train else None,
+        ),
         Fact("Protocol", record.protocol_name),
         Fact("Input size", size(record)),
-        Fact("Budget", record.budget or DASH),
+        Fact("Budget", record.budget or DASH, f"with {given}" if record.budget and given else None),
         Fact("Precision and device", f"{record.precision or DASH}, {record.device or DASH}"),
         Fact("Seed", DASH if record.seed is None else str(record.seed)),
         Fact("System", record.system_id, machine(record)),
@@ -279,15 +284,15 @@ def documents(record: Record) -> dict[str, str]:
         "Training stages": training,
         "Environment": record.environment,
     }
-    return {title: json.dumps(part, indent=1, ensure_ascii=False) for title, part in parts.items() if part}
+    return {title: to_json(part) for title, part in parts.items() if part}
 
 
 def _absent(name: str, record: Record, probe: str) -> Fact:
     return Fact(name, DASH, record.unmeasured.get(probe, "not asked for"))
 
 
-def _giga(spread: Spread) -> str:
-    return f"{spread.mean / 1e9:.4f} G"
+def _giga(value: float) -> str:
+    return f"{value / 1e9:.4f} G"
 
 
 def _mega(values: Mapping[str, float]) -> dict[str, str]:
@@ -298,24 +303,5 @@ def _counts(values: Mapping[str, int]) -> dict[str, str]:
     return {name: _count(value) for name, value in values.items()}
 
 
-def _count(value: int | None) -> str:
-    return DASH if value is None else f"{value:,}"
-
-
-def _bytes(value: int) -> str:
-    return f"{value:,} bytes"
-
-
-def _pictured(record: Record) -> str:
-    if record.costs_only:
-        return "poses the tasks; nothing of it was read"
-    return "synthetic: rendered, not photographed" if record.dataset.synthetic else "real images"
-
-
-def _scored(record: Record) -> str | None:
-    data = record.dataset
-    return f"{data.n_evaluated} of {data.n_expected} images" if data.n_expected else None
-
-
-def _images(count: int | None) -> str | None:
-    return f"{count} images" if count else None
+def _count(value: float | None) -> str:
+    return DASH if value is None else f"{value:,.0f}"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.leaderboard.boards import Board
-from harness.leaderboard.columns import Column
+from harness.report.cells import Column, Figure
+from harness.report.columns import SESSION
 from harness.report.pareto import Axis, Palette, Point, draw_pareto, pareto_front, to_svg
 
 COSTS = ("latency_ms", "macs", "storage")
@@ -21,17 +22,17 @@ _STYLE = {
     _ROLES.point: "var(--point)",
     _ROLES.front: "var(--accent)",
 }
-"""Stand-in colours of a picture to the style sheet's, which follow the reader's light or dark setting."""
+"""Placeholder colours of a picture to the style sheet's, which follow the reader's light or dark setting."""
 
 
 @dataclass(frozen=True)
 class Front:
-    """A picture of a board, or why there is none.
+    """A picture of a board, or the reason that there is none.
 
     Attributes:
-        title: What is drawn against what.
-        svg: The picture, safe to embed; None where too few methods have both figures.
-        text: What the picture shows, in words, or what is missing.
+        title: Vertical and horizontal quantity.
+        svg: The picture, safe to embed; None where too few methods have both values.
+        text: The picture in words, or what is missing.
     """
 
     title: str
@@ -60,39 +61,37 @@ def fronts(board: Board, accuracy: str) -> Iterator[Front]:
 
 
 def _front(board: Board, x: Column, y: Column) -> Front:
-    title = f"{y.title} against {x.title} ({x.detail})"
-    pairs = zip(board.rows, board.values(x), board.values(y), strict=True)
-    points = [Point(board.label(row), a, b) for row, a, b in pairs if a is not None and b is not None]
+    title, rows = f"{y.title} against {x.title} ({x.detail})", len(board.rows)
+    across, up = (board.columns.index(column) for column in (x, y))
+    points = []
+    for row in board.rows:
+        a, b = row.cells[across], row.cells[up]
+        if isinstance(a, Figure) and isinstance(b, Figure):
+            label = " ".join(filter(None, (board.label(row), a.sign)))
+            points.append(Point(label, a.value, b.value, other_session=a.sign == SESSION))
     if len(points) < 2:
-        return Front(title, None, _missing(board, x, y, len(points)))
-    across, up = Axis(x.name, bool(x.higher_is_better)), Axis(y.name, bool(y.higher_is_better))
-    best = pareto_front(points, across, up)
-    left_out = len(board.rows) - len(points)
-    text = f"{title}, {len(points)} of {len(board.rows)} rows" if left_out else f"{title}, {len(points)} rows"
-    text += f". On the front: {_listed([point.label for point in best])}."
+        counts = [(column.title, sum(value is not None for value in board.values(column))) for column in (y, x)]
+        have = " and ".join(f"{name} for {count}" for name, count in counts)
+        lacking = f"of {rows} here, {len(points) or 'none'} has: {have}."
+        return Front(title, None, f"A front takes two rows that have both figures; {lacking}")
+    axes = [Axis(f"{column.title}, {column.detail}", column.better == "higher") for column in (x, y)]
+    best = [point.label for point in pareto_front([point for point in points if point.ranked], *axes)]
+    listed = ", ".join(best[:8]) + (f" and {len(best) - 8} more" if len(best) > 8 else "")
+    counted = f"{len(points)} of {rows} rows" if len(points) < rows else f"{rows} rows"
+    text = f"{title}, {counted}. On the front: {listed}."
     if not board.ranks(y):
         text += " Gains are against the single-task row of each row's own backbone."
-    return Front(title, _embedded(points, across, up, text), text)
-
-
-def _missing(board: Board, x: Column, y: Column, both: int) -> str:
-    rows = len(board.rows)
-    counts = [(column.title, sum(value is not None for value in board.values(column))) for column in (y, x)]
-    have = " and ".join(f"{title} for {count}" for title, count in counts)
-    return f"A front takes two rows that have both figures; of {rows} here, {both or 'none'} has: {have}."
-
-
-def _listed(labels: list[str]) -> str:
-    shown = ", ".join(labels[:8])
-    return f"{shown} and {len(labels) - 8} more" if len(labels) > 8 else shown
+    if not all(point.ranked for point in points):
+        text += f" {SESSION} timed in another session than the others, and never on the front."
+    return Front(title, _embedded(points, *axes, text), text)
 
 
 def _embedded(points: list[Point], across: Axis, up: Axis, text: str) -> str:
-    """Return the picture as markup for a page: ids of its own, the page's colours, a tooltip on every point."""
+    """Return the picture as markup for a page: distinct ids, the page's colours, a tooltip on every point."""
     salt = hashlib.sha256(repr((points, across, up)).encode()).hexdigest()[:8]
     svg = to_svg(draw_pareto(points, across, up, palette=_ROLES, size=_SIZE), salt)
-    for stand_in, colour in _STYLE.items():
-        svg = svg.replace(stand_in, colour)
+    for placeholder, colour in _STYLE.items():
+        svg = svg.replace(placeholder, colour)
     for index, point in enumerate(points):
         tip = html.escape(f"{point.label}: {point.x:.4g} ({across.title}), {point.y:.4g} ({up.title})")
         svg = svg.replace(f'<g id="point-{index}">', f'<g id="point-{index}"><title>{tip}</title>')

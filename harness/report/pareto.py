@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise, product
 
 import matplotlib
@@ -42,7 +42,7 @@ class Point:
     x_spread: float = 0
     y_spread: float = 0
     reported: bool = False
-    other_session: bool = False
+    other_session: bool = field(default=False, repr=False)
 
     @property
     def ranked(self) -> bool:

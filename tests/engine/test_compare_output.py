@@ -13,8 +13,8 @@ from harness.compare import Comparison, Tolerances, compare
 from harness.compare.junit import to_junit
 from harness.compare.markdown import to_markdown
 from harness.compare.screen import print_comparison
-from harness.compare.text import clean
 from harness.records.costs import Storage
+from harness.report.text import printable
 
 WRITERS = {
     "compare.md": to_markdown,
@@ -110,7 +110,7 @@ def test_names_from_records_are_text_wherever_they_are_shown(tmp_path: Path) -> 
     [line] = [line for line in shown.splitlines() if "SemSeg" in line]
     assert line.replace(r"\|", "").count("|") == 8, "seven cells"
     [case] = [c for c in ET.fromstring(to_junit(compared)).iter("testcase") if "SemSeg" in str(c.get("name"))]
-    label = clean(NASTY)
+    label = printable(NASTY)
     assert case.get("classname") == f"{label} (nyud-synth, vit-micro)"
     assert "\x1b" not in label
     assert "\n" not in label

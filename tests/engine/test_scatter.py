@@ -10,6 +10,7 @@ from records import record
 from harness.errors import UsageError
 from harness.records import Gain, Record
 from harness.records.costs import Conditions, Energy, Latency, Parameters, Sampling
+from harness.records.literature import published_records
 from harness.report.plot import scatter
 from harness.report.values import QUANTITIES, quantity
 from harness.tasks import TASKS
@@ -194,3 +195,47 @@ def test_nothing_written_covers_an_error_bar_or_leaves_the_picture() -> None:
         assert box.x0 >= 0
         assert box.x1 <= figure.bbox.x1
         assert box.y1 <= figure.bbox.y1
+
+
+def test_latencies_of_another_session_are_open_marked_and_never_on_the_front() -> None:
+    other = latency(1)
+    other.sampling.session = "t"
+    drawn = scatter([run("a", 10, 1), run("b", 9, 1), run("c", 1, 2, latency=[other])], "latency_ms", "delta_m")
+    assert [(point.label, point.ranked) for point in drawn.points] == [("a", True), ("b", True), ("c §", False)]
+    assert "§ timed in another session" in drawn.title.replace("\n", " ")
+    [axes] = drawn.draw().axes
+    marks = {line.get_gid(): line for line in axes.lines}
+    assert marks["front"].get_ydata().tolist() == [1]
+    assert marks["point-2"].get_markerfacecolor() == "none"
+    without = scatter([run("a", 10, 1), run("c", 1, 2, latency=[other])], "parameters", "delta_m")
+    assert all(point.ranked for point in without.points)
+
+
+@pytest.mark.parametrize("label", ["method", "backbone", "run"])
+def test_what_a_command_put_over_the_recipe_stands_next_to_its_point(label: Any) -> None:
+    short = run("a", 9, 1, run_id="d/short", config={"iterations": 5})
+    [whole, five] = [point.label for point in scatter([run("a", 10, 1), short], "latency_ms", "delta_m", label).points]
+    assert "iterations" not in whole
+    assert five.endswith(" iterations=5")
+
+
+def test_the_title_says_how_many_images_of_the_split_were_scored() -> None:
+    one = run("a", 10, 1)
+    assert "32 val images" in scatter([one], "parameters", "delta_m").title
+    one.dataset = one.dataset.model_copy(update={"n_evaluated": 2, "n_expected": 654})
+    assert "2 of 654 val images" in scatter([one], "parameters", "delta_m").title
+
+
+def test_gains_over_the_reference_of_another_document_are_marked() -> None:
+    published = [one for one in published_records() if one.dataset.name == "nyud" and one.method.backbone == "ViT-B"]
+    drawn = scatter(published, "semseg", "delta_m")
+    assert [point.label for point in drawn.points if "¶" in point.label] == ["TaskPrompter + EMTAL †¶"]
+    assert "¶ Δm against a single-task row that another document prints" in drawn.title.replace("\n", " ")
+
+
+def test_values_that_are_no_finite_numbers_are_left_out() -> None:
+    endless = run("b", 9, 1, energy=Energy(joules_per_image=float("inf"), batch_size=1))
+    drawn = scatter(
+        [run("a", 10, 1, energy=Energy(joules_per_image=1.0, batch_size=1)), endless], "energy_j", "delta_m"
+    )
+    assert [point.label for point in drawn.points] == ["a"]

@@ -6,8 +6,7 @@ import pytest
 from many_records import hostile, many_records
 
 from harness.leaderboard.entries import Entry
-from harness.leaderboard.pages import render_site
-from harness.leaderboard.site import write_site
+from harness.leaderboard.site import render_site, write_site
 from harness.records.literature import published_records
 
 

@@ -23,7 +23,7 @@ def changed(record: Record, **changes: Any) -> Record:
 
 def column(board: Board, key: str) -> list[str]:
     index = [column.key for column in board.columns].index(key)
-    return [row.cells[index].text for row in board.rows]
+    return [board.text(row, index) for row in board.rows]
 
 
 BASE = many_records(1)[0]
@@ -75,12 +75,12 @@ def test_rows_of_one_method_are_told_apart_by_the_options_that_differ() -> None:
 
 def test_tasks_stand_in_the_papers_order_with_arrows_and_metrics() -> None:
     nyud = boards(BASE)[0]
-    assert [(one.title, one.detail, one.higher_is_better) for one in nyud.columns[:5]] == [
-        ("SemSeg", "mIoU %", True),
-        ("Depth", "RMSE m", False),
-        ("Normals", "mErr °", False),
-        ("Boundary", "odsF %", True),
-        ("Δm", "%", True),
+    assert [(one.title, one.detail, one.better) for one in nyud.columns[:5]] == [
+        ("SemSeg", "mIoU %", "higher"),
+        ("Depth", "RMSE m", "lower"),
+        ("Normals", "mErr °", "lower"),
+        ("Boundary", "odsF %", "higher"),
+        ("Δm", "%", "higher"),
     ]
     pascal = boards(next(record for record in many_records(1) if record.dataset.name == "pascal-synth"))[0]
     assert [one.title for one in pascal.columns[:5]] == ["SemSeg", "Parsing", "Saliency", "Normals", "Boundary"]
@@ -107,9 +107,9 @@ def test_the_best_figure_of_a_column_is_marked_in_its_direction() -> None:
     known = boards(*many_records(1))[0]
     for index, one in enumerate(known.columns):
         values = [value for value in known.values(one) if value is not None]
-        best = max(values) if one.higher_is_better else min(values)
-        shown = {row.cells[index].text for row in known.rows if row.cells[index].value == best}
-        marked = {row.cells[index].text for row in known.rows if row.cells[index].best}
+        best = max(values) if one.better == "higher" else min(values)
+        shown = {known.text(row, index) for row in known.rows if known.values(one)[known.rows.index(row)] == best}
+        marked = {known.text(row, index) for row in known.rows if (cell := row.cells[index]) and cell.mark == "best"}
         assert marked == (shown if one.key != "delta_m" else set()), "gains of several backbones rank no rows"
 
 
@@ -136,6 +136,33 @@ def test_latencies_of_several_machines_and_modes_share_no_column() -> None:
     assert shown == [[10.0], [5.0], [1.0]]
 
 
+def test_latencies_of_another_session_are_marked_and_neither_ranked_nor_on_a_front() -> None:
+    def timed(name: str, milliseconds: float, session: str) -> Record:
+        sampling = Sampling(warmup=1, clock="perf_counter", session=session, rounds=[1], other_cores=0.0)
+        method = BASE.method.model_dump() | {"name": name}
+        return changed(BASE, run_id=name, method=method, latency=[latency(milliseconds, sampling=sampling)])
+
+    [board] = boards(timed("a", 10.0, "s"), timed("b", 5.0, "s"), timed("c", 1.0, "t"))
+    [index] = [index for index, one in enumerate(board.columns) if one.title == "Latency"]
+    cells = {row.record.method.name: row.cells[index] for row in board.rows}
+    assert {name: (cell.mark, cell.sign) for name, cell in cells.items() if cell} == {
+        "a": (None, ""),
+        "b": ("best", ""),
+        "c": (None, "§"),
+    }
+    assert [note for note in board.notes if note.startswith("§ timed in another session")]
+    [front] = [one for one in fronts(board, "delta_m") if "Latency" in one.title]
+    assert "On the front: b." in front.text
+    assert "§ timed in another session" in front.text
+
+
+def test_gains_over_the_reference_of_another_document_are_marked() -> None:
+    found = [(board, row) for board in boards(*published_records()) for row in board.rows]
+    signs = [cell.sign for _, row in found for cell in row.cells if cell and cell.sign]
+    assert signs == ["¶"] * 11
+    assert sum(note.startswith("¶ ") for board in boards(*published_records()) for note in board.notes) == 2
+
+
 def test_costs_alone_have_a_table_without_accuracy() -> None:
     data = DatasetInfo(**(BASE.dataset.model_dump() | {"fingerprint": None, "build": None, "split": None}))
     alone = changed(BASE, run_id="bench", dataset=data, metrics={}, delta_m=None)
@@ -153,8 +180,9 @@ def test_reported_costs_are_shown_as_printed_and_never_ranked_or_drawn() -> None
     board = boards(*published_records())[0]
     printed = [one for one in board.columns if one.key.startswith("printed_")]
     assert {"GFLOPs", "Params"} <= {one.title for one in printed}
-    assert all(one.higher_is_better is None for one in printed)
-    assert not any(row.cells[board.columns.index(one)].best for one in printed for row in board.rows)
+    assert all(one.better is None for one in printed)
+    cells = [row.cells[board.columns.index(one)] for one in printed for row in board.rows]
+    assert not any(cell.mark for cell in cells if cell)
     [front] = fronts(board, "delta_m")
     assert front.svg is None
     assert "differently" in front.text

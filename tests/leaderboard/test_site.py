@@ -1,6 +1,7 @@
 """The files of a site: the same every time, safe whatever records say, and never in the way of other files."""
 
 import json
+import posixpath
 import re
 import shutil
 from html.parser import HTMLParser
@@ -14,8 +15,7 @@ from PIL import Image
 
 from harness.errors import UsageError
 from harness.leaderboard.entries import Entry, read_entries, slugs
-from harness.leaderboard.pages import render_site
-from harness.leaderboard.site import write_site
+from harness.leaderboard.site import FULL_PAGES, render_site, write_site
 from harness.records import Record, write_record
 
 FEW = many_records(1)[:12]
@@ -134,6 +134,70 @@ def test_seeds_link_to_each_other() -> None:
     text = pages["records/nyud-share.vit-b16.full.seed1.html"]
     assert 'href="nyud-share.vit-b16.full.seed0.html"' in text
     assert 'href="nyud-share.vit-b16.full.seed2.html"' in text
+
+
+def test_further_seeds_have_short_pages_and_every_page_is_reached(tmp_path: Path) -> None:
+    seeds = FULL_PAGES + 12
+    records = [named(f"nyud/m.seed{seed}", seed).record for seed in range(seeds)]
+    for record in records:
+        run_folder(tmp_path, record)
+    pages = dict(render_site(read_entries([tmp_path]), title="t", accuracy="delta_m"))
+    texts = {name: content.decode() for name, content in pages.items() if name.endswith(".html")}
+    assert len(texts) == 1 + seeds
+    first, last = texts["records/nyud-m.seed0.html"], texts[f"records/nyud-m.seed{seeds - 1}.html"]
+    assert BASE.config_hash in first
+    assert BASE.config_hash not in last
+    assert 'href="nyud-m.seed0.html"' in last
+    assert json.loads(pages[f"records/nyud-m.seed{seeds - 1}.json"]) == records[-1].model_dump(mode="json")
+    assert pages["records/nyud-m.seed0.json"] == (tmp_path / "nyud/m.seed0/record.json").read_bytes()
+    reached, left = {"index.html"}, ["index.html"]
+    while left:
+        markup = Markup()
+        name = left.pop()
+        markup.feed(texts[name])
+        for link in markup.links:
+            other = posixpath.normpath(posixpath.join(posixpath.dirname(name), link.partition("#")[0]))
+            if other in texts and other not in reached:
+                reached.add(other)
+                left.append(other)
+    assert reached == set(texts)
+
+
+def test_a_page_names_what_a_command_put_over_the_recipe() -> None:
+    short = BASE.model_copy(update={"run_id": "d/short", "config": {"iterations": 5}})
+    pages = render(BASE, short)
+    assert "with iterations=5" in pages["records/d-short.html"]
+    assert "iterations=5" in pages["index.html"]
+
+
+def test_infinities_and_nan_end_neither_the_build_nor_the_script(tmp_path: Path) -> None:
+    record = json.loads(BASE.model_dump_json())
+    record["run_id"] = "nyud/endless"
+    for values in record["macs"]["executed"], record["macs"]["dense"]:
+        values["mean"] = float("inf")
+    record["macs"]["elementwise_outputs"] = float("nan")
+    record["method"]["options"] = {"x": float("-inf")}
+    (tmp_path / "endless").mkdir()
+    (tmp_path / "endless" / "record.json").write_text(json.dumps(record))
+    pages = dict(render_site([*read_entries([tmp_path]), Entry(FEW[1])], title="t", accuracy="delta_m"))
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"JSON has no {constant}")
+
+    data = re.search(r'id="data">(.*?)</script>', pages["index.html"].decode(), re.DOTALL)
+    assert data
+    json.loads(data[1], parse_constant=refuse)
+    for name, content in pages.items():
+        if name.endswith(".json"):
+            json.loads(content, parse_constant=refuse)
+
+
+def test_no_control_character_of_a_record_reaches_a_page() -> None:
+    escape = "a\x1b[31m\x07\x9b"
+    method = BASE.method.model_copy(update={"name": escape, "options": {escape: escape}})
+    pages = render(BASE.model_copy(update={"method": method, "warnings": [escape], "run_id": escape}))
+    for name, text in pages.items():
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text) or name.endswith(".json"), name
 
 
 def test_a_site_is_replaced_and_nothing_of_the_old_one_stays(tmp_path: Path) -> None:

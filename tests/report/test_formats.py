@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import origin, record
+from rich.console import Console
 
-from harness.records import Record
+from harness.records import Gain, Record
 from harness.records.costs import Conditions, Latency, Macs, Sampling, Sparsity, Spread
 from harness.records.reference import with_gains
 from harness.report.formats import FORMATS, html, latex, markdown
@@ -213,3 +214,51 @@ def test_notes_tell_a_disturbance_of_the_machine_once() -> None:
     [measured, *_] = build_tables(records())
     told = [note for note in measured.notes if "load average" in note]
     assert told == ["latency at batch size 1 of single-task, share: the load average was 2.5 to 4.0 on 2 cores"]
+
+
+HOSTILE = "=cmd|'/c calc'!A1 \x1b]0;owned\x07\x1b[31m [bold]x[/x] \x9b2J \u202eabc\r\nnext"
+"""A name that spreadsheets compute, that terminals obey, that rich takes for markup, and that turns the writing."""
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_no_control_character_of_a_name_reaches_the_output(form: str) -> None:
+    one = record(HOSTILE, (0.1, 0.2, 3.0, 0.4), warnings=[HOSTILE], protocol_name=HOSTILE, protocol={HOSTILE: HOSTILE})
+    one.metrics[HOSTILE] = {HOSTILE: one.metrics["semseg"]["headline"]}
+    text = FORMATS[form](build_tables([one], "share"))
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
+
+
+def test_names_are_printed_as_they_are_without_markup() -> None:
+    [table] = build_tables([record(HOSTILE, (0.1, 0.2, 3.0, 0.4), warnings=[HOSTILE])])
+    console = Console(file=io.StringIO(), force_terminal=True, width=300)
+    table.print(console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[bold]x[/x]" in text
+    assert set(re.findall("\x1b\\[([0-9;]*)m", text)) <= {"", "0", "1", "3", "1;4", "2", "2;3", "4"}, "only rich's own"
+    assert not re.search("[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f\u202e]", text)
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t=", "\r@", "＝"])
+def test_no_cell_of_csv_is_a_formula(first: str) -> None:
+    name = f"{first}1+1"
+    one = record(name, (0.1, 0.2, 3.0, 0.4), protocol_name=name)
+    one.metrics[name] = {"headline": one.metrics["semseg"]["headline"]}
+    one.delta_m = Gain(value=-1.5, reference="r")
+    rows = list(csv.reader(io.StringIO(FORMATS["csv"](build_tables([one])))))
+    for cell in (cell for row in rows for cell in row):
+        assert not cell.startswith(("=", "+", "@", "\t", "\r", "＝")), cell
+        assert not cell.startswith("-") or float(cell) < 0
+    assert "-1.5" in rows[1]
+
+
+def test_json_has_neither_infinities_nor_nan() -> None:
+    one = record("m", (0.1, 0.2, 3.0, 0.4), protocol={"x": float("inf")})
+    spread = Spread(mean=float("nan"), p50=1.0, p95=1.0, n=1)
+    one.macs = Macs(dense=spread, executed=spread, per_part={}, per_task={"depth": float("inf")}, elementwise_outputs=0)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"JSON has no {constant}")
+
+    for style in ("paper", "share", "wide"):
+        [table, *_] = json.loads(FORMATS["json"](build_tables([one], style)), parse_constant=refuse)
+        assert table["conditions"]["protocol"] == {"x": None}

@@ -10,13 +10,20 @@ from records import metric, origin, record
 
 from harness.errors import UsageError
 from harness.records import Gain, Record, conditions
-from harness.records.costs import Parameters, Sparsity, Storage
+from harness.records.costs import (
+    Conditions,
+    Latency,
+    Macs,
+    Parameters,
+    Sampling,
+    Sparsity,
+    Spread,
+    Storage,
+)
 from harness.records.literature import published_records
 from harness.records.reference import with_gains
 from harness.report.cells import Column, Figure
-from harness.report.grid import Row, Table
-from harness.report.marks import mark
-from harness.report.notes import Notes
+from harness.report.grid import Notes, Row, Table, mark
 from harness.report.table import build_table, build_tables
 
 SINGLE, MULTI = (0.40, 0.60, 20.0, 0.76), (0.44, 0.57, 21.0, 0.76)
@@ -303,3 +310,77 @@ def test_notes_name_the_backbone_where_a_method_has_several() -> None:
     assert "SAK (ViT-S)" in lacking
     assert "SAK (ViT-B)" not in lacking
     assert "PRISM-lite," in lacking
+
+
+def timed(name: str, p50_ms: float, session: str, batch_size: int = 1) -> Latency:
+    quiet = Conditions(load_average=0.1)
+    sampling = Sampling(warmup=1, clock="perf_counter", session=session, rounds=[1], other_cores=0.0)
+    return Latency.of([p50_ms], batch_size=batch_size, precision="fp32", sampling=sampling, before=quiet, after=quiet)
+
+
+def test_latencies_are_ranked_within_one_session_and_others_are_marked() -> None:
+    sessions = {"a": (3.0, "s"), "b": (2.0, "s"), "c": (1.0, "t"), "d": (4.0, "s")}
+    rows = [record(name, MULTI, latency=[timed(name, *found)]) for name, found in sessions.items()]
+    table = build_table(rows, "wide")
+    for key in ("latency_p50", "latency_p95"):
+        assert marked(table, key) == ["second", "best", None, None]
+    assert [row.text(column) for row in table.rows for column in table.columns if column.key == "latency_p50"] == [
+        *("3.00", "2.00", "1.00 §", "4.00")
+    ]
+    assert sum(note.startswith("§ timed in another session") for note in table.notes) == 1
+    alone = build_table(rows[:2])
+    assert not any("§" in text for text in [*alone.notes, *alone.frame.to_numpy().ravel()])
+
+
+def test_a_mean_over_several_sessions_is_marked() -> None:
+    rows = [record("a", MULTI, seed=seed, latency=[timed("a", 1.0, f"s{seed}")]) for seed in (0, 1)]
+    rows.append(record("b", MULTI, latency=[timed("b", 2.0, "s0")]))
+    table = build_table(rows)
+    assert [str(text).endswith("§") for text in table.frame["Latency ms ↓"]] == [True, False]
+
+
+def test_costs_of_bench_are_marked_within_one_batch_size() -> None:
+    def costs(name: str, *latencies: Latency) -> Record:
+        one = record(name, (), run_id=f"nyud/{name}", latency=list(latencies), config={"batch_size": [1, 8]})
+        one.dataset = one.dataset.model_copy(update={"fingerprint": None})
+        return one
+
+    both = [(timed(name, 1.0, "s"), timed(name, 8.0, "t", 8)) for name in "ab"]
+    [table] = build_tables([costs("a", *both[0]), costs("b", *both[1]), costs("c", timed("c", 1.0, "u"))])
+    assert list(table.frame["Latency ms ↓"]) == ["1.00", "8.00", "1.00", "8.00", "1.00 §", "–"]
+
+
+def test_gains_over_the_reference_of_another_document_are_marked() -> None:
+    tables = build_tables(published_records())
+    signs = [cell.sign for table in tables for row in table.rows for cell in row.cells.values() if shows_sign(cell)]
+    assert signs == ["¶"] * 11
+    notes = [note for table in tables for note in table.notes if note.startswith("¶ ")]
+    assert len(notes) == 2
+    assert all("another document prints: " in note for note in notes)
+
+
+def shows_sign(cell: object) -> bool:
+    return isinstance(cell, Figure) and bool(cell.sign)
+
+
+def test_the_caption_says_how_many_images_of_the_split_were_scored() -> None:
+    one = record("m", SINGLE)
+    one.dataset = one.dataset.model_copy(update={"n_evaluated": 2, "n_expected": 654})
+    assert "2 of 654 val images" in build_table([one]).caption
+
+
+def test_a_short_run_next_to_a_whole_one_names_its_steps() -> None:
+    whole, short = record("m", SINGLE), record("m", MULTI, run_id="d/short", config={"iterations": 5, "limit": 2})
+    table = build_table([whole, short])
+    assert list(table.frame["Method"]) == ["m", "m iterations=5 limit=2"]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_cost_that_is_no_finite_number_is_a_dash_with_its_reason(value: float) -> None:
+    def costed(executed: float) -> Macs:
+        spread = Spread(mean=executed, p50=executed, p95=executed, n=1)
+        return Macs(dense=spread, executed=spread, per_part={}, per_task={}, elementwise_outputs=executed)
+
+    table = build_table([record("a", SINGLE, macs=costed(1e9)), record("b", MULTI, macs=costed(value))])
+    assert list(table.frame["MACs G ↓"]) == ["1.00", "–"]
+    assert f"MACs G of b: the record has {value}" in table.notes
