@@ -1,7 +1,7 @@
 """What a row is, what its figures hold for, and what it is called."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.records import Record
@@ -27,7 +27,7 @@ def subject(record: Record) -> Facts:
         "kind": "costs" if record.costs_only else "run",
         "options": method.options,
         "init": method.init,
-        "tasks": sorted(config.get("task") or ()) or "all",
+        "tasks": _tasks(config),
         "precision": record.precision,
         "budget": record.budget,
         "seed": record.seed,
@@ -49,11 +49,17 @@ def setting(record: Record) -> Facts:
         "training data": dataset.train_fingerprint,
         "images scored": dataset.n_evaluated,
         **{f"protocol {key}": value for key, value in sorted(record.protocol.items())},
-        "tasks": sorted(record.config.get("task") or ()) or "all",
+        "tasks": _tasks(record.config),
         "input size": size(record),
         "budget": record.budget,
         "precision": record.precision,
     }
+
+
+def _tasks(config: Mapping[str, Any]) -> object:
+    """Return the tasks that were asked for; a record of other hands may hold anything there."""
+    tasks = config.get("task")
+    return (sorted(map(str, tasks)) if isinstance(tasks, list | tuple) else tasks) or "all"
 
 
 def differences(base: Facts, head: Facts) -> list[str]:

@@ -166,6 +166,16 @@ class Record(_Part):
             raise ValueError("a reported record names the document it is from, and no other record does")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_compared(self) -> Self:
+        for name, value in self.protocol.items():
+            if isinstance(value, list | dict):
+                raise ValueError(f"protocol.{name}: a convention is a word, a number or null")
+        for task, metrics in self.metrics.items():
+            if not metrics:
+                raise ValueError(f"metrics.{task}: no metric")
+        return self
+
     @property
     def costs_only(self) -> bool:
         """Whether nothing was scored: the costs of a method on random images, as ``harness bench`` measures them."""

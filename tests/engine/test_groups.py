@@ -119,3 +119,22 @@ def test_a_neighbours_record_that_cannot_be_read_is_left_out_with_a_warning(tmp_
     assert len(warned) == 3
     with pytest.warns(UnreadableRecord):
         assert len(read_results([tmp_path])) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"protocol": {"depth_pool": [1]}}, "protocol.depth_pool"),
+        ({"protocol": {"depth_pool": {}}}, "protocol.depth_pool"),
+        ({"metrics": {"depth": {}}}, "metrics.depth"),
+    ],
+    ids=str,
+)
+def test_a_record_that_cannot_be_compared_is_left_out_with_the_reason(
+    changes: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    content = json.loads(made("r").model_dump_json()) | changes
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "record.json").write_text(json.dumps(content))
+    with pytest.warns(UnreadableRecord, match=told):
+        assert list(find_records(tmp_path)) == []
