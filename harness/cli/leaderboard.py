@@ -28,7 +28,7 @@ from harness.tasks import TASKS
     show_default=True,
     help="Folder of the site: new, empty, or an older site.",
 )
-@click.option("--published", is_flag=True, help="Add the figures that papers report, in tables of their own.")
+@click.option("--published", is_flag=True, help="Add what papers report, in separate tables.")
 @click.option("--title", default="Multi-task leaderboard", show_default=True, help="Heading of the site.")
 @click.option(
     "-y",
@@ -36,7 +36,7 @@ from harness.tasks import TASKS
     type=click.Choice(["delta_m", *TASKS]),
     default="delta_m",
     show_default=True,
-    help="What the pictures draw against costs: the gain, or a task's figure.",
+    help="What the pictures draw against costs: the gain, or the metric of a task.",
 )
 def leaderboard(results: tuple[Path, ...], output: Path, published: bool, title: str, accuracy: str) -> None:
     """Build static pages of the records in the folders RESULTS: tables, Pareto fronts, a page per record."""

@@ -135,9 +135,14 @@ def ls(kind: str, form: str, plugin: tuple[str, ...], output: Path) -> None:
 
 def _print(rows: list[Row]) -> None:
     """Print rows in columns; names are shown as they are, and never as markup or as terminal escapes."""
+
+    def shown(value: object) -> str:
+        missing = value is None or (isinstance(value, float) and not math.isfinite(value))
+        return DASH if missing else printable(value)
+
     console = Console(width=None if sys.stdout.isatty() else 200)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [list(map(printable, names)), *([_cell(row.get(name)) for name in names] for row in rows)]
+    lines = [list(map(printable, names)), *([shown(row.get(name)) for name in names] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     if sum(widths) + 2 * (len(widths) - 1) <= console.width or len(rows) > _MANY_ROWS:
         padded = [
@@ -153,8 +158,3 @@ def _print(rows: list[Row]) -> None:
     for line in lines[1:]:
         table.add_row(*map(Text, line))
     console.print(table)
-
-
-def _cell(value: object) -> str:
-    missing = value is None or (isinstance(value, float) and not math.isfinite(value))
-    return DASH if missing else printable(value)

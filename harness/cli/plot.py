@@ -10,6 +10,7 @@ from harness.errors import UsageError, unknown
 from harness.records import read_results
 from harness.records.reference import with_gains
 from harness.report.plot import Label, scatter
+from harness.report.text import printable
 from harness.report.values import QUANTITIES
 
 _NAMES = ", ".join(QUANTITIES)
@@ -20,10 +21,12 @@ _NAMES = ", ".join(QUANTITIES)
 @click.option("-x", default="latency_ms", show_default=True, metavar="FIGURE", help="Horizontal figure.")
 @click.option("-y", default="delta_m", show_default=True, metavar="FIGURE", help="Vertical figure.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File: .svg, .png or .pdf.")
-@click.option("--label", type=click.Choice(get_args(Label)), default="method", show_default=True, help="Beside points.")
+@click.option(
+    "--label", type=click.Choice(get_args(Label)), default="method", show_default=True, help="Text at points."
+)
 @click.option("-d", "--dataset", shell_complete=complete("datasets"), help="Only the records of this data set.")
 def plot(results: tuple[Path, ...], x: str, y: str, output: Path, label: Label, dataset: str | None) -> None:
-    """Draw two figures of the records in RESULTS against each other, with the Pareto front.
+    """Draw two metrics or costs of the records in RESULTS against each other, with the Pareto front.
 
     RESULTS are folders that hold records, or records. Seeds of one configuration become one point with error bars.
     One picture shows records of the same conditions alone; reported ones are open, marked † and never on the front.
@@ -37,5 +40,5 @@ def plot(results: tuple[Path, ...], x: str, y: str, output: Path, label: Label, 
     drawn = scatter(records, x, y, label)
     drawn.save(output)
     for note in drawn.notes:
-        click.echo(f"harness: note: {note}", err=True)
+        click.echo(f"harness: note: {printable(note)}", err=True)
     click.echo(output)

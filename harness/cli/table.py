@@ -1,6 +1,5 @@
 """``harness table``."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -9,11 +8,12 @@ import click
 from harness.cli.completion import complete
 from harness.errors import UsageError, unknown
 from harness.files import write_atomically
-from harness.records import Record, read_results
+from harness.records import read_results
 from harness.records.literature import published_records
 from harness.records.reference import with_gains
 from harness.report.formats import FORMATS
 from harness.report.table import Style, build_tables
+from harness.report.text import printable
 
 
 @click.command()
@@ -23,7 +23,7 @@ from harness.report.table import Style, build_tables
     type=click.Choice(get_args(Style)),
     default="paper",
     show_default=True,
-    help="The papers' columns; what each task has of its own beside them; or all metrics and costs.",
+    help="The papers' columns; with a table of the densities per task; or all metrics and costs.",
 )
 @click.option("-f", "--format", "form", type=click.Choice(list(FORMATS)), default="md", show_default=True)
 @click.option("--reference", metavar="RUN_ID|METHOD", help="Row that Δm is against.  [default: the single-task row]")
@@ -46,8 +46,21 @@ def table(
     """
     if not results and not published:
         raise UsageError("harness table: give a results folder, or --published for what papers report")
-    records = _complete(read_results(results)) + (published_records() if published else [])
-    tables = build_tables(_chosen(with_gains(records, reference), dataset), style)
+    measured = read_results(results)
+    records = [record for record in measured if record.status == "complete"]
+    for record in measured:
+        if record.status != "complete":
+            click.echo(f"harness: {printable(record.run_id)} is {record.status} and left out", err=True)
+    if measured and not records:
+        raise UsageError("none of the records is complete; repeat their commands to finish them")
+
+    # Gains are taken before data sets are chosen, so that references of all of them are known.
+    records = with_gains([*records, *(published_records() if published else [])], reference)
+    known = dict.fromkeys(record.dataset.name for record in records)
+    for name in dataset:
+        if name not in known:
+            raise UsageError(unknown("data set among the records:", name, known))
+    tables = build_tables([record for record in records if not dataset or record.dataset.name in dataset], style)
     text = FORMATS[form](tables)
     if output is None:
         click.echo(text, nl=False)
@@ -56,22 +69,3 @@ def table(
             write_atomically(output, text)
         except OSError as error:
             raise UsageError(f"-o {output}: {error.strerror}") from error
-
-
-def _complete(records: Sequence[Record]) -> list[Record]:
-    """Return the records of runs that came to their end; name the others."""
-    for record in records:
-        if record.status != "complete":
-            click.echo(f"harness: {record.run_id} is {record.status} and left out", err=True)
-    complete_ones = [record for record in records if record.status == "complete"]
-    if records and not complete_ones:
-        raise UsageError("none of the records is complete; repeat their commands to finish them")
-    return complete_ones
-
-
-def _chosen(records: Sequence[Record], datasets: Sequence[str]) -> list[Record]:
-    known = dict.fromkeys(record.dataset.name for record in records)
-    for name in datasets:
-        if name not in known:
-            raise UsageError(unknown("data set among the records:", name, known))
-    return [record for record in records if not datasets or record.dataset.name in datasets]

@@ -164,7 +164,13 @@ def _board(entries: Sequence[Entry]) -> Board:
     others = other_documents(records, records)
     for index, (column, pick) in enumerate(picks.items()):
         for row in rows:
-            cell, reason = _cell([pick(entry.record) for entry in row.entries])
+            # The mean of the seeds, and why values of some or all of them are missing.
+            values = [pick(entry.record) for entry in row.entries]
+            cell = pooled(value.value for value in values)
+            missing = dict.fromkeys(value.reason for value in values if value.value is None)
+            reason = "; ".join(one for one in missing if one) or None
+            if cell and reason:
+                reason = f"{cell.n} of {len(values)} seeds; {reason}"
             if cell and column.key == "delta_m" and row.record.run_id in others:
                 cell = replace(cell, sign=OTHER_REFERENCE)
             row.cells.append(cell)
@@ -182,16 +188,6 @@ def _board(entries: Sequence[Entry]) -> Board:
 
     board.rows.sort(key=place)
     return board
-
-
-def _cell(values: Sequence[Value]) -> tuple[Figure | None, str | None]:
-    """Return the mean of the seeds, and why values are missing."""
-    reasons = dict.fromkeys(value.reason for value in values if value.value is None)
-    reason = "; ".join(reason for reason in reasons if reason) or None
-    figure = pooled(value.value for value in values)
-    if figure and reason:
-        reason = f"{figure.n} of {len(values)} seeds; {reason}"
-    return figure, reason
 
 
 def _mark_sessions(rows: Sequence[Row], index: int, pick: Pick) -> None:

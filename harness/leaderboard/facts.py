@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from harness.records import Record, units
-from harness.records.costs import Latency
 from harness.records.groups import overrides
 from harness.records.machine import machine
 from harness.report.cells import DASH, size
@@ -63,38 +62,38 @@ def gain(record: Record) -> list[Fact]:
 
 def costs(record: Record) -> list[Fact]:
     """Return the costs, with units; one that is missing has its reason."""
-    return [*_work(record), *_sizes(record), *_at_work(record)]
-
-
-def _work(record: Record) -> Iterator[Fact]:
-    macs = record.macs
+    macs, storage, found = record.macs, record.storage, []
     if macs is None:
-        yield _absent("Executed MACs", record, "macs")
-        return
-    yield Fact("Executed MACs per image", _giga(macs.executed.mean), "what the kernels multiply, batch size 1")
-    yield Fact("FLOPs per image", _giga(2 * macs.executed.mean), "2 × executed MACs")
-    yield Fact("Dense MACs per image", _giga(macs.dense.mean), "with nothing skipped")
-    if macs.ideal:
-        yield Fact("Ideal MACs per image", _giga(macs.ideal.mean), "non-zero multiplies alone")
-    if macs.simulated:
-        yield Fact("Simulated MACs per image", _giga(macs.simulated.mean), "by output thresholds; not executable")
-    if macs.unseen:
-        yield Fact("Operators without a rule", ", ".join(f"{name} ({calls})" for name, calls in macs.unseen.items()))
-    yield Fact("Element-wise outputs per image", _count(macs.elementwise_outputs), "kept apart from MACs")
-
-
-def _sizes(record: Record) -> Iterator[Fact]:
-    storage = record.storage
-    if record.parameters:
-        yield Fact("Parameters", _count(record.parameters.total))
+        found.append(_absent("Executed MACs", record, "macs"))
     else:
-        yield _absent("Parameters", record, "parameters")
+        work = {
+            "Executed MACs per image": (macs.executed.mean, "what the kernels multiply, batch size 1"),
+            "FLOPs per image": (2 * macs.executed.mean, "2 × executed MACs"),
+            "Dense MACs per image": (macs.dense.mean, "with nothing skipped"),
+            "Ideal MACs per image": (macs.ideal and macs.ideal.mean, "non-zero multiplies alone"),
+            "Simulated MACs per image": (
+                macs.simulated and macs.simulated.mean,
+                "by output thresholds; not executable",
+            ),
+        }
+        found += [Fact(name, f"{of / 1e9:.4f} G", remark) for name, (of, remark) in work.items() if of is not None]
+        if macs.unseen:
+            unsupported = ", ".join(f"{name} ({calls})" for name, calls in macs.unseen.items())
+            found.append(Fact("Operators without a rule", unsupported))
+        outputs = _count(macs.elementwise_outputs)
+        found.append(Fact("Element-wise outputs per image", outputs, "kept apart from MACs"))
+
+    if record.parameters:
+        found.append(Fact("Parameters", _count(record.parameters.total)))
+    else:
+        found.append(_absent("Parameters", record, "parameters"))
     if storage is None:
-        yield _absent("Storage", record, "storage")
-        return
-    for title, value in (("Storage", storage.artifact_bytes), ("Storage, zipped", storage.zipped_bytes)):
-        if value is not None:
-            yield Fact(title, f"{value / 1e6:.3f} MB", f"{_count(value)} bytes")
+        found.append(_absent("Storage", record, "storage"))
+    else:
+        sizes = {"Storage": storage.artifact_bytes, "Storage, zipped": storage.zipped_bytes}
+        known = {name: value for name, value in sizes.items() if value is not None}
+        found += [Fact(name, f"{value / 1e6:.3f} MB", f"{_count(value)} bytes") for name, value in known.items()]
+    return [*found, *_at_work(record)]
 
 
 def _at_work(record: Record) -> Iterator[Fact]:
@@ -135,19 +134,18 @@ def _at_work(record: Record) -> Iterator[Fact]:
 def latency(record: Record) -> Grid:
     """Return the latencies, a row per batch size."""
     heads = ["Batch", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "IQR ms", "Images/s", "× reference", "Floors", "How"]
-    return Grid(f"Latency on {machine(record)}", heads, [_timed(one) for one in record.latency])
-
-
-def _timed(one: Latency) -> list[str]:
-    times = [f"{value:.3f}" for value in (one.p50_ms, one.p90_ms, one.p95_ms, one.p99_ms, one.iqr_ms)]
-    paired = f"{one.paired.ratio:.3f} [{one.paired.low:.3f}, {one.paired.high:.3f}]" if one.paired else DASH
-    bound = f"{one.floor.multiple:.2f}" if one.floor else DASH
-    how = [one.precision, f"{len(one.samples_ms)} samples", one.sampling.clock]
-    how += [f"compiled {one.compiled}"] if one.compiled else []
-    how += ["CUDA graph"] if one.cuda_graph else []
-    how += ["channels last"] if one.channels_last else []
-    how += [f"disturbed: {reason}" for reason in one.disturbed]
-    return [str(one.batch_size), *times, f"{one.images_per_second:.2f}", paired, bound, ", ".join(how)]
+    rows = []
+    for one in record.latency:
+        times = [f"{value:.3f}" for value in (one.p50_ms, one.p90_ms, one.p95_ms, one.p99_ms, one.iqr_ms)]
+        paired = f"{one.paired.ratio:.3f} [{one.paired.low:.3f}, {one.paired.high:.3f}]" if one.paired else DASH
+        bound = f"{one.floor.multiple:.2f}" if one.floor else DASH
+        how = [one.precision, f"{len(one.samples_ms)} samples", one.sampling.clock]
+        how += [f"compiled {one.compiled}"] if one.compiled else []
+        how += ["CUDA graph"] if one.cuda_graph else []
+        how += ["channels last"] if one.channels_last else []
+        how += [f"disturbed: {reason}" for reason in one.disturbed]
+        rows.append([str(one.batch_size), *times, f"{one.images_per_second:.2f}", paired, bound, ", ".join(how)])
+    return Grid(f"Latency on {machine(record)}", heads, rows)
 
 
 def breakdowns(record: Record) -> list[Grid]:
@@ -289,10 +287,6 @@ def documents(record: Record) -> dict[str, str]:
 
 def _absent(name: str, record: Record, probe: str) -> Fact:
     return Fact(name, DASH, record.unmeasured.get(probe, "not asked for"))
-
-
-def _giga(value: float) -> str:
-    return f"{value / 1e9:.4f} G"
 
 
 def _mega(values: Mapping[str, float]) -> dict[str, str]:

@@ -114,7 +114,16 @@ def _record_files(
         facts=facts,
     )
     yield f"records/{slug}.html", text.encode()
-    yield f"records/{slug}.json", _raw(entry, compact=first is not None)
+
+    # The record is copied as it is stored; without spaces next to a short page, and as strict JSON if it is not.
+    indent = 1 if first is None else None
+    if entry.folder is None:
+        raw = entry.record.model_dump_json(indent=indent).encode()
+    else:
+        raw = (entry.folder / RECORD_NAME).read_bytes()
+        if first is not None or b"NaN" in raw or b"Infinity" in raw:
+            raw = pydantic_core.to_json(pydantic_core.from_json(raw), indent=indent, inf_nan_mode="null")
+    yield f"records/{slug}.json", raw
     for picture in shown:
         if picture.content is not None:
             yield f"records/{picture_path(slug, picture)}", picture.content
@@ -123,16 +132,6 @@ def _record_files(
 def picture_path(slug: str, picture: Picture) -> str:
     """Return the place of a record's picture, next to its page."""
     return f"{slug}.{picture.name}"
-
-
-def _raw(entry: Entry, compact: bool) -> bytes:
-    """Return the record as it is stored; as strict JSON if it is not, or without spaces where ``compact``."""
-    if entry.folder is None:
-        return entry.record.model_dump_json(indent=None if compact else 1).encode()
-    raw = (entry.folder / RECORD_NAME).read_bytes()
-    if not compact and b"NaN" not in raw and b"Infinity" not in raw:
-        return raw
-    return pydantic_core.to_json(pydantic_core.from_json(raw), indent=None if compact else 1, inf_nan_mode="null")
 
 
 def _data(boards: Sequence[Board]) -> list[dict[str, Any]]:

@@ -113,9 +113,19 @@ class AccuracyColumns:
         self._columns: dict[_Place, Column] = {}
         for record in sorted(records, key=lambda record: -len(record.metrics)):  # one with all tasks gives the order
             for task, metrics in record.metrics.items():
-                for number, (name, metric) in enumerate(metrics.items()):
-                    if number == 0 or every:
-                        self._columns.setdefault(_Place(task, name), _metric_column(task, name, metric, number == 0))
+                for name, metric in list(metrics.items())[: None if every else 1]:
+                    unit = units.METRICS[metric.unit]
+                    column = Column(
+                        key=f"{task}_{name}",
+                        title=f"{task_title(task)} {metric_title(name, task, name == next(iter(metrics)))}",
+                        better="higher" if metric.higher_is_better else "lower",
+                        unit=metric.unit,
+                        shown=unit.word,
+                        scale=unit.factor,
+                        decimals=unit.decimals,
+                        ranked=True,
+                    )
+                    self._columns.setdefault(_Place(task, name), column)
         tasks = list(dict.fromkeys(place.task for place in self._columns))
         self._columns = dict(sorted(self._columns.items(), key=lambda item: tasks.index(item[0].task)))
 
@@ -139,20 +149,6 @@ class AccuracyColumns:
             metrics = [record.metrics.get(place.task, {}).get(place.metric) for record in group.records]
             _note(column.title, [metric for metric in metrics if metric is not None], group, notes)
         _note("Δm", [record.delta_m for record in group.records if record.delta_m is not None], group, notes)
-
-
-def _metric_column(task: str, name: str, metric: Metric, headline: bool) -> Column:
-    unit = units.METRICS[metric.unit]
-    return Column(
-        key=f"{task}_{name}",
-        title=f"{task_title(task)} {metric_title(name, task, headline)}",
-        better="higher" if metric.higher_is_better else "lower",
-        unit=metric.unit,
-        shown=unit.word,
-        scale=unit.factor,
-        decimals=unit.decimals,
-        ranked=True,
-    )
 
 
 def _note(title: str, values: Sequence[Metric | Gain], group: Group, notes: Notes) -> None:

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, product
 
@@ -11,15 +11,15 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
 from matplotlib.ticker import FormatStrFormatter
 from matplotlib.transforms import Bbox
 
 _LOG_RANGE = 30
-"""Ratio of the largest to the smallest value from which an axis of positive values is logarithmic."""
+"""Ratio of the largest to the smallest value from which an axis of positive values is logarithmic: on a linear one,
+methods with a thirtieth of the largest cost share one place."""
 
 _LONGEST_LABEL = 34
-"""Characters of a label in the picture."""
+"""Characters of a label: a third of the width of the picture."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Point:
 
     @property
     def ranked(self) -> bool:
-        """Whether it may be on the front."""
+        """Whether the point may be on the front."""
         return not (self.reported or self.other_session)
 
 
@@ -159,9 +159,7 @@ def draw_pareto(
             )
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # labels lie inside the axes and move nothing
-        order = [*front, *(point for point in points if point not in front)]
-        taken = [*_steps(axes, front), *_error_bars(axes, points)]
-        _label(axes, order, [colours.front if point in front else colours.text for point in order], taken)
+        _label(axes, [*front, *(point for point in points if point not in front)], front, colours)
     return figure
 
 
@@ -200,69 +198,51 @@ def _frame(axes: Axes, points: Sequence[Point], x: Axis, y: Axis, colours: Palet
     axes.margins(0.12, 0.14)
 
 
-def _steps(axes: Axes, front: Sequence[Point]) -> list[Bbox]:
-    """Return the boxes of the staircase's treads and risers, in pixels."""
-    corners = [(axes.transData.transform((a.x, a.y)), axes.transData.transform((b.x, b.y))) for a, b in pairwise(front)]
-    treads = [_box(ax, bx, ay, ay, 2) for (ax, ay), (bx, _) in corners]
-    return [*treads, *(_box(bx, bx, ay, by, 2) for (_, ay), (bx, by) in corners)]
-
-
-def _error_bars(axes: Axes, points: Sequence[Point]) -> list[Bbox]:
-    """Return the boxes of the error bars, in pixels."""
-    boxes = []
+def _label(axes: Axes, points: Sequence[Point], front: Sequence[Point], colours: Palette) -> None:
+    """Write the labels of points, the first ones first, where they cover no point, no line and no other label."""
+    # Boxes that are taken, in pixels: treads and risers of the staircase, error bars, markers.
+    taken = []
+    place = axes.transData.transform
+    for a, b in pairwise(front):
+        (ax, ay), (bx, by) = place((a.x, a.y)), place((b.x, b.y))
+        taken += [_box(ax, bx, ay, ay, 2), _box(bx, bx, ay, by, 2)]
     for point in points:
         for dx, dy in ((point.x_spread, 0), (0, point.y_spread)):
-            ends = ((point.x - dx, point.y - dy), (point.x + dx, point.y + dy))
-            (x0, y0), (x1, y1) = axes.transData.transform(ends)
-            boxes.append(_box(x0, x1, y0, y1, 2))
-    return boxes
-
-
-def _label(axes: Axes, points: Sequence[Point], colours: Sequence[str], taken: list[Bbox]) -> None:
-    """Write the labels of ``points``, the first ones first, as long as there is room outside ``taken``."""
+            (x0, y0), (x1, y1) = place(((point.x - dx, point.y - dy), (point.x + dx, point.y + dy)))
+            taken.append(_box(x0, x1, y0, y1, 2))
+        px, py = place((point.x, point.y))
+        taken.append(_box(px, px, py, py, 4))
     inside = axes.get_window_extent()
-    marks = [axes.transData.transform((point.x, point.y)) for point in points]
-    taken = [*taken, *(_box(px, px, py, py, 4) for px, py in marks)]
-    for point, colour in zip(points, colours, strict=True):
-        for note in _candidates(axes, point, colour):
+    for point in points:
+        text = _lines(point.label).replace("\n", " ")
+        if len(text) > _LONGEST_LABEL:
+            text = text[: _LONGEST_LABEL - 1] + "…"
+        # Eight places around the point, near ones first.
+        for away, (dx, dy) in product((6, 12), ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))):
+            note = axes.annotate(
+                text,
+                (point.x, point.y),
+                xytext=(away * dx, away * dy),
+                textcoords="offset points",
+                ha={1: "left", 0: "center", -1: "right"}[dx],
+                va={1: "bottom", 0: "center", -1: "top"}[dy],
+                color=colours.front if point in front else colours.text,
+                fontsize=9,
+                parse_math=False,
+                zorder=4,
+            )
             box = note.get_window_extent()
-            if _within(box, inside) and not any(box.overlaps(other) for other in taken):
+            fits = box.x0 >= inside.x0 and box.x1 <= inside.x1 and box.y0 >= inside.y0 and box.y1 <= inside.y1
+            if fits and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
                 break
             note.remove()
-
-
-def _candidates(axes: Axes, point: Point, colour: str) -> Iterator[Annotation]:
-    """Yield the label of a point at each place it may stand, nearest first; one not removed stays."""
-    for away, (dx, dy) in product((6, 12), ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))):
-        yield axes.annotate(
-            _short(point.label),
-            (point.x, point.y),
-            xytext=(away * dx, away * dy),
-            textcoords="offset points",
-            ha={1: "left", 0: "center", -1: "right"}[dx],
-            va={1: "bottom", 0: "center", -1: "top"}[dy],
-            color=colour,
-            fontsize=9,
-            parse_math=False,
-            zorder=4,
-        )
 
 
 def _box(x0: float, x1: float, y0: float, y1: float, margin: float) -> Bbox:
     return Bbox.from_extents(min(x0, x1) - margin, min(y0, y1) - margin, max(x0, x1) + margin, max(y0, y1) + margin)
 
 
-def _within(box: Bbox, outer: Bbox) -> bool:
-    return bool(box.x0 >= outer.x0 and box.x1 <= outer.x1 and box.y0 >= outer.y0 and box.y1 <= outer.y1)
-
-
 def _lines(text: str) -> str:
-    """Return text without what XML cannot hold; lines stay."""
+    """Return text without characters that XML cannot hold; lines stay."""
     return "\n".join("".join(c for c in line if c.isprintable()) for line in text.split("\n"))
-
-
-def _short(label: str) -> str:
-    """Return a label on one line without what XML cannot hold, cut to what fits."""
-    text = _lines(label).replace("\n", " ")
-    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"

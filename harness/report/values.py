@@ -96,19 +96,6 @@ class Quantity:
         return Axis(f"{self.title}{place}", self.higher_is_better)
 
 
-def _latency(record: Record, batch_size: int | None) -> float | None:
-    return next((time(one, "latency_p50_ms") for one in record.latency if one.batch_size == batch_size), None)
-
-
-def _energy(record: Record, batch_size: int | None) -> float | None:
-    energy = record.energy
-    return cost(record, "joules_per_image") if energy and energy.batch_size in (batch_size, None) else None
-
-
-def _gain(record: Record, batch_size: int | None) -> float | None:
-    return _finite(record.delta_m.value) if record.delta_m else None
-
-
 def _of_cost(title: str, name: str, factor: float) -> Quantity:
     def pick(record: Record, batch_size: int | None) -> float | None:
         value = cost(record, name)
@@ -130,12 +117,28 @@ def _of_task(name: str, task: type[Task]) -> Quantity:
 
 
 QUANTITIES: Mapping[str, Quantity] = {
-    "latency_ms": Quantity("Latency, ms", False, _latency, timed=True, probe="latency"),
-    "energy_j": Quantity("Energy, J per image", False, _energy, timed=True, probe="energy"),
+    "latency_ms": Quantity(
+        "Latency, ms",
+        False,
+        lambda record, size: next(
+            (time(one, "latency_p50_ms") for one in record.latency if one.batch_size == size), None
+        ),
+        timed=True,
+        probe="latency",
+    ),
+    "energy_j": Quantity(
+        "Energy, J per image",
+        False,
+        lambda record, size: (
+            cost(record, "joules_per_image") if record.energy and record.energy.batch_size in (size, None) else None
+        ),
+        timed=True,
+        probe="energy",
+    ),
     "macs": _of_cost("Executed MACs, G", "macs", units.GIGA),
     "parameters": _of_cost("Parameters, M", "parameters", units.MEGA),
     "artifact_bytes": _of_cost("Artifact, MB", "artifact_bytes", units.MEGA),
-    "delta_m": Quantity("Δm, %", True, _gain),
+    "delta_m": Quantity("Δm, %", True, lambda record, _: _finite(record.delta_m.value) if record.delta_m else None),
     **{name: _of_task(name, task) for name, task in TASKS.items()},
 }
 """What can be drawn, by its name on the command line."""

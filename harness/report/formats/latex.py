@@ -5,8 +5,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.report.cells import Column, Figure
-from harness.report.grid import Row, Table
+from harness.report.cells import Figure
+from harness.report.grid import Table
 
 PREAMBLE = "\\usepackage{booktabs}\n\\usepackage{graphicx}\n"
 """Lines that a document with these tables needs."""
@@ -71,7 +71,18 @@ def _table(table: Table) -> str:
     titles = [column.heading.partition(" ") for column in table.columns]
     lines = [" & ".join(escape(part) for part in parts) for parts in zip(*titles, strict=True)]
     heading = "\n".join(f"{line} \\\\" for line in (lines[0], lines[2]))
-    body = "\n".join(" & ".join(_cell(row, column) for column in table.columns) + r" \\" for row in table.rows)
+    rows = []
+    for row in table.rows:
+        cells = []
+        for column in table.columns:
+            cell = row.cells.get(column.key)
+            if isinstance(cell, Figure):
+                number = replace(cell, sign="").text(column, plus_minus=" $\\pm$ ").replace("-", "$-$")
+                cells.append(" ".join(filter(None, (_MARKS[cell.mark].format(number), escape(cell.sign)))))
+            else:
+                cells.append(escape(row.text(column)))
+        rows.append(" & ".join(cells) + r" \\")
+    body = "\n".join(rows)
     notes = "".join(f"\\par\\raggedright\\scriptsize {escape(note)}\n" for note in table.notes)
     return f"""\\begin{{table}}
 \\centering
@@ -87,12 +98,3 @@ def _table(table: Table) -> str:
 \\end{{tabular}}}}
 {notes}\\end{{table}}
 """
-
-
-def _cell(row: Row, column: Column) -> str:
-    cell = row.cells.get(column.key)
-    if not isinstance(cell, Figure):
-        return escape(row.text(column))
-    number = replace(cell, sign="").text(column, plus_minus=" $\\pm$ ").replace("-", "$-$")
-    shown = _MARKS[cell.mark].format(number)
-    return f"{shown} {escape(cell.sign)}" if cell.sign else shown
