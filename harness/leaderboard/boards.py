@@ -94,8 +94,8 @@ class Board:
                     notes.add(subject, reason, self.label(row))
         for index, column in enumerate(self.columns):
             for row in self.rows:
-                if reason := row.reasons[index]:
-                    notes.add(column.title, reason, self.label(row))
+                if missing := row.reasons[index]:
+                    notes.add(column.title, missing, self.label(row))
         signs = {cell.sign for row in self.rows for cell in row.cells if cell}
         lines = notes.lines()
         if OTHER_REFERENCE in signs:

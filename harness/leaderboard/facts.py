@@ -10,6 +10,7 @@ from harness.records.machine import machine
 from harness.report.cells import DASH, size
 from harness.report.columns import task_title
 from harness.report.text import to_json
+from harness.report.values import cost
 
 
 class Fact(NamedTuple):
@@ -70,9 +71,9 @@ def costs(record: Record) -> list[Fact]:
             "Executed MACs per image": (macs.executed.mean, "what the kernels multiply, batch size 1"),
             "FLOPs per image": (2 * macs.executed.mean, "2 × executed MACs"),
             "Dense MACs per image": (macs.dense.mean, "with nothing skipped"),
-            "Ideal MACs per image": (macs.ideal and macs.ideal.mean, "non-zero multiplies alone"),
+            "Ideal MACs per image": (macs.ideal.mean if macs.ideal else None, "non-zero multiplies alone"),
             "Simulated MACs per image": (
-                macs.simulated and macs.simulated.mean,
+                macs.simulated.mean if macs.simulated else None,
                 "by output thresholds; not executable",
             ),
         }
@@ -103,12 +104,9 @@ def _at_work(record: Record) -> Iterator[Fact]:
         yield _absent("Memory", record, "memory")
     else:
         peaks = {
-            "GPU memory, peak, inference": ("inference", memory.inference and memory.inference.allocated_bytes),
-            "GPU memory, peak, training step": (
-                "training_step",
-                memory.training_step and memory.training_step.allocated_bytes,
-            ),
-            "Resident set, peak": ("resident", memory.resident and memory.resident.peak_bytes),
+            "GPU memory, peak, inference": ("inference", cost(record, "gpu_peak_bytes")),
+            "GPU memory, peak, training step": ("training_step", cost(record, "gpu_training_peak_bytes")),
+            "Resident set, peak": ("resident", cost(record, "resident_peak_bytes")),
         }
         for title, (name, peak) in peaks.items():
             if peak is None:

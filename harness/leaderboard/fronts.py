@@ -74,8 +74,8 @@ def _front(board: Board, x: Column, y: Column) -> Front:
         have = " and ".join(f"{name} for {count}" for name, count in counts)
         lacking = f"of {rows} here, {len(points) or 'none'} has: {have}."
         return Front(title, None, f"A front takes two rows that have both figures; {lacking}")
-    axes = [Axis(f"{column.title}, {column.detail}", column.better == "higher") for column in (x, y)]
-    best = [point.label for point in pareto_front([point for point in points if point.ranked], *axes)]
+    horizontal, vertical = (Axis(f"{one.title}, {one.detail}", one.better == "higher") for one in (x, y))
+    best = [point.label for point in pareto_front([point for point in points if point.ranked], horizontal, vertical)]
     listed = ", ".join(best[:8]) + (f" and {len(best) - 8} more" if len(best) > 8 else "")
     counted = f"{len(points)} of {rows} rows" if len(points) < rows else f"{rows} rows"
     text = f"{title}, {counted}. On the front: {listed}."
@@ -83,7 +83,7 @@ def _front(board: Board, x: Column, y: Column) -> Front:
         text += " Gains are against the single-task row of each row's own backbone."
     if not all(point.ranked for point in points):
         text += f" {SESSION} timed in another session than the others, and never on the front."
-    return Front(title, _embedded(points, *axes, text), text)
+    return Front(title, _embedded(points, horizontal, vertical, text), text)
 
 
 def _embedded(points: list[Point], across: Axis, up: Axis, text: str) -> str:

@@ -139,8 +139,8 @@ class AccuracyColumns:
         cells: dict[str, Cell] = {}
         for place, column in self._columns.items():
             metrics = (record.metrics.get(place.task, {}).get(place.metric) for record in group.records)
-            cells[column.key] = pooled(metric and metric.value for metric in metrics)
-        cells[DELTA_M.key] = pooled(record.delta_m and record.delta_m.value for record in group.records)
+            cells[column.key] = pooled(metric.value for metric in metrics if metric)
+        cells[DELTA_M.key] = pooled(record.delta_m.value for record in group.records if record.delta_m)
         return cells
 
     def note(self, group: Group, notes: Notes) -> None:

@@ -152,8 +152,8 @@ def _table(records: Sequence[Record]) -> Table:
     timed = [[one for one in record.latency if one.batch_size == row["batch_size"]] for record, row in found]
     # A session has one batch size and one precision, so that only rows that agree in both could share one.
     others = [False] * len(found)
-    for key in {(row["precision"], row["batch_size"]) for _, row in found}:
-        places = [place for place, (_, row) in enumerate(found) if (row["precision"], row["batch_size"]) == key]
+    for setting in {(row["precision"], row["batch_size"]) for _, row in found}:
+        places = [place for place, (_, row) in enumerate(found) if (row["precision"], row["batch_size"]) == setting]
         for place, other in zip(places, shown.other_session([timed[place] for place in places]), strict=True):
             others[place] = other
     rows = []

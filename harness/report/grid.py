@@ -79,8 +79,8 @@ class Table:
         table = RichTable(title=Text(printable(self.caption)), caption=Text(notes), box=box.SIMPLE_HEAD)
         table.title_justify = table.caption_justify = "left"
         for column in self.columns:
-            side = "left" if self.is_text(column) else "right"
-            table.add_column(Text(printable(column.heading)), justify=side, no_wrap=True)
+            heading = Text(printable(column.heading))
+            table.add_column(heading, justify="left" if self.is_text(column) else "right", no_wrap=True)
         for row in self.rows:
             shown = []
             for column in self.columns:
