@@ -46,7 +46,7 @@ class Point:
 
     @property
     def ranked(self) -> bool:
-        """Whether the point may be on the front."""
+        """True if the point may be on the front."""
         return not (self.reported or self.other_session)
 
 

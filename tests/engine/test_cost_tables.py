@@ -1,5 +1,7 @@
 """Costs in the papers' table and in the table of costs, from records with known figures."""
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +147,10 @@ def test_ratios_to_different_references_do_not_share_a_column() -> None:
     other = costed("other", latency=[latency(30, ratio=1.0, reference="nyud-synth/other.seed0")])
     cells = build_table([reference, ours, other]).frame["Latency × ↓"]
     assert list(cells) == ["1.00", "0.50", "–"]
+
+
+def test_no_cell_of_the_csv_of_costs_is_a_formula(tmp_path: Path) -> None:
+    text = as_csv(cost_rows(bench("=1+1", warnings=["@x", "\x1b[31m"]), tmp_path))
+    [row] = list(csv.DictReader(io.StringIO(text)))
+    assert (row["method"], row["warnings"]) == ("'=1+1", "'@x; \N{REPLACEMENT CHARACTER}[31m")
+    assert "\x1b" not in text
