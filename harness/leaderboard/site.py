@@ -178,11 +178,14 @@ def write_site(files: Iterable[tuple[str, bytes]], output: Path) -> int:
     output = output.resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
     fresh, old = (output.with_name(f".{output.name}.{os.getpid()}.{state}") for state in ("new", "old"))
-    names = []
+    names: list[str] = []
+    folders: set[Path] = set()
     try:
         for name, content in files:
             path = fresh / name
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.parent not in folders:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                folders.add(path.parent)
             path.write_bytes(content)
             names.append(name)
         manifest = {"generator": _GENERATOR, "files": sorted(names)}
