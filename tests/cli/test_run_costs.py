@@ -43,7 +43,7 @@ def test_methods_are_timed_in_turn_and_related_to_the_reference(harness, timed) 
     result = harness("run", "-m", "multi-task", "single-task", *timed)
     assert result.code == 0, result.err
     for column in ("MACs G ↓", "Latency ms ↓", "Latency × ↓", "latency at batch size 1 on"):
-        assert column in result.out
+        assert column in " ".join(result.out.split()), "captions are wrapped"
     single, multi = records()["single-task"], records()["multi-task"]
     assert session(single) == session(multi)
     assert multi.latency[0].paired.reference == single.run_id
