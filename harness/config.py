@@ -1,5 +1,6 @@
 """What to run. One source for the flags of a command, the keys of its YAML file and the Python API."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -8,11 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from harness.compute import Precision
 from harness.data.dataset import Split
-from harness.errors import UsageError, first_fault
+from harness.errors import UsageError, first_fault, shortened, shown
 from harness.recipe import Budget
 from harness.weights import WeightFile, Weights
 
 Overwrite = Literal["never", "always", "only-missing"]
+_LARGEST = 2**63
+"""Integers in records and files stay below it: JSON readers elsewhere use 64 bits."""
+_LARGEST_SIDE = 8192
+"""Pixels: activations of a larger image fit no memory."""
+_MOST_WORKERS = 256
+"""Processes: more than any machine loads with; a typing error would fork without end."""
+
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 
@@ -36,8 +47,12 @@ class Config(BaseModel):
         Raises:
             UsageError: the file or a value is wrong; the message names the key.
         """
+        for key, value in overrides.items():
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str | Path) and (fault := _text_fault(str(text))):
+                    raise UsageError(f"--{key.replace('_', '-')}: {fault}")
         try:
-            return cls.model_validate(_yaml(path) | overrides)
+            return cls.model_validate((_options(path) if path is not None else {}) | overrides)
         except ValidationError as error:
             place = f"{path}: " if path is not None else ""
             raise UsageError(f"{place}{first_fault(error)}") from error
@@ -58,14 +73,26 @@ class SizedConfig(Config):
     @field_validator("input_size", mode="before")
     @classmethod
     def _height_x_width(cls, value: Any) -> Any:
-        return tuple(value.lower().split("x")) if isinstance(value, str) else value
+        if isinstance(value, str):
+            sides = re.fullmatch(r"([0-9]{1,9})[xX]([0-9]{1,9})", value.strip())
+            if sides is None:
+                raise ValueError(f"must be height x width, for example 448x576, not {shown(value)}")
+            return int(sides[1]), int(sides[2])
+        return value
+
+    @field_validator("input_size")
+    @classmethod
+    def _of_an_image(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not all(1 <= side <= _LARGEST_SIDE for side in value):
+            raise ValueError(f"height and width must be 1 to {_LARGEST_SIDE} pixels, not {value[0]}x{value[1]}")
+        return value
 
 
 class DataConfig(SizedConfig):
     """Which images are scored, and by which rules: the same for runs and for saved predictions."""
 
     data_root: Path | None = None
-    limit: int | None = Field(default=None, ge=1, description="Use only the first images of each split.")
+    limit: Count | None = Field(default=None, description="Use only the first images of each split.")
     protocol: str = "invpt"
     protocol_set: dict[str, Any] = Field(default={}, description="Single options over the protocol's profile.")
 
@@ -93,14 +120,14 @@ class RunConfig(DataConfig):
 
     method: list[str] = Field(min_length=1)
     dataset: list[str] = Field(default=["nyud-synth"], min_length=1)
-    seed: list[int] = Field(default=[0], min_length=1)
+    seed: list[Annotated[int, Field(gt=-_LARGEST, lt=_LARGEST)]] = Field(default=[0], min_length=1)
     task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
     backbone: str | None = Field(default=None, description="Encoder; null for each method's own for the budget.")
     init: Literal["random", "pretrained"] | Path | None = Field(
         default=None, description="Start of the encoders, or a file of it; null: random for quick, pretrained for full."
     )
     budget: Budget = "quick"
-    iterations: int | None = Field(default=None, ge=1, description="Steps of every stage, instead of the budget's.")
+    iterations: Count | None = Field(default=None, description="Steps of every stage, instead of the budget's.")
     checkpoint: Path | None = Field(
         default=None, description="Artifact, or file of a published checkpoint, to load instead of training."
     )
@@ -112,8 +139,10 @@ class RunConfig(DataConfig):
         exclude_if=lambda value: value is False,  # records of runs without it stay as they were
         description="Use deterministic kernels alone: equal results on a GPU too, more slowly.",
     )
-    batch_size: int = Field(default=8, ge=1, description="Images per step of the evaluation.")
-    workers: int = Field(default=0, ge=0, description="Loader processes; 0 loads in the main process.")
+    batch_size: Count = Field(default=8, description="Images per step of the evaluation.")
+    workers: int = Field(
+        default=0, ge=0, le=_MOST_WORKERS, description="Loader processes; 0 loads in the main process."
+    )
     set: dict[str, Any] = Field(default={}, description="The methods' options.")
     save_predictions: Path | None = Field(
         default=None, description="Folder for the predictions; of a matrix, one folder per run below it."
@@ -121,7 +150,7 @@ class RunConfig(DataConfig):
     save_every: float = Field(default=30.0, ge=0, description="Seconds between training checkpoints.")
     overwrite: Overwrite = "only-missing"
     probe: list[str] = Field(default=[], description="Costs to measure; empty for all, `none` for none.")
-    min_seconds: float = Field(default=3.0, ge=0, description="Least seconds of timing per method.")
+    min_seconds: Seconds = Field(default=3.0, description="Least seconds of timing per method.")
 
     @model_validator(mode="after")
     def _one_artifact(self) -> Self:
@@ -158,13 +187,13 @@ class BenchConfig(SizedConfig):
     )
     device: str | None = Field(default=None, description="Null: a GPU when there is one.")
     precision: list[Precision] = Field(default=["fp32"], min_length=1)
-    batch_size: list[Annotated[int, Field(ge=1)]] = Field(default=[1], min_length=1, description="Images per pass.")
+    batch_size: list[Count] = Field(default=[1], min_length=1, description="Images per pass.")
     compile: CompileMode | None = Field(default=None, description="Mode of torch.compile; null for eager execution.")
     cuda_graph: bool = False
     channels_last: bool = False
-    min_iterations: int | None = Field(default=None, ge=1, description="Least samples; null: the device's default.")
-    min_seconds: float | None = Field(default=None, ge=0, description="Least seconds of timing per method.")
-    max_seconds: float | None = Field(default=None, ge=0, description="Most seconds of timing per method.")
+    min_iterations: Count | None = Field(default=None, description="Least samples; null: the device's default.")
+    min_seconds: Seconds | None = Field(default=None, description="Least seconds of timing per method.")
+    max_seconds: Seconds | None = Field(default=None, description="Most seconds of timing per method.")
     set: dict[str, Any] = Field(default={}, description="The methods' options.")
     probe: list[str] = Field(default=[], description="Costs to measure; empty for all.")
 
@@ -187,7 +216,7 @@ class PredictConfig(Config):
     dataset: str | None = Field(default=None, description="Draw its scenes with their labels.")
     data_root: Path | None = None
     split: Split = "val"
-    limit: int | None = Field(default=None, ge=1, description="Draw only the first images.")
+    limit: Count | None = Field(default=None, description="Draw only the first images.")
     task: list[str] = Field(default=[], description="Tasks to draw; empty for all of the artifact.")
     output: Path = Path("pictures")
     device: str | None = Field(default=None, description="Null: a GPU when there is one.")
@@ -202,15 +231,17 @@ class PredictConfig(Config):
         return self
 
 
-def _yaml(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
+def _options(path: Path) -> dict[str, Any]:
+    """Return the options in a YAML file."""
+    if not path.is_file():  # a pipe would block for ever
+        raise UsageError(f"config {path}: {'No such file' if not path.exists() else 'is no regular file'}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"config {path}: no valid YAML ({str(error).splitlines()[0]})") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"config {path}: no valid YAML ({shortened(str(error))})") from error
+    content = parse_yaml(text, f"config {path}")
     if not isinstance(content, dict):
         raise UsageError(f"config {path}: must be a mapping of option to value")
     return {str(key).replace("-", "_"): value for key, value in content.items()}
@@ -220,15 +251,83 @@ def parse_assignments(pairs: tuple[str, ...], option: str) -> dict[str, Any]:
     """Return ``key=value`` pairs as a dictionary; values are YAML scalars.
 
     Raises:
-        UsageError: a pair has no ``=``.
+        UsageError: a pair has no ``=``, or its value is no YAML.
+
+    >>> parse_assignments(("share=0.5", "tasks=[semseg, depth]"), "--set")
+    {'share': 0.5, 'tasks': ['semseg', 'depth']}
     """
     values = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise UsageError(f"{option} {pair!r}: expected key=value")
-        try:
-            values[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UsageError(f"{option} {pair!r}: the value is no YAML scalar") from error
+            raise UsageError(f"{option} {shown(pair)}: expected key=value")
+        values[key] = parse_yaml(text, f"{option} {shortened(pair, 60)}")
     return values
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Loads YAML without aliases: nested ones make a few hundred bytes into more than any memory can take."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read")
+        return super().compose_node(parent, index)
+
+
+def parse_yaml(text: str, place: str) -> Any:
+    """Return the content of YAML that holds plain values: no aliases, dates, sets or bytes.
+
+    Args:
+        text: The document.
+        place: Where it comes from, for messages.
+
+    Raises:
+        UsageError: it cannot be read; the message names the key.
+    """
+    key = ""
+    try:
+        loader = _PlainLoader(text)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            return None if node is None else _plain(loader.construct_document(node))
+        values: dict[Any, Any] = {}
+        for name, value in node.value:  # one by one, so that a wrong value can be named
+            key = f"{shortened(str(name.value), 60)}: "
+            constructed = loader.construct_document(name)
+            if constructed in values:
+                raise ValueError("is there twice")
+            values[constructed] = _plain(loader.construct_document(value))
+    except Exception as error:  # PyYAML raises ValueError, KeyError, AttributeError, RecursionError and more
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error) or type(error).__name__
+        raise UsageError(f"{place}: {key}no valid YAML ({shortened(reason.splitlines()[0])})") from error
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can write as it is.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _plain(key), _plain(item)
+    elif isinstance(value, list):
+        for item in value:
+            _plain(item)
+    elif isinstance(value, int) and abs(value) >= _LARGEST:
+        raise ValueError("a number has more than 63 bits")
+    elif isinstance(value, str) and (fault := _text_fault(value)):
+        raise ValueError(fault)
+    elif value is not None and not isinstance(value, int | float | str):
+        raise ValueError(f"a value is a {type(value).__name__}; write it in quotes to make it a text")
+    return value
+
+
+def _text_fault(text: str) -> str | None:
+    """Return why a text cannot be part of a path or a record."""
+    if "\0" in text:
+        return "a text has a zero byte"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return f"{text.encode('ascii', 'backslashreplace').decode()} is no valid UTF-8"
+    return None

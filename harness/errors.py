@@ -1,6 +1,8 @@
-"""Errors a user can mend. Each carries the exit code of the command line."""
+"""Errors a user can mend, each with the exit code of the command line, and the words they are shown in."""
 
 import difflib
+import re
+import reprlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,8 @@ class HarnessError(Exception):
     The message says what is wrong, where, and how to mend it.
     """
 
-    exit_code = 1
+    exit_code = 70
+    """Of an internal error. Code 1 belongs to the regression gate alone."""
 
 
 class UsageError(HarnessError):
@@ -35,9 +38,15 @@ class MethodError(HarnessError):
     exit_code = 4
 
 
+class Terminated(KeyboardInterrupt):
+    """The system asked the process to end: SIGTERM, SIGHUP or SIGUSR1 (exit code 143)."""
+
+    exit_code = 143
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Return the message for an unknown name: the nearest known ones, or all of them."""
-    known = list(known)
+    known, name = list(known), shortened(name, 80)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return f"unknown {kind} {name!r}; {hint}"
@@ -52,7 +61,41 @@ def described(error: BaseException) -> str:
 
 
 def first_fault(error: "ValidationError") -> str:
-    """Return the first fault of a validation error as ``field: what is wrong``."""
-    fault = error.errors()[0]
-    place = ".".join(str(part) for part in fault["loc"])
-    return f"{place}: {fault['msg']}" if place else str(fault["msg"])
+    """Return the first fault of a validation error as ``field: what is wrong``, in words of this package."""
+    fault = error.errors(include_url=False)[0]
+    # Parts like "literal['a','b']" are pydantic's names of the branches of a union.
+    place = ".".join(shortened(str(part), 60) for part in fault["loc"] if "[" not in str(part))
+    kind, text = fault["type"], str(fault["msg"])
+    if kind == "missing":
+        text = "is missing"
+    elif kind == "extra_forbidden":
+        text = "there is no such field"
+    elif kind == "value_error":
+        text = text.removeprefix("Value error, ")
+    else:
+        text = re.sub(r"^Input should (have|be)\b", r"must \1", text).replace("Assertion failed, ", "")
+        if isinstance(fault["input"], str | int | float) and not isinstance(fault["input"], bool):
+            text += f", not {shown(fault['input'])}"
+    return f"{place}: {shortened(text, 300)}" if place else shortened(text, 300)
+
+
+def shown(value: object) -> str:
+    """Return a value as Python writes it, cut short: files and users may give values of any size.
+
+    >>> shown(["a"] * 1000)
+    "['a', 'a', 'a', 'a', ...]"
+    """
+    short = reprlib.Repr()
+    short.maxlist = short.maxtuple = short.maxset = short.maxdict = 4
+    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
+    return short.repr(value)
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """Return a text on one line, cut short.
+
+    >>> shortened("one   two three", 8)
+    'one two…'
+    """
+    line = " ".join(text[: 4 * most].split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.errors import UsageError, unknown
+from harness.errors import UsageError, first_fault, unknown
 
 
 class Protocol(BaseModel):
@@ -91,8 +91,7 @@ class Protocol(BaseModel):
         try:
             return cls.model_validate({**PROFILES[name], **options})
         except ValidationError as error:
-            first = error.errors()[0]
-            raise UsageError(f"protocol option {first['loc'][0]}: {first['msg']}, not {first['input']!r}") from None
+            raise UsageError(f"protocol option {first_fault(error)}") from None
 
 
 PROFILES: Mapping[str, Mapping[str, Any]] = MappingProxyType(

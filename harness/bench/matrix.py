@@ -13,6 +13,7 @@ from harness.compute import Compute, ExecutionSettings, Precision, pick_device, 
 from harness.config import BenchConfig
 from harness.data.transforms import MEAN, STD
 from harness.errors import UsageError
+from harness.files import check_writable, new_folder, writing_to
 from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
 from harness.method import Method, accounting_of, load_published, save_artifact
 from harness.probes.catalog import select
@@ -53,10 +54,11 @@ def bench(config: BenchConfig) -> Outcome:
     if config.cuda_graph and context.device.type != "cuda":
         raise UsageError("--cuda-graph needs a GPU")
     cells = list(cells_of(context))
+    check_writable("-o", config.output)
     outcome = Outcome(config.output)
     for name in config.dataset:
         group = [cell for cell in cells if cell.dataset.name == name]
-        with tempfile.TemporaryDirectory(prefix="harness-bench-") as scratch:
+        with writing_to(f"-o {config.output}"), tempfile.TemporaryDirectory(prefix="harness-bench-") as scratch:
             outcome.records += _measure(group, context, Path(scratch), outcome)
     return outcome
 
@@ -113,10 +115,8 @@ def _export(cell: Cell, artifact: Path, published: WeightFile | None) -> tuple[s
         model = accounting_of(cell.method).untrained(cell.problem)
     else:
         model, notes = load_published(cell.method, cell.problem, published)
-    unfinished = artifact.with_name(f"{artifact.name}.unfinished")
-    unfinished.mkdir(exist_ok=True)
-    save_artifact(cell.method, model, unfinished)
-    unfinished.replace(artifact)
+    with new_folder(artifact, durable=False) as unfinished:
+        save_artifact(cell.method, model, unfinished)
     return notes
 
 

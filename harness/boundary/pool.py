@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harness.boundary.counting import Counts
 from harness.boundary.rule import BoundaryRule
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, MethodError, UsageError
 
 _BACKLOG_PER_PROCESS = 4
 
@@ -57,7 +57,10 @@ class _Worker:
             reply = pickle.load(self._process.stdout)  # noqa: S301 - written by our own worker
         except (EOFError, OSError) as error:
             code = self._process.wait()
-            raise HarnessError(f"a boundary worker process ended with code {code}; see its message above") from error
+            raise MethodError(
+                f"a boundary worker process died (exit code {code}), most often for want of memory; free some or use "
+                "fewer cores, and repeat the command: it goes on where it stopped"
+            ) from error
         if isinstance(reply, BaseException):
             raise reply
         assert isinstance(reply, Counts)

@@ -6,13 +6,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from harness.cli.outcome import write_output
 from harness.compare import Comparison, Tolerances, compare_pair, load
 from harness.compare import compare as compare_folders
 from harness.compare.junit import to_junit
 from harness.compare.markdown import to_markdown
 from harness.compare.screen import print_comparison
-from harness.errors import UsageError
-from harness.files import write_atomically
+from harness.files import writing_to
 
 
 @click.command()
@@ -63,11 +63,8 @@ def compare(
 
 
 def _write(comparison: Comparison, junit: Path | None, summary: Path | None, everything: bool) -> None:
-    try:
-        if junit is not None:
-            write_atomically(junit, to_junit(comparison))
-        if summary is not None:
-            with summary.open("a", encoding="utf-8") as file:
-                file.write(to_markdown(comparison, everything))
-    except OSError as error:
-        raise UsageError(f"{error.filename}: {error.strerror}") from error
+    if junit is not None:
+        write_output("--junit", junit, to_junit(comparison))
+    if summary is not None:
+        with writing_to(f"--summary {summary}"), summary.open("a", encoding="utf-8") as file:
+            file.write(to_markdown(comparison, everything))

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from harness.errors import UsageError
+from harness.files import check_writable, writing_to
 from harness.leaderboard.entries import Entry, read_entries
 from harness.leaderboard.site import check_output, render_site, write_site
 from harness.records.literature import published_records
@@ -43,12 +44,11 @@ def leaderboard(results: tuple[Path, ...], output: Path, published: bool, title:
     check_output(output)
     if not results and not published:
         raise UsageError("nothing to show; give folders of results, or --published")
+    check_writable("-o", output.absolute().parent)  # the site is made next to its place
     entries = read_entries(results) if results else []
     renewed = with_gains([entry.record for entry in entries])
     entries = [replace(entry, record=record) for entry, record in zip(entries, renewed, strict=True)]
     entries += [Entry(record) for record in published_records()] if published else []
-    try:
+    with writing_to(f"-o {output}"):
         write_site(render_site(entries, title=title, accuracy=accuracy), output)
-    except OSError as error:
-        raise UsageError(f"-o {output}: {error.strerror}") from error
     click.echo(output / "index.html")

@@ -1,14 +1,24 @@
 """The command ``harness``: parses, calls, prints, and turns errors into exit codes."""
 
+import contextlib
+import io
+import os
+import shlex
 import sys
+import tempfile
+import threading
+import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 import harness
-from harness.errors import HarnessError, unknown
+from harness.errors import HarnessError, MethodError, Terminated, UsageError, shortened, shown, unknown
+from harness.files import disk_fault
+from harness.training import termination
 
 
 class LazyGroup(click.Group):
@@ -33,6 +43,13 @@ class LazyGroup(click.Group):
         module, attribute, _ = self.modules[cmd_name]
         command: click.Command = getattr(__import__(module, fromlist=[attribute]), attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand. Termination passes Click by, which would print an empty line for it."""
+        try:
+            return super().invoke(ctx)
+        except Terminated as error:
+            return _end(f"terminated by {error}; repeat the command to go on where it stopped", error.exit_code)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the subcommands without importing them."""
@@ -82,9 +99,23 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code.
 
-    0 fine, 1 gate failed, 2 usage or bad input, 3 data missing or corrupt, 4 a method failed, 130 interrupted.
+    0 fine, 1 gate failed, 2 usage or bad input, 3 data missing or corrupt, 4 a method failed, 70 an internal error,
+    130 interrupted, 141 the reader of the output went away, 143 terminated.
     """
-    sys.exit(exit_code(lambda: cli.main(args=arguments, prog_name="harness", standalone_mode=False)))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an encoding without arrows shows question marks
+    termination.install()
+    code = exit_code(lambda: cli.main(args=arguments, prog_name="harness", standalone_mode=False))
+    if code == Terminated.exit_code:  # loader processes that do not end would be waited for
+        timer = threading.Timer(_GRACE, os._exit, (code,))
+        timer.daemon = True
+        timer.start()
+    sys.exit(code)
+
+
+_GRACE = 3.0
+"""Seconds for the end of other processes after termination; a cluster kills 10 seconds after its signal or later."""
 
 
 def _say(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -94,17 +125,66 @@ def _say(message: Warning | str, category: type[Warning], *_: Any, **__: Any) ->
 
 
 def exit_code(call: Callable[[], Any]) -> int:
-    """Run ``call`` and return its exit code; errors a user can mend are printed as one line on stderr."""
+    """Run ``call`` and return its exit code; every error is printed as one line on stderr."""
     warnings.showwarning = _say
     try:
         result = call()
+        sys.stdout.flush()
     except HarnessError as error:
-        click.echo(f"harness: {error}", err=True)
-        return error.exit_code
+        return _end(str(error), error.exit_code)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("harness: interrupted; repeat the command to go on where it stopped", err=True)
-        return 130
+        return _end("interrupted; repeat the command to go on where it stopped", 130)
+    except (Exception, SystemExit) as error:
+        return _unforeseen(error)
     return result if isinstance(result, int) else 0
+
+
+def _end(line: str, code: int) -> int:
+    """Print the last line of a command on stderr and return its exit code."""
+    with contextlib.suppress(OSError):  # stderr may be closed or full
+        click.echo(f"harness: {line}", err=True)
+    return code
+
+
+def _unforeseen(error: BaseException) -> int:
+    """Return the exit code of an error that no room turned into a `HarnessError`."""
+    # 1. The reader of a pipe, for example `head`, has what it wanted. Click and rich exit with 1: here, a regression.
+    if isinstance(error, BrokenPipeError) or (
+        isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+    ):
+        with contextlib.suppress(OSError, ValueError):  # what is still buffered has nowhere to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    if isinstance(error, SystemExit):
+        return _end(f"something called sys.exit({shown(error.code)}), most likely a plug-in", MethodError.exit_code)
+    # 2. The disk or the place of a file.
+    fault = disk_fault(error)
+    if fault is not None or (isinstance(error, OSError) and error.filename is not None):
+        place = getattr(error, "filename", None) or "the disk"
+        return _end(f"{place}: {fault or getattr(error, 'strerror', error)}", UsageError.exit_code)
+    # 3. Anything else: the traceback goes to a file.
+    named = shortened(f"{type(error).__name__}: {error}")
+    text = f"command: {shlex.join(sys.argv)}\nharness {harness.__version__}\n\n{traceback.format_exc()}"
+    return _end(f"internal error ({named}); {_logged(text)}", HarnessError.exit_code)
+
+
+_BROKEN_PIPE = 141
+"""The code of a process that a closed pipe ends, 128 + SIGPIPE."""
+
+
+def _logged(text: str) -> str:
+    """Write a traceback to a new file below the cache or the temporary folder; return what to do with it."""
+    from harness.data.locate import cache_home
+
+    for folder in (lambda: cache_home() / "logs", lambda: Path(tempfile.gettempdir())):
+        with contextlib.suppress(OSError, HarnessError):
+            place = folder()
+            place.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix="harness-", suffix=".log", dir=place)
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            return f"please report it with {name}"
+    return "no log could be written"

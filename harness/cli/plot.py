@@ -6,6 +6,7 @@ from typing import get_args
 import click
 
 from harness.cli.completion import complete
+from harness.cli.outcome import write_output
 from harness.errors import UsageError, unknown
 from harness.records import read_results
 from harness.records.reference import with_gains
@@ -20,7 +21,13 @@ _NAMES = ", ".join(QUANTITIES)
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-x", default="latency_ms", show_default=True, metavar="FIGURE", help="Horizontal figure.")
 @click.option("-y", default="delta_m", show_default=True, metavar="FIGURE", help="Vertical figure.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File: .svg, .png or .pdf.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File: .svg, .png or .pdf; - for SVG on standard output.",
+)
 @click.option(
     "--label", type=click.Choice(get_args(Label)), default="method", show_default=True, help="Text at points."
 )
@@ -38,7 +45,11 @@ def plot(results: tuple[Path, ...], x: str, y: str, output: Path, label: Label, 
             raise UsageError(f"-d: {unknown('data set of the records', dataset, sorted(names))}")
         records = [record for record in records if record.dataset.name == dataset]
     drawn = scatter(records, x, y, label)
-    drawn.save(output)
+    if str(output) == "-":
+        write_output("-o", None, drawn.render(".svg"))
+    else:
+        drawn.save(output)
     for note in drawn.notes:
         click.echo(f"harness: note: {printable(note)}", err=True)
-    click.echo(output)
+    if str(output) != "-":
+        click.echo(output)

@@ -67,7 +67,10 @@ def run(config: Path | None, **options: Any) -> int:
         table.print(console)
         first = group[0]
         folder = outcome.output / first.dataset.name
-        write_atomically(folder / f"table.{first.budget}.{first.protocol_name}.md", markdown.render([table]))
+        try:
+            write_atomically(folder / f"table.{first.budget}.{first.protocol_name}.md", markdown.render([table]))
+        except OSError as error:  # the results of a finished run may lie on a read-only disk
+            click.echo(f"harness: warning: the table was not written to {folder}: {error.strerror}", err=True)
     return tell(outcome)
 
 

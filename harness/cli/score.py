@@ -11,7 +11,7 @@ from harness.cli.completion import complete
 from harness.cli.run import parse_options
 from harness.config import ScoreConfig
 from harness.errors import DataError
-from harness.files import write_atomically
+from harness.files import check_writable, write_atomically, writing_to
 from harness.predictions.score import score as score_predictions
 from harness.report.formats import markdown
 from harness.report.table import build_table
@@ -36,11 +36,14 @@ def score(**options: Any) -> int:
     edge) with a file per image. Files that are missing, broken or surplus are named; the rest is scored.
     """
     config = ScoreConfig.read(None, parse_options(options))
-    scored = score_predictions(config)
+    check_writable("-o", config.output)
+    with writing_to(f"-o {config.output}"):
+        scored = score_predictions(config)
     table = build_table([scored.record])
     table.print(Console(width=None if sys.stdout.isatty() else 200))
     folder = config.output / scored.record.run_id
-    write_atomically(folder / "table.md", markdown.render([table]))
+    with writing_to(f"-o {config.output}"):
+        write_atomically(folder / "table.md", markdown.render([table]))
     for kind in ("missing", "broken", "surplus"):
         for name in getattr(scored, kind):
             click.echo(f"harness: {kind}: {name}", err=True)

@@ -6,8 +6,8 @@ from typing import get_args
 import click
 
 from harness.cli.completion import complete
+from harness.cli.outcome import write_output
 from harness.errors import UsageError, unknown
-from harness.files import write_atomically
 from harness.records import read_results
 from harness.records.literature import published_records
 from harness.records.reference import with_gains
@@ -29,7 +29,12 @@ from harness.report.text import printable
 @click.option("--reference", metavar="RUN_ID|METHOD", help="Row that Δm is against.  [default: the single-task row]")
 @click.option("--published", is_flag=True, help="Add tables of what papers and repositories report.")
 @click.option("-d", "--dataset", multiple=True, shell_complete=complete("datasets"), help="Only of it; repeatable.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: the screen]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write; - for standard output.  [default: the screen]",
+)
 def table(
     results: tuple[Path, ...],
     style: Style,
@@ -62,10 +67,4 @@ def table(
             raise UsageError(unknown("data set among the records:", name, known))
     tables = build_tables([record for record in records if not dataset or record.dataset.name in dataset], style)
     text = FORMATS[form](tables)
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        try:
-            write_atomically(output, text)
-        except OSError as error:
-            raise UsageError(f"-o {output}: {error.strerror}") from error
+    write_output("-o", output, text)

@@ -16,6 +16,9 @@ from harness.data.sample import Batch
 from harness.data.transforms import EvalTransform, Item
 from harness.errors import HarnessError, MethodError, described
 
+_LINGER = 30
+"""Seconds after SIGTERM at which a loader process ends, had it not been ended by then."""
+
 _ORDER, _AUGMENTATION = 0, 1
 """Keep the random streams of orders and of augmentations apart."""
 
@@ -168,10 +171,15 @@ def loader_fault(error: BaseException) -> MethodError | None:
 
 
 def _start(_: int) -> None:
-    """Give a loader process its own signals; a forked one would answer them as the main process does."""
-    for name in ("SIGTERM", "SIGHUP", "SIGUSR1"):
+    """Give a loader process its own signals; a forked one would answer them as the main process does.
+
+    Clusters send signals to all processes of a job. The main process saves its state first and needs this one for it.
+    """
+    for name in ("SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_LINGER))
 
 
 class _Guarded(Dataset[Any]):

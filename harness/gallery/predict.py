@@ -18,7 +18,7 @@ from harness.data.geometry import Fit
 from harness.data.photographs import find_photographs, read_photograph
 from harness.data.transforms import mark_ignored
 from harness.errors import DataError, HarnessError, MethodError, UsageError, unknown
-from harness.files import write_atomically
+from harness.files import check_writable, write_atomically, writing_to
 from harness.gallery.page import Entry, page
 from harness.gallery.panels import columns
 from harness.gallery.sheet import Sheet
@@ -99,6 +99,7 @@ def predict(config: PredictConfig) -> Drawn:
     method = _method(config, manifest)
     problem = _problem(config, manifest)
     source = _scenes(config, problem) if config.dataset else _photographs(config)
+    check_writable("-o", config.output)  # before the images are predicted
     with _blaming(config.checkpoint):
         model = compute.place(load_artifact(method, config.checkpoint, problem.names)).eval()
     drawn = Drawn()
@@ -245,10 +246,8 @@ def _draw(stem: str, subject: Subject, raw: Mapping[str, Tensor], problem: Probl
 
 
 def _write(path: Path, content: str | bytes) -> None:
-    try:
+    with writing_to(f"-o: {path}"):
         write_atomically(path, content)
-    except OSError as error:
-        raise UsageError(f"-o: {path} cannot be written ({error.strerror})") from error
 
 
 def _picture(output: Path, stem: str) -> Path:

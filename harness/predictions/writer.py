@@ -1,6 +1,5 @@
 """Saving what a model predicts, for `harness score` and for anyone else."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from harness.data.sample import Batch
 from harness.data.transforms import EvalTransform
+from harness.files import write_atomically, writing_to
 from harness.predictions.formats import FORMATS
 from harness.tasks.base import Task
 
@@ -37,6 +37,5 @@ class PredictionWriter:
         decoded = self.tasks[task].decode(prediction).cpu().numpy()
         for image_id, size, planes in zip(batch.ids, batch.sizes, decoded, strict=True):
             path = self.folder / task / f"{image_id}{form.suffix}"
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.write_bytes(form.write(self.transform.restore(planes, size)))
-            temporary.replace(path)
+            with writing_to(f"--save-predictions {self.folder}"):
+                write_atomically(path, form.write(self.transform.restore(planes, size)), durable=False)

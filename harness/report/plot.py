@@ -12,7 +12,7 @@ import matplotlib.style
 from matplotlib.figure import Figure
 
 from harness.errors import UsageError
-from harness.files import write_atomically
+from harness.files import write_atomically, writing_to
 from harness.records import Record, conditions
 from harness.records.groups import Group, groups_of, overrides
 from harness.records.machine import latency_reasons, machine
@@ -58,8 +58,12 @@ class Scatter:
         x, y = (quantity(name).axis(self.batch_size) for name in (self.x, self.y))
         return draw_pareto(self.points, x, y, title=self.title, palette=palette)
 
+    def render(self, suffix: str) -> bytes:
+        """Return the picture in one of `FORMATS`, the same bytes for the same records."""
+        return to_svg(self.draw()).encode() if suffix == ".svg" else self._bytes(suffix)
+
     def save(self, path: Path) -> None:
-        """Write the picture, the same bytes for the same records.
+        """Write the picture.
 
         Raises:
             UsageError: the file's name ends in none of `FORMATS`, or it cannot be written.
@@ -67,10 +71,8 @@ class Scatter:
         suffix = path.suffix.lower()
         if suffix not in FORMATS:
             raise UsageError(f"-o {path}: the name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-        try:
-            write_atomically(path, to_svg(self.draw()) if suffix == ".svg" else self._bytes(suffix))
-        except OSError as error:
-            raise UsageError(f"-o {path}: {error.strerror}") from error
+        with writing_to(f"-o {path}"):
+            write_atomically(path, self.render(suffix))
 
     def _bytes(self, suffix: str) -> bytes:
         buffer = io.BytesIO()

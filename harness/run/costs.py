@@ -10,13 +10,13 @@ from torch import Tensor
 from harness.data.loading import eval_batches
 from harness.data.sample import Batch
 from harness.errors import UsageError
+from harness.files import locked, writing_to
 from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
 from harness.measurement.stale import holds
 from harness.probes.rules import LatencyRules
 from harness.progress import RunProgress
 from harness.records import Record
-from harness.run.folder import ARTIFACT, locked
-from harness.run.job import Job
+from harness.run.job import ARTIFACT, Job
 
 _OF_EVERY_SEED = ("macs", "storage")
 """Probes whose values may depend on the weights; those of the others are the same for all seeds."""
@@ -53,11 +53,11 @@ def measure_runs(runs: Sequence[Run], probes: tuple[str, ...], outcome: Outcome,
         job = group[0].job
         setting = Setting(job.compute, _rules(job))
         try:
-            with contextlib.ExitStack() as stack:
+            with writing_to(f"-o {job.config.output}"), contextlib.ExitStack() as stack:
                 for run in group:
                     stack.enter_context(locked(_folder(run)))
                 measure(_candidates(group, probes, outcome), _inputs(job), setting, outcome, progress)
-        except UsageError as error:  # another process is at one of them
+        except UsageError as error:  # another process is at one of them, or the disk is full
             outcome.failures.append((progress.title, error))
 
 

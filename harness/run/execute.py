@@ -14,7 +14,7 @@ from harness.compute import seed_everything
 from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches, loader_fault
 from harness.errors import HarnessError, MethodError, UsageError, described
-from harness.files import write_atomically
+from harness.files import disk_fault, locked, new_folder, write_atomically
 from harness.method import (
     Calibration,
     MultiTaskModel,
@@ -34,8 +34,7 @@ from harness.records import RECORD_NAME, Phase, Record, read_record, write_recor
 from harness.records.costs import Sparsity
 from harness.records.metric import Metric
 from harness.run.evaluate import evaluate
-from harness.run.folder import ARTIFACT, locked
-from harness.run.job import Job
+from harness.run.job import ARTIFACT, Job
 from harness.run.pictures import frames_as_json, write_contact_sheet, write_heat_maps
 from harness.run.record import new_record
 from harness.training.loop import TrainingSetup, train
@@ -61,7 +60,8 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
     progress.title = job.title
     with locked(job.folder):
         for left in job.folder.glob("*.tmp"):  # of a process killed while it wrote
-            left.unlink()
+            with contextlib.suppress(OSError):  # of a disk that is only read
+                left.unlink()
         if job.config.overwrite == "always":
             shutil.rmtree(job.folder / ARTIFACT, ignore_errors=True)
             for name in (RECORD_NAME, CHECKPOINT):
@@ -75,17 +75,27 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
             _proceed(job, record, progress, predictions)
         except HarnessError as error:
             record.failure = str(error)
-            write_record(record, job.folder)
+            _note(record, job.folder)
             raise
         except (Exception, SystemExit) as error:  # whatever a method raises is its failure
             if fault := loader_fault(error):
                 record.failure = str(fault)
-                write_record(record, job.folder)
+                _note(record, job.folder)
                 raise fault from error
+            if reason := disk_fault(error):
+                record.failure = f"{job.folder}: {reason}"
+                _note(record, job.folder)
+                raise UsageError(f"{record.failure}; mend that and repeat the command to go on") from error
             record.status, record.failure = "failed", described(error)
-            write_record(record, job.folder)
+            _note(record, job.folder)
             raise MethodError(record.failure) from error
     return record
+
+
+def _note(record: Record, folder: Path) -> None:
+    """Write the record of a failure where that can still be done: the disk may be what failed."""
+    with contextlib.suppress(OSError):
+        write_record(record, folder)
 
 
 def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path | None) -> None:
@@ -176,13 +186,10 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
 
 def _export(job: Job, model: MultiTaskModel) -> None:
     """Save the artifact of a model; it is there as a whole or not at all."""
-    unfinished = job.folder / f"{ARTIFACT}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    save_artifact(job.method, model.cpu(), unfinished)
-    if job.extend is not None:  # what exists stays as it is, byte for byte
-        shutil.copytree(job.extend.path, unfinished, dirs_exist_ok=True)
-    unfinished.replace(job.folder / ARTIFACT)
+    with new_folder(job.folder / ARTIFACT) as unfinished:
+        save_artifact(job.method, model.cpu(), unfinished)
+        if job.extend is not None:  # what exists stays as it is, byte for byte
+            shutil.copytree(job.extend.path, unfinished, dirs_exist_ok=True)
 
 
 def _warn(record: Record, notes: Iterable[str]) -> None:

@@ -17,6 +17,9 @@ from harness.tasks import build_task
 from harness.weights import WeightFile
 from harness.weights.artifact import Manifest, digest_artifact, read_manifest
 
+ARTIFACT = "artifact"
+"""Name of the model's folder in the folder of a run."""
+
 
 @dataclass(frozen=True)
 class Artifact:

@@ -8,6 +8,7 @@ from harness.compute import Compute, pick_device
 from harness.config import RunConfig
 from harness.data.open import open_data
 from harness.errors import HarnessError, MethodError, UsageError, described
+from harness.files import check_writable, writing_to
 from harness.measurement import Outcome
 from harness.probes.catalog import select
 from harness.progress import RunProgress
@@ -41,24 +42,25 @@ def run(config: RunConfig) -> Outcome:
     probes = select(config.probe)
     jobs = list(_jobs(config, outcome))
     if config.save_predictions is not None:
-        try:
-            config.save_predictions.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
-        except OSError as error:
-            raise UsageError(f"--save-predictions {config.save_predictions}: {error.strerror}") from error
+        check_writable("--save-predictions", config.save_predictions)  # before hours of training, not after
     finished = []
     for job in jobs:
         predictions = config.save_predictions
         if predictions is not None and len(jobs) > 1:
             predictions = predictions / job.run_id
         try:
-            record = execute(job, progress, predictions)
+            with writing_to(f"-o {config.output}"):
+                record = execute(job, progress, predictions)
         except HarnessError as error:
             outcome.failures.append((job.title, error))
         else:
             finished.append(Run(job, record))
             outcome.warnings += job.warnings
     outcome.records = [run.record for run in finished]
-    fill_gains(outcome.records, config.output)
+    try:
+        fill_gains(outcome.records, config.output)
+    except OSError as error:  # finished runs may lie on a disk that is only read
+        outcome.warnings.append(f"-o {config.output}: gains are not written ({error.strerror})")
     measure_runs(finished, probes, outcome, progress)
     return outcome
 

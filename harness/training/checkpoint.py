@@ -1,6 +1,5 @@
 """Training checkpoints: enough to go on after a kill as if nothing had happened."""
 
-import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 
 from harness.errors import UsageError
+from harness.files import disk_fault, free_space, replacing
 
 
 @dataclass
@@ -28,14 +28,30 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; a reader sees the old file or the new one, never a part."""
+    """Write a checkpoint; a reader sees the old file or the new one, never a part.
+
+    Raises:
+        UsageError: the disk is full.
+    """
     content = {one.name: getattr(checkpoint, one.name) for one in fields(checkpoint)}
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with replacing(path) as file:
+            torch.save(content, file)
+    except Exception as error:  # torch has its own kind of error for a full disk
+        if (fault := disk_fault(error)) is None:
+            raise
+        megabytes = _tensor_bytes(checkpoint.state) / 1e6
+        raise UsageError(
+            f"{path.parent}: {fault} for a checkpoint of {megabytes:.1f} MB ({free_space(path.parent)}); make room and "
+            f"repeat the command to go on"
+        ) from error
+
+
+def _tensor_bytes(value: Any) -> int:
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(map(_tensor_bytes, values))
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:

@@ -20,6 +20,7 @@ from harness.progress import RunProgress
 from harness.recipe import Stage
 from harness.records import StageInfo
 from harness.tasks.base import Task
+from harness.training import termination
 from harness.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from harness.training.optim import build_optimizer, lr_factor
 
@@ -112,15 +113,20 @@ class _StageRun:
             self._restore(resumed)
             start = resumed.iteration
         self.model.train()
-        with setup.progress.bar(f"train {stage.name}", stage.iterations, done=start, unit="it") as report:
+        with (
+            termination.deferred() as signals,  # they wait for the end of a step, where the state can be saved
+            setup.progress.bar(f"train {stage.name}", stage.iterations, done=start, unit="it") as report,
+        ):
             for iteration, batch in enumerate(self._batches(start), start):
                 seed_everything(setup.seed, stage.name, iteration)  # for dropout and the like
                 step_loss = self._step(batch, iteration)
                 if iteration % CHECK_EVERY == 0 or iteration == stage.iterations - 1:
                     self.loss = self._look(step_loss, iteration)
                 report(iteration + 1)
-                if time.monotonic() - self.saved_at > setup.save_every:
+                if signals or time.monotonic() - self.saved_at > setup.save_every:
+                    signals.saving()
                     self._save(self.index, iteration + 1)
+                signals.check()
         self.optimizer.zero_grad(set_to_none=True)  # gradients are as large as the model
         self._save(self.index, stage.iterations)
         return StageInfo(name=stage.name, iterations=stage.iterations, final_loss=self.loss)

@@ -30,7 +30,7 @@ def test_an_option_goes_over_the_profile() -> None:
         ("invptt", {}, "did you mean invpt"),
         ("zzz", {}, "known: invpt, taskprompter"),
         ("invpt", {"salency_mode": "pooled"}, "did you mean saliency_mode"),
-        ("invpt", {"depth_pool": "picture"}, "depth_pool: Input should be 'pixel' or 'image', not 'picture'"),
+        ("invpt", {"depth_pool": "picture"}, "depth_pool: must be 'pixel' or 'image', not 'picture'"),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_right_ones(name: str, options: dict[str, str], message: str) -> None:
