@@ -209,18 +209,22 @@ def writing_to(place: object) -> Iterator[None]:
 
 
 def check_writable(option: str, folder: Path) -> None:
-    """Make a folder and write into it once: before hours of work, not after.
+    """Make a folder and write into it once: before hours of work, not after. What was made is removed again.
 
     Raises:
         UsageError: it cannot be made or written; the message begins with the option.
     """
     with writing_to(f"{option} {folder}"):
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / _temporary_name(folder)
         try:
             probe.write_bytes(b"0")
         finally:
             probe.unlink(missing_ok=True)
+            for place in missing:  # a command that fails on its input leaves no empty results folder
+                with contextlib.suppress(OSError):
+                    place.rmdir()
 
 
 def disk_fault(error: BaseException) -> str | None:

@@ -88,7 +88,7 @@ def test_the_package_imports_no_torch():
 def test_a_worker_that_dies_is_an_error_and_not_a_wait():
     with BoundaryPool(RULE, 1) as pool:
         pool.submit("fatal", Evaluated("__import__('os')._exit(7)"), np.ones((9, 9), dtype=bool))
-        with pytest.raises(HarnessError, match=r"fatal: .* ended with code 7"):
+        with pytest.raises(HarnessError, match=r"fatal: .* died .exit code 7."):
             list(pool.results())
 
 
@@ -145,7 +145,13 @@ def test_an_interrupt_ends_the_processes(tmp_path):
     # A plain script without a main guard: workers must not import it.
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED)
-    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
+    )
     workers = [int(pid) for pid in process.stdout.readline().split()]
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

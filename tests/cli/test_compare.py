@@ -111,7 +111,10 @@ def test_two_records_of_one_command_are_compared_whatever_their_methods(harness)
         (("base", "--tolerance", "macs=nan"), "not below 0"),
         (("base", "--tolerance", "latency=0.05"), "give it in percent"),
         (("base", "--tolerance", "macs=1,macs=2"), "given twice"),
-        (("base", "--summary", "nowhere/summary.md"), "nowhere/summary.md: No such file or directory"),
+        (
+            ("base", "--summary", "nowhere/summary.md"),
+            "nowhere/summary.md: cannot be written (No such file or directory)",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_code_2(harness, arguments, message: str) -> None:

@@ -44,6 +44,7 @@ def refuse() -> None:
     raise DataError("scene 2 is damaged")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch raises in whatever code runs
 @pytest.mark.parametrize("third", [die, leave])
 def test_a_worker_that_dies_is_one_line_within_ten_seconds(third: object) -> None:
     start = time.monotonic()
