@@ -179,7 +179,8 @@ def _logged(text: str) -> str:
     """Write a traceback to a new file below the cache or the temporary folder; return what to do with it."""
     from harness.data.locate import cache_home
 
-    for folder in (lambda: cache_home() / "logs", lambda: Path(tempfile.gettempdir())):
+    places: tuple[Callable[[], Path], ...] = (lambda: cache_home() / "logs", lambda: Path(tempfile.gettempdir()))
+    for folder in places:
         with contextlib.suppress(OSError, HarnessError):
             place = folder()
             place.mkdir(parents=True, exist_ok=True)
