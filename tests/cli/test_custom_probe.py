@@ -1,5 +1,6 @@
 """A probe that is added by one file, and nothing else."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,16 +8,8 @@ import pytest
 from harness.probes import catalog
 from harness.records import Record, find_records
 
-PROBE = """
-from harness.probes.catalog import Probe
-
-
-def outputs(model, images, compute):
-    return {"values_per_image": sum(raw[0].numel() for raw in model(images).values())}
-
-
-OUTPUTS = Probe("outputs", "values of all raw maps of an image", outputs)
-"""
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "add-probe.md"
+[PROBE] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
 
 
 @pytest.fixture

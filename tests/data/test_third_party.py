@@ -1,6 +1,7 @@
 """A data set of somebody else: one file, found with ``--plugin``, treated as the built-in ones."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +83,9 @@ def test_a_method_is_trained_and_scored_on_it(rooms, tmp_path):
     assert record["dataset"]["name"] == "rooms"
     assert set(record["metrics"]) == {"semseg", "depth"}
     assert record["dataset"]["n_expected"] == 2
+
+
+def test_the_page_shows_the_whole_file():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "add-dataset.md").read_text()
+    [shown] = re.findall(r"```python\n# rooms.py\n(.*?)```", page, flags=re.DOTALL)
+    assert shown == PLUGIN.read_text()
