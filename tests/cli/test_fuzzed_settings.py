@@ -6,7 +6,7 @@ import pytest
 from fuzzing.settings import attempt_options, attempt_plugin, attempt_yaml
 
 INPUTS = 150
-"""Of each kind, with the same seeds always; `benchmarks/fuzzing.py` tries more."""
+"""Of each kind, with the same seeds always; `benchmarks/mutated_inputs.py` tries more."""
 
 
 def test_no_mutated_yaml_escapes(tmp_path: Path) -> None:

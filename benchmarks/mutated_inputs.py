@@ -3,7 +3,7 @@
 The suite tries a few hundred of each kind with the same mutators (`tests/fuzzing`); this goes on where it stops. Every
 input has to be read, or refused in one line, within 20 seconds; anything else is printed with its kind and seed.
 
-Usage: python benchmarks/fuzzing.py [--inputs 20000] [--first 1000]
+Usage: python benchmarks/mutated_inputs.py [--inputs 20000] [--first 1000]
 """
 
 import argparse
