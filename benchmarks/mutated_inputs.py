@@ -69,15 +69,19 @@ def _kinds(folder: Path) -> dict[str, Callable[[int], str]]:
         sound[name] = folder / name
     buffer = io.BytesIO()
     torch.save({"model": {f"layer{n}.weight": torch.ones(3, 4) for n in range(4)}, "epoch": 3}, buffer)
-    files = {kind: (lambda seed, kind=kind: attempt(kind, seed, folder)) for kind in SUBJECTS}
+    places = {kind: folder / f"input-{kind}" for kind in (*SUBJECTS, "other")}
+    for place in places.values():  # what is written beside the inputs is a fault
+        place.mkdir()
+    files = {kind: (lambda seed, kind=kind: attempt(kind, seed, places[kind])) for kind in SUBJECTS}
+    other = places["other"]
     return {
         **files,
-        "artifact": lambda seed: attempt_artifact(sound["multi-task"], seed, folder),
-        "share": lambda seed: attempt_artifact(sound["share"], seed, folder),
-        "checkpoint": lambda seed: attempt_checkpoint(buffer.getvalue(), seed, folder),
-        "yaml": lambda seed: attempt_yaml(seed, folder),
+        "artifact": lambda seed: attempt_artifact(sound["multi-task"], seed, other),
+        "share": lambda seed: attempt_artifact(sound["share"], seed, other),
+        "checkpoint": lambda seed: attempt_checkpoint(buffer.getvalue(), seed, other),
+        "yaml": lambda seed: attempt_yaml(seed, other),
         "options": attempt_options,
-        "plugin": lambda seed: attempt_plugin(seed, folder),
+        "plugin": lambda seed: attempt_plugin(seed, other),
     }
 
 
