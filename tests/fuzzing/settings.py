@@ -15,7 +15,7 @@ from harness.registry import load_plugin
 from harness.run.configure import configure
 
 YAML = b"""method: [share, multi-task]
-dataset: nyud-synth
+dataset: [nyud-synth]
 seed: [0, 1]
 task: [semseg, depth]
 input_size: 96x128
