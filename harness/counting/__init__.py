@@ -1,7 +1,6 @@
 """The project's own count of multiply-accumulates: what is executed, where it is executed."""
 
-from harness.counting.count import MacCount, MacReport
-from harness.counting.counter import MacCounter, count_macs
+from harness.counting.counter import MacCount, MacCounter, MacReport, count_macs
 from harness.counting.operators import may_multiply
 from harness.counting.parts import attributed_to
 

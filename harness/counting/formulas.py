@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 Formula = Callable[..., int | None]
-"""The result of an operator and its positional arguments to its MACs; None where they cannot be told from these."""
+"""The result of an operator and its positional arguments to its MACs; None where these do not determine them."""
 
 
-def product(out: Tensor, left: Tensor, right: Tensor, *_: Any) -> int | None:
+def mm(out: Tensor, left: Tensor, right: Tensor, *_: Any) -> int | None:
     """[..., M, K] times [..., K, N]: M K N for every matrix; of a sparse operand its stored values alone multiply."""
     # MACs = M K N; a stored value of one operand meets N (or M) values of the other.
     if _is_sparse(left) and _is_sparse(right):
@@ -26,12 +26,13 @@ def product(out: Tensor, left: Tensor, right: Tensor, *_: Any) -> int | None:
     return _stored(left) * right.shape[-1]
 
 
-def vector_product(out: Tensor, left: Tensor, right: Tensor, *_: Any) -> int:
+def mv(out: Tensor, left: Tensor, right: Tensor, *_: Any) -> int:
     """[M, K] or [K] times [K]: every value that ``left`` stores multiplies once."""
+    # MACs = M K: one product per stored value of the matrix (or of the first vector, where M is 1)
     return _stored(left)
 
 
-def added(formula: Formula) -> Formula:
+def with_addend(formula: Formula) -> Formula:
     """Return ``formula`` for an operator that takes what it adds to as its first argument."""
 
     def count(out: Tensor, addend: Tensor, *operands: Any) -> int | None:
@@ -59,17 +60,19 @@ def convolution(
     return _positions(images if transposed else out) * weight.numel()
 
 
-def forward_convolution(out: Tensor, images: Tensor, weight: Tensor, *_: Any) -> int:
+def conv_forward(out: Tensor, images: Tensor, weight: Tensor, *_: Any) -> int:
     """A convolution by an operator that knows no transposed one."""
+    # MACs = B H_out W_out (C / groups) O K_h K_w, as above
     return _positions(out) * weight.numel()
 
 
-def transposed_convolution(out: Tensor, images: Tensor, weight: Tensor, *_: Any) -> int:
+def conv_transpose(out: Tensor, images: Tensor, weight: Tensor, *_: Any) -> int:
     """A transposed convolution by an operator that knows no other."""
+    # MACs = B H_in W_in C (O / groups) K_h K_w: every input value is spread over the kernel
     return _positions(images) * weight.numel()
 
 
-def attention(out: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
+def scaled_dot_product_attention(out: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
     """Queries [B, H, L, D], keys [B, H', S, D] and values [B, H', S, E]: H L S (D + E) for every sample.
 
     Heads are counted on the queries: where several of them share keys (H' < H), each multiplies on its own.
@@ -78,7 +81,7 @@ def attention(out: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> i
     return prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
-def multi_head_attention(
+def native_multi_head_attention(
     out: Any,
     query: Tensor,
     key: Tensor,
@@ -100,7 +103,7 @@ def multi_head_attention(
     return projections + batch * length * length * 2 * width
 
 
-def encoder_layer(
+def transformer_encoder_layer_fwd(
     out: Any,
     tokens: Tensor,
     width: int,
@@ -122,50 +125,56 @@ def encoder_layer(
     *_: Any,
 ) -> int:
     """`nn.TransformerEncoderLayer` as one operator on [B, L, D]: self-attention, then the two layers of the MLP."""
-    mixing = multi_head_attention(out, tokens, tokens, tokens, width, heads, in_weight, in_bias, out_weight)
+    attention = native_multi_head_attention(out, tokens, tokens, tokens, width, heads, in_weight, in_bias, out_weight)
     batch, length, _width = tokens.shape
-    return mixing + batch * length * (wide_weight.numel() + narrow_weight.numel())
+    # MACs of the MLP = B L (D F + F D), with F the width of its hidden layer
+    return attention + batch * length * (wide_weight.numel() + narrow_weight.numel())
 
 
 FORMULAS: dict[str, Formula] = {
-    "mm": product,
-    "bmm": product,
-    "_int_mm": product,
-    "_scaled_mm": product,
-    "addmm": added(product),
-    "addbmm": added(product),
-    "baddbmm": added(product),
-    "_addmm_activation": added(product),
-    "_sparse_addmm": added(product),
-    "mv": vector_product,
-    "dot": vector_product,
-    "vdot": vector_product,
-    "addmv": added(vector_product),
+    # matrix times matrix; the add* variants take the addend first
+    "mm": mm,
+    "bmm": mm,
+    "_int_mm": mm,
+    "_scaled_mm": mm,
+    "addmm": with_addend(mm),
+    "addbmm": with_addend(mm),
+    "baddbmm": with_addend(mm),
+    "_addmm_activation": with_addend(mm),
+    "_sparse_addmm": with_addend(mm),
+    # matrix times vector, vector times vector
+    "mv": mv,
+    "dot": mv,
+    "vdot": mv,
+    "addmv": with_addend(mv),
+    # convolutions, by the library or memory layout that runs them
     "convolution": convolution,
     "_convolution": convolution,
     "convolution_overrideable": convolution,
-    "mkldnn_convolution": forward_convolution,
-    "cudnn_convolution": forward_convolution,
-    "cudnn_convolution_transpose": transposed_convolution,
-    "miopen_convolution": forward_convolution,
-    "miopen_convolution_transpose": transposed_convolution,
-    "miopen_depthwise_convolution": forward_convolution,
-    "_conv_depthwise2d": forward_convolution,
-    "conv_depthwise3d": forward_convolution,
-    "_slow_conv2d_forward": forward_convolution,
-    "slow_conv3d_forward": forward_convolution,
-    "slow_conv_dilated2d": forward_convolution,
-    "slow_conv_dilated3d": forward_convolution,
-    "slow_conv_transpose2d": transposed_convolution,
-    "slow_conv_transpose3d": transposed_convolution,
-    "_scaled_dot_product_flash_attention_for_cpu": attention,
-    "_scaled_dot_product_flash_attention": attention,
-    "_scaled_dot_product_efficient_attention": attention,
-    "_scaled_dot_product_cudnn_attention": attention,
-    "_scaled_dot_product_fused_attention_overrideable": attention,
-    "_scaled_dot_product_attention_math_for_mps": attention,
-    "_native_multi_head_attention": multi_head_attention,
-    "_transformer_encoder_layer_fwd": encoder_layer,
+    "mkldnn_convolution": conv_forward,
+    "cudnn_convolution": conv_forward,
+    "cudnn_convolution_transpose": conv_transpose,
+    "miopen_convolution": conv_forward,
+    "miopen_convolution_transpose": conv_transpose,
+    "miopen_depthwise_convolution": conv_forward,
+    "_conv_depthwise2d": conv_forward,
+    "conv_depthwise3d": conv_forward,
+    "_slow_conv2d_forward": conv_forward,
+    "slow_conv3d_forward": conv_forward,
+    "slow_conv_dilated2d": conv_forward,
+    "slow_conv_dilated3d": conv_forward,
+    "slow_conv_transpose2d": conv_transpose,
+    "slow_conv_transpose3d": conv_transpose,
+    # fused attention, one entry per kernel
+    "_scaled_dot_product_flash_attention_for_cpu": scaled_dot_product_attention,
+    "_scaled_dot_product_flash_attention": scaled_dot_product_attention,
+    "_scaled_dot_product_efficient_attention": scaled_dot_product_attention,
+    "_scaled_dot_product_cudnn_attention": scaled_dot_product_attention,
+    "_scaled_dot_product_fused_attention_overrideable": scaled_dot_product_attention,
+    "_scaled_dot_product_attention_math_for_mps": scaled_dot_product_attention,
+    # layers of torch.nn that run as one kernel in inference mode
+    "_native_multi_head_attention": native_multi_head_attention,
+    "_transformer_encoder_layer_fwd": transformer_encoder_layer_fwd,
 }
 """Formulas by the operator's name in ``aten``, without the underscore of in-place variants."""
 
@@ -175,7 +184,8 @@ def _is_sparse(matrix: Tensor) -> bool:
 
 
 def _stored(operand: Tensor) -> int:
-    if operand.layout is torch.sparse_coo:
+    """Return the values that multiply: all of a dense operand, the stored ones of a sparse operand."""
+    if operand.layout is torch.sparse_coo:  # `_values` does not ask for a coalesced tensor as `values` does
         return operand._values().numel()
     return operand.values().numel() if _is_sparse(operand) else operand.numel()
 

@@ -42,9 +42,9 @@ _MOVING = frozenset((_COPIES + _ARRANGEMENTS + _SELECTIONS + _NEW).split())
 
 
 def may_multiply(name: str) -> bool:
-    """Return whether an operator sums products, as far as its name tells.
+    """Return whether an operator sums products, judged by its name.
 
-    Operators that are none of torch's own may do anything.
+    Operators that are none of torch's own may do anything, and so count as contractions.
 
     Args:
         name: With its namespace, as in ``aten::mm``.

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 _stacks: ContextVar[tuple[list[str], ...]] = ContextVar("parts at work, innermost last, by running count", default=())
+"""One stack per count that runs, as counts nest: `MacCounter` inside a library's own count."""
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def attributed_to(part: str) -> Iterator[None]:
 def follow(parts: Mapping[str, nn.Module]) -> Iterator[list[str]]:
     """Follow the calls of ``parts``.
 
-    A part without a forward of its own, such as a `nn.ModuleDict` of heads, is followed through its children.
+    A part that defines no forward, such as a `nn.ModuleDict` of heads, is followed through its children.
 
     Yields:
         The names of the parts at work, innermost last.
@@ -38,6 +39,7 @@ def follow(parts: Mapping[str, nn.Module]) -> Iterator[list[str]]:
     token = _stacks.set((*_stacks.get(), stack))
     try:
         for name, part in parts.items():
+            # A `nn.ModuleDict` is never called itself, so its hooks would not run: hook the children that are.
             for module in _callable(part):
                 handles += _follow(module, name, stack)
         yield stack
@@ -48,6 +50,7 @@ def follow(parts: Mapping[str, nn.Module]) -> Iterator[list[str]]:
 
 
 def _callable(module: nn.Module) -> Iterator[nn.Module]:
+    """Yield the module if it can be called, else those below it that can."""
     if type(module).forward is not nn.Module.forward:
         yield module
         return
@@ -64,6 +67,7 @@ def _follow(module: nn.Module, name: str, stack: list[str]) -> list[RemovableHan
     def leave(*_: Any) -> None:
         stack.pop()
 
+    # First before and last after all other hooks. `leave` must return None, or it would replace the output.
     return [
         module.register_forward_pre_hook(enter, prepend=True),
         module.register_forward_hook(leave, always_call=True),

@@ -45,7 +45,7 @@ def test_size_and_cost_are_the_references(
         count = count_macs(lambda: model(torch.empty(1, 3, *size, device="meta")), model.parts())
     assert count.macs / 1e9 == pytest.approx(giga_macs, rel=0.005)
     assert "other" not in count.per_part
-    assert not count.unseen
+    assert not count.unsupported
     assert sum(weight.numel() for weight in model.parameters()) / 1e6 == pytest.approx(million_parameters, abs=5e-4)
 
 

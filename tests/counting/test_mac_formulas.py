@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.counting import count_macs
-from harness.counting.formulas import attention
+from harness.counting.formulas import scaled_dot_product_attention
 
 
 @contextlib.contextmanager
@@ -41,7 +41,7 @@ def test_the_count_is_the_formula(name: str, training: bool, mode: str) -> None:
     with MODES[mode]():
         count = count_macs(lambda: module(x))
     assert count.macs == case.macs
-    assert count.unseen == {}
+    assert count.unsupported == {}
 
 
 @pytest.mark.parametrize("name", ["conv, norm, bilinear x2", "attention by products", "linear"])
@@ -96,7 +96,7 @@ def test_the_attention_of_every_device(operator: str, further: tuple[object, ...
     query, key = torch.empty(2, 4, 5, 8, device="meta"), torch.empty(2, 4, 9, 8, device="meta")
     count = count_macs(lambda: getattr(torch.ops.aten, operator)(query, key, key, *further))
     assert count.macs == 2 * 4 * 5 * 9 * (8 + 8)
-    assert attention(None, query, key, key[..., :4]) == 2 * 4 * 5 * 9 * (8 + 4)
+    assert scaled_dot_product_attention(None, query, key, key[..., :4]) == 2 * 4 * 5 * 9 * (8 + 4)
 
 
 MATRIX, VECTOR, BATCH = torch.randn(4, 6), torch.randn(6), torch.randn(3, 4, 6)
@@ -181,4 +181,4 @@ ROWS = torch.randn(5, 4)
 def test_of_a_sparse_operand_the_stored_values_multiply(call: Callable[[], Tensor]) -> None:
     count = count_macs(call)
     assert count.macs == 3 * 5
-    assert count.unseen == {}
+    assert count.unsupported == {}
