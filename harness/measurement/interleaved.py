@@ -8,10 +8,10 @@ import torch
 
 from harness.compute import cudnn_benchmark
 from harness.errors import described
-from harness.measurement.candidate import Candidate, Inputs, Setting
 from harness.measurement.outcome import Outcome
-from harness.measurement.stale import TIMED, holds
 from harness.method import MultiTaskModel
+from harness.probes.candidate import Candidate, Inputs, Setting
+from harness.probes.catalog import INTERLEAVED
 from harness.probes.end_to_end import measure_end_to_end
 from harness.probes.latency import measure_latency, to_latency
 from harness.probes.memory import held_bytes
@@ -55,11 +55,13 @@ def measure_together(
         outcome: Takes warnings and failures.
         progress: Where progress is shown.
     """
-    wanted = {probe: [one for one in candidates if _lacks(one, probe)] for probe in TIMED}
+    # 1. The roofline, measured once for the machine and stored in every record.
+    wanted = {probe: [one for one in candidates if probe in one.lacking()] for probe in INTERLEAVED}
     for candidate in wanted["ceilings"]:
         with outcome.guard(candidate, "ceilings"):
             candidate.record.ceilings = _roofline(setting.compute)
         candidate.write()
+    # 2. The latencies, one session per batch size. All models stay loaded, as their calls are interleaved.
     models = [(candidate, candidate.load(setting.compute)) for candidate in wanted["latency"]]
     for batch_size in setting.batch_sizes if models else ():
         # The shapes are fixed, so that the search for the fastest kernels is paid once, in the warm-up.
@@ -69,10 +71,6 @@ def measure_together(
         _fill(timed, batch_size, inputs, setting, outcome)
     if models and setting.execution.compile is not None:
         release_compiled()  # its memory pools would be in the peaks of what is measured next
-
-
-def _lacks(candidate: Candidate, probe: str) -> bool:
-    return probe in candidate.probes and not holds(candidate.record, probe)
 
 
 def _prepare(
@@ -89,6 +87,7 @@ def _prepare(
         with outcome.guard(candidate, "latency", f"batch size {len(images)}"):
             call = prepare_call(model, images, setting.compute, setting.execution)
             predictions = call()
+            # The least that must move: every weight, input and output once.
             transfer_bytes = sum(held_bytes(model)) + images.nbytes + sum(raw.nbytes for raw in predictions.values())
             ready.append(_Ready(candidate, model, call, transfer_bytes))
     return ready
@@ -123,7 +122,7 @@ def _fill(
         candidate = one.candidate
         latency = to_latency(timing, batch_size, setting.compute.precision, setting.execution)
         latency.paired = _paired(candidate, timing, [(other.candidate, theirs) for other, theirs in timed])
-        latency.floor = _floor(one, latency)
+        latency.floor = _latency_bound(one, latency)
         latency.end_to_end = EndToEnd(images_per_second=None, reason=inputs.absence)
         if inputs.batches is not None:
             with outcome.guard(candidate, "latency", "end to end"):
@@ -135,20 +134,21 @@ def _fill(
             outcome.warn(candidate, f"latency at batch size {batch_size}: {'; '.join(latency.disturbed)}")
 
 
-def _floor(one: _Ready, latency: Latency) -> Floor | None:
+def _latency_bound(one: _Ready, latency: Latency) -> Floor | None:
     """Return the lower bound on the latency, or None where the MACs or the roofline are not known."""
-    macs, ceilings = one.candidate.record.macs, one.candidate.record.ceilings
-    if macs is None or ceilings is None:
+    macs, roofline = one.candidate.record.macs, one.candidate.record.ceilings
+    if macs is None or roofline is None:
         return None
-    return lower_bound(latency.p50_ms, latency.batch_size * macs.executed.mean, one.transfer_bytes, ceilings)
+    # Every image of the batch takes the mean MACs; the weights move once for the whole batch.
+    return lower_bound(latency.p50_ms, latency.batch_size * macs.executed.mean, one.transfer_bytes, roofline)
 
 
 def _paired(candidate: Candidate, timing: Timing, timed: Sequence[tuple[Candidate, Timing]]) -> PairedRatio | None:
     """Return the ratio to the reference method with the same encoder, or else to the first one with it."""
     backbone = candidate.record.method.backbone
-    alike = [(other, theirs) for other, theirs in timed if other.record.method.backbone == backbone]
-    if len(alike) < 2:
+    comparable = [(other, theirs) for other, theirs in timed if other.record.method.backbone == backbone]
+    if len(comparable) < 2:
         return None
-    references = [pair for pair in alike if pair[0].record.method.is_reference]
-    reference, theirs = (references or alike)[0]
+    references = [pair for pair in comparable if pair[0].record.method.is_reference]
+    reference, theirs = (references or comparable)[0]
     return paired_ratio(timing, theirs, reference.record.run_id)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from harness.measurement.candidate import Candidate, Inputs, Setting
 from harness.measurement.interleaved import measure_together
 from harness.measurement.outcome import Outcome
 from harness.measurement.per_model import measure_alone
-from harness.measurement.stale import holds, renew
+from harness.measurement.stale import renew
+from harness.probes.candidate import Candidate, Inputs, Setting
 from harness.progress import RunProgress
 
 
@@ -27,21 +27,17 @@ def measure(
     """
     renew(candidates, setting.compute.device)
     for candidate in candidates:
-        _expect(candidate, setting)
+        # Reasons of an earlier attempt go with the values that are measured now.
+        record, lacking = candidate.record, candidate.lacking()
+        for probe in lacking:
+            record.unmeasured.pop(probe, None)
+        if lacking:  # records of the first schema know neither costs nor the device
+            record.schema_version, record.device = 3, setting.compute.device.type
     able = []
     with progress.bar("measure", len(candidates), unit="methods") as report:
         for done, candidate in enumerate(candidates, start=1):
             if measure_alone(candidate, inputs, setting, outcome):
                 able.append(candidate)
             report(done)
+    # Latencies last and together: their calls are interleaved, and the bound on them needs the MACs.
     measure_together(able, inputs, setting, outcome, progress)
-
-
-def _expect(candidate: Candidate, setting: Setting) -> None:
-    """Prepare a record for the costs it does not have yet."""
-    record = candidate.record
-    lacking = [probe for probe in candidate.probes if not holds(record, probe)]
-    for probe in lacking:
-        record.unmeasured.pop(probe, None)
-    if lacking:  # records of the first schema know neither costs nor the device
-        record.schema_version, record.device = 3, setting.compute.device.type

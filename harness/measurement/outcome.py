@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.errors import HarnessError, MethodError, described
-from harness.measurement.candidate import Candidate
+from harness.probes.candidate import Candidate
 from harness.records import Record
 
 
@@ -37,8 +37,8 @@ class Outcome:
             candidate.record.warnings.append(text)
 
     def unmeasured(self, candidate: Candidate, probe: str, reason: str) -> None:
-        """Note why a probe has no figure, or not all of them, in the record too."""
-        reasons = candidate.record.unmeasured
+        """Note why a probe has no value, or not all of them, in the record too."""
+        reasons = candidate.record.unmeasured  # several batch sizes may fail, each for a reason
         reasons[probe] = f"{reasons[probe]}; {reason}" if probe in reasons else reason
         self.warn(candidate, f"{probe} was not measured: {reason}")
 
@@ -47,18 +47,19 @@ class Outcome:
         failure = error if isinstance(error, HarnessError) else MethodError(described(error))
         self.failures.append((f"{candidate.title}:", failure))
         record = candidate.record
+        # A record of a run keeps its accuracy; one of `harness bench` has nothing left to stand for.
         record.unmeasured |= dict.fromkeys(candidate.probes, str(failure))
         if record.costs_only:
             record.status, record.failure = "failed", str(failure)
 
     @contextlib.contextmanager
     def guard(self, candidate: Candidate, probe: str, what: str = "") -> Iterator[None]:
-        """Let a probe fail without harm: its figure is null then, and the record says why.
+        """Let a probe fail without harm: its value is null then, and the record says why.
 
         Args:
-            candidate: Whose figure it is.
+            candidate: The candidate that is measured.
             probe: The probe.
-            what: Which of its figures, where there are several.
+            what: The value of it that is measured, where it has several.
         """
         try:
             yield

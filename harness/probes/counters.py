@@ -124,7 +124,7 @@ def _count_ptflops(subject: _AsTuple, images: Tensor) -> _Counts:
 def _uncounted(launched: MacCounter, known: Mapping[Any, object]) -> dict[str, int]:
     """Operators that were launched and may multiply, but are not ``known`` to the library."""
     lacking = {str(packet): calls for packet, calls in launched.calls.items() if packet not in known}
-    return {name.replace(".", "::", 1): calls for name, calls in lacking.items()} | dict(launched.unseen)
+    return {name.replace(".", "::", 1): calls for name, calls in lacking.items()} | dict(launched.unsupported)
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,38 @@
 """Energy of a GPU over a window of forward passes."""
 
+import functools
 import time
 from collections.abc import Callable
 
 import torch
 
+from harness.compute import cudnn_benchmark
+from harness.method import MultiTaskModel
+from harness.probes.candidate import Candidate, Inputs, Setting
 from harness.probes.conditions import GpuWatch, gpu_disturbances
 from harness.probes.nvml import NvmlUnavailableError, open_gpu
+from harness.probes.prepare import prepare_call, release_compiled
 from harness.probes.timing import Clock
 from harness.records.costs import Energy
 
 SOURCE = "nvmlDeviceGetTotalEnergyConsumption"
 _QUEUED = 10
 """Calls between two looks at the clock: few, as the window ends only when all that is queued is done."""
+
+
+def fill_energy(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> tuple[()]:
+    """Measure the pass that is timed; what is missing has its reason in the value."""
+    size = setting.batch_sizes[0]
+
+    @functools.cache
+    def prepared() -> Callable[[], object]:  # at its first call, so that nothing is compiled where there is no value
+        return prepare_call(model, inputs.batch(size), setting.compute, setting.execution)
+
+    with cudnn_benchmark(setting.compute.device):  # as the latency is timed
+        candidate.record.energy = measure_energy(lambda: prepared()(), size, setting.compute.device)
+    if setting.execution.compile is not None:
+        release_compiled()  # its memory pools would be in the peak of the next method
+    return ()
 
 
 def measure_energy(

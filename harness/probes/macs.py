@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -10,10 +12,25 @@ from torch import Tensor
 from harness.compute import Compute
 from harness.counting import MacReport, count_macs
 from harness.method import Method, MultiTaskModel, accounting_of
+from harness.probes.candidate import Candidate, Inputs, Setting
 from harness.probes.counters import disagreements, library_counts
 from harness.records.costs import Macs, Spread
 
-__all__ = ["disagreements", "library_counts", "measure_macs"]
+__all__ = ["disagreements", "fill_macs", "library_counts", "measure_macs"]
+
+
+def fill_macs(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> list[str]:
+    """Count on every image where the method depends on it, else on the first; return what the count leaves out."""
+    count = None if accounting_of(candidate.method).data_dependent else 1
+    images = (image.to(setting.compute.device) for image in islice(inputs.images(), count))
+    macs = candidate.record.macs = measure_macs(candidate.method, model, images, setting.compute)
+    first = inputs.first().to(setting.compute.device)
+    with torch.inference_mode(), setting.compute.autocast():
+        executed = count_macs(lambda: model(first)).macs  # the libraries saw the first image alone
+    unsupported = [
+        f"MACs leave out {calls} calls of {name}, for which there is no rule" for name, calls in macs.unseen.items()
+    ]
+    return [*unsupported, *disagreements(executed, macs.counters)]
 
 
 def measure_macs(method: Method, model: MultiTaskModel, images: Iterable[Tensor], compute: Compute) -> Macs:
@@ -37,7 +54,8 @@ def measure_macs(method: Method, model: MultiTaskModel, images: Iterable[Tensor]
         for image in images:
             reports.append(accounting.macs(model, image))
             if first is None or accounting.data_dependent:
-                alone.append({task: _macs_of(model, image, task) for task in model.problem.names})
+                each = {task: partial(model, image, [task]) for task in model.problem.names}
+                alone.append({task: count_macs(call).macs for task, call in each.items()})
             first = image if first is None else first
     if first is None:
         raise ValueError("no image to count on")
@@ -48,14 +66,10 @@ def measure_macs(method: Method, model: MultiTaskModel, images: Iterable[Tensor]
         simulated=_spread([report.simulated for report in reports]),
         per_part=_means([report.executed.per_part for report in reports]),
         per_task=_means(alone),
-        unseen=_total([report.executed.unseen for report in reports]),
+        unseen=dict(sum((Counter(report.executed.unsupported) for report in reports), Counter())),
         elementwise_outputs=float(np.mean([report.executed.elementwise_outputs for report in reports])),
         counters=library_counts(model, first, compute),
     )
-
-
-def _macs_of(model: MultiTaskModel, image: Tensor, task: str) -> int:
-    return count_macs(lambda: model(image, [task])).macs
 
 
 def _spread(values: Sequence[int | None]) -> Spread | None:
@@ -63,14 +77,7 @@ def _spread(values: Sequence[int | None]) -> Spread | None:
     return Spread.of(known) if len(known) == len(values) else None
 
 
-def _total(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for count in counts:
-        total.update(count)
-    return dict(total)
-
-
 def _means(counts: Sequence[Mapping[str, int]]) -> dict[str, float]:
-    """The mean of every key; a count that lacks it had nothing of it."""
+    """Return the mean of every key; a count that lacks it had nothing of it."""
     keys = dict.fromkeys(key for count in counts for key in count)
     return {key: sum(count.get(key, 0) for count in counts) / len(counts) for key in keys}

@@ -13,21 +13,29 @@ from torch import Tensor, nn
 
 from harness.compute import Compute
 from harness.method import MultiTaskModel
+from harness.probes.candidate import Candidate, Inputs, Setting
 from harness.probes.prepare import prepare_call, release_compiled
 from harness.records.costs import Memory, Parameters, Peak, Resident
 
 _RESIDENT_PASSES = 3
-"""Passes under the sampler: the first one grows the allocator's arenas, the others show what it settles at."""
+"""Passes under the sampler: the first one grows the allocator's arenas, the others show the level it stays at."""
 
 _SAMPLE_SECONDS = 0.005
 """Seconds between two looks at the resident set: the small models' passes take some 10 ms."""
 
 
+def fill_memory(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> tuple[()]:
+    """Measure at the first batch size; what is missing has its reason in the value."""
+    images = inputs.batch(setting.batch_sizes[0])
+    candidate.record.memory = measure_memory(model, images, setting.compute)
+    return ()
+
+
 def measure_memory(model: MultiTaskModel, images: Tensor, compute: Compute) -> Memory:
     """Measure what a model holds and what it takes at its peak.
 
-    The peaks of a GPU are all that this process holds there, so that nothing else should lie there; the training
-    step has the GPU to a copy of its own. The peak of a CPU is the resident set of the whole process, so that what it
+    The peaks of a GPU are all that this process has there, so that nothing else should lie there; for the training
+    step the model makes room for a copy. The peak of a CPU is the resident set of the whole process, so that what it
     adds to ``before_bytes`` is of the model; memory that an earlier pass has left with the allocator is in both.
 
     Args:
@@ -37,6 +45,7 @@ def measure_memory(model: MultiTaskModel, images: Tensor, compute: Compute) -> M
     """
     device = compute.device
     forward = prepare_call(model, images, compute)
+    # The resident set is sampled on every machine: it costs nothing, and the passes allocate what is counted next.
     with _ResidentSampler() as sampler:
         for _ in range(_RESIDENT_PASSES):
             forward()
@@ -85,6 +94,7 @@ def _storages(tensors: Iterable[Tensor]) -> dict[int, int]:
 
 
 def _peak(work: Callable[[], object], device: torch.device) -> Peak:
+    """Return the most bytes of a GPU that this process has taken while it works."""
     gc.collect()  # what earlier models have left
     release_compiled()  # the CUDA graphs of --compile reduce-overhead keep pools of their own
     torch.cuda.synchronize(device)
@@ -141,7 +151,7 @@ def training_step(model: MultiTaskModel, images: Tensor, compute: Compute) -> Ca
 
 
 class _ResidentSampler:
-    """Samples the resident set of this process in a thread of its own, from entering to leaving it."""
+    """Samples the resident set of this process in a separate thread, from entering to leaving it."""
 
     def __init__(self) -> None:
         self._process = psutil.Process()

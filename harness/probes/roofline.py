@@ -63,18 +63,18 @@ def measure_roofline(
     )
 
 
-def lower_bound(p50_ms: float, macs: float, transfer_bytes: int, ceilings: Ceilings) -> Floor:
+def lower_bound(p50_ms: float, macs: float, transfer_bytes: int, roofline: Ceilings) -> Floor:
     """Return the lower bound on the latency of a forward pass, and the latency as a multiple of it (roofline model).
 
     Args:
         p50_ms: Median of the forward pass.
         macs: What it executes.
         transfer_bytes: Bytes of weights, images and predictions, each moved once.
-        ceilings: Of the same device at the same precision.
+        roofline: Of the same device at the same precision.
     """
     # compute bound = MACs / peak rate; memory bound = bytes / bandwidth; the latency is at least the larger of both
-    compute_ms = 1e3 * macs / ceilings.macs_per_second
-    transfer_ms = 1e3 * transfer_bytes / ceilings.copy_bytes_per_second
+    compute_ms = 1e3 * macs / roofline.macs_per_second
+    transfer_ms = 1e3 * transfer_bytes / roofline.copy_bytes_per_second
     floor_ms = max(compute_ms, transfer_ms)
     return Floor(
         compute_ms=compute_ms,

@@ -7,10 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.method import MultiTaskModel, accounting_of
+from harness.probes.candidate import Candidate, Inputs, Setting
 from harness.records.costs import Storage
 
 OTHER = "other"
+"""Part of what belongs to no part of the model: settings, and the format's own bytes."""
+
 _CHUNK = 2**20
+"""Bytes that are compressed at a time: an artifact need not fit into memory once more."""
+
+
+def fill_storage(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, setting: Setting) -> tuple[()]:
+    """Measure the candidate's artifact; there is nothing to warn of."""
+    parts = accounting_of(candidate.method).bytes_per_part(model, candidate.artifact)
+    candidate.record.storage = measure_storage(candidate.artifact, parts, model.problem.names)
+    return ()
 
 
 def file_bytes(artifact: Path) -> dict[str, int]:
@@ -38,7 +50,9 @@ def measure_storage(artifact: Path, parts: Mapping[str, int], tasks: Sequence[st
         artifact_bytes=total,
         per_file=per_file,
         per_part={**parts, OTHER: parts.get(OTHER, 0) + rest},
-        marginal_bytes={task: _added_by(task, parts) for task in tasks},
+        marginal_bytes={
+            task: sum(count for part, count in parts.items() if part.partition("/")[2] == task) for task in tasks
+        },
         zipped_bytes=zipped_bytes(artifact),
     )
 
@@ -51,15 +65,12 @@ def zipped_bytes(artifact: Path) -> int:
     counter = _Counter()
     with zipfile.ZipFile(counter, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in _files(artifact):
+            # `ZipInfo` of a name alone has a fixed date and no mode, so that equal files give equal bytes.
             entry = zipfile.ZipInfo(path.relative_to(artifact).as_posix())
             entry.compress_type = zipfile.ZIP_DEFLATED
             with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:
                 shutil.copyfileobj(source, target, _CHUNK)
     return counter.count
-
-
-def _added_by(task: str, parts: Mapping[str, int]) -> int:
-    return sum(count for part, count in parts.items() if part.partition("/")[2] == task)
 
 
 def _files(artifact: Path) -> list[Path]:

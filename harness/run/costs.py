@@ -12,7 +12,7 @@ from harness.data.sample import Batch
 from harness.errors import UsageError
 from harness.files import locked, writing_to
 from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
-from harness.measurement.stale import holds
+from harness.probes.candidate import holds
 from harness.probes.rules import LatencyRules
 from harness.progress import RunProgress
 from harness.records import Record

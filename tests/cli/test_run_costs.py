@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.measurement import per_model
+from harness.probes import macs
 from harness.records import Record, find_records, write_record
 
 PLUGIN = """
@@ -59,7 +59,7 @@ def test_what_is_known_is_not_measured_again(harness, timed, monkeypatch: pytest
     command = ("run", "-m", "multi-task", "single-task", *timed)
     assert harness(*command).code == 0
     before = records()
-    monkeypatch.setattr("harness.measurement.per_model.measure_macs", lambda *_: pytest.fail("counted again"))
+    monkeypatch.setattr("harness.probes.macs.measure_macs", lambda *_: pytest.fail("counted again"))
     monkeypatch.setattr("harness.measurement.interleaved.measure_latency", lambda *_: pytest.fail("timed again"))
     assert harness(*command).code == 0
     assert records() == before
@@ -93,7 +93,7 @@ def test_a_probe_that_fails_takes_nothing_down_and_is_tried_again(harness, timed
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(per_model, "measure_macs", fail)
+        patch.setattr(macs, "measure_macs", fail)
         result = harness("run", "-m", "multi-task", *timed)
     assert result.code == 0
     assert "macs was not measured: MemoryError: no room" in result.err

@@ -10,15 +10,15 @@ from harness.records.costs import Ceilings
 CPU = torch.device("cpu")
 
 
-def test_the_floor_by_hand() -> None:
-    ceilings = Ceilings(device="cpu", precision="fp32", macs_per_second=1e9, matrix_side=64, copy_bytes_per_second=1e8)
-    bound_by_products = lower_bound(20.0, macs=5e6, transfer_bytes=100_000, ceilings=ceilings)
+def test_the_latency_bound_by_hand() -> None:
+    roofline = Ceilings(device="cpu", precision="fp32", macs_per_second=1e9, matrix_side=64, copy_bytes_per_second=1e8)
+    bound_by_products = lower_bound(20.0, macs=5e6, transfer_bytes=100_000, roofline=roofline)
     assert bound_by_products.compute_ms == pytest.approx(5)
     assert bound_by_products.transfer_ms == pytest.approx(1)
     assert bound_by_products.floor_ms == pytest.approx(5)
     assert bound_by_products.multiple == pytest.approx(4)
     assert bound_by_products.compute_share == pytest.approx(0.25)
-    bound_by_memory = lower_bound(20.0, macs=1e6, transfer_bytes=400_000, ceilings=ceilings)
+    bound_by_memory = lower_bound(20.0, macs=1e6, transfer_bytes=400_000, roofline=roofline)
     assert bound_by_memory.floor_ms == pytest.approx(4)
     assert bound_by_memory.compute_share == pytest.approx(0.05)
 

@@ -1,4 +1,4 @@
-"""Candidates of a measurement, their images, and the settings they are measured with."""
+"""Candidates of a measurement, their images, and the settings they are measured with: the arguments of a probe."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -13,6 +13,15 @@ from harness.data.sample import Batch
 from harness.method import Method, MultiTaskModel, load_artifact
 from harness.probes.rules import LatencyRules
 from harness.records import Record, write_record
+
+
+def holds(record: Record, probe: str) -> bool:
+    """Return whether a record has the value of a probe."""
+    if probe == "storage":  # older records have the sizes of the files alone
+        return record.storage is not None and record.storage.zipped_bytes is not None
+    if probe not in Record.model_fields:
+        return probe in record.custom
+    return bool(getattr(record, probe))
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,10 @@ class Candidate:
         """Return the model as it comes out of its artifact, in evaluation mode."""
         return compute.place(load_artifact(self.method, self.artifact, self.tasks)).eval()
 
+    def lacking(self) -> list[str]:
+        """Return the wanted probes whose values the record does not have, in the order in which they run."""
+        return [probe for probe in self.probes if not holds(self.record, probe)]
+
     def write(self) -> None:
         """Write the record as it is now."""
         write_record(self.record, self.folder)
@@ -69,7 +82,7 @@ class Inputs:
         return next(iter(self.images()))
 
     def batch(self, size: int) -> Tensor:
-        """Return the first ``size`` images, [size, 3, H, W]; where there are fewer they are repeated in turn."""
+        """Return the first ``size`` images, [size, 3, H, W]; where there are fewer they start again."""
         return torch.cat(list(itertools.islice(itertools.cycle(self.images()), size)))
 
 
