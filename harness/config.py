@@ -107,7 +107,16 @@ class ScoreConfig(DataConfig):
 
     predictions: Path
     dataset: str
-    name: str | None = Field(default=None, min_length=1, description="Method in tables; null: the folder's name.")
+    name: str | None = Field(
+        default=None, min_length=1, max_length=200, description="Method in tables; null: the folder's name."
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, value: str | None) -> str | None:
+        if value is not None and not value.isprintable():
+            raise ValueError("a name has printable characters alone")
+        return value
 
     @property
     def method_name(self) -> str:

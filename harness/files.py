@@ -264,3 +264,29 @@ def _temporary_name(path: Path) -> str:
     """Return a name that no other process takes: process ids repeat between the machines of a shared disk."""
     host = "".join(character for character in platform.node() if character.isalnum())[:16]
     return f".{path.name[:60]}.{host}.{os.urandom(6).hex()}.tmp"
+
+
+def cache_home() -> Path:
+    """Return the folder of everything the harness may delete and make again (environment: HARNESS_CACHE).
+
+    Raises:
+        UsageError: it follows from a home folder, and there is none.
+    """
+    given = os.environ.get("HARNESS_CACHE")
+    return expanded(Path(given or "~/.cache/harness"), "HARNESS_CACHE")
+
+
+def expanded(path: Path, option: str) -> Path:
+    """Return a path with ``~`` replaced by a home folder.
+
+    Args:
+        path: As a user gave it.
+        option: The option or environment variable that mends it, for the message.
+
+    Raises:
+        UsageError: that user is unknown or has no home folder, as in some containers.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{path}: {str(error).rstrip('.')}; give a full path with {option}") from error

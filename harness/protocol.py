@@ -21,7 +21,8 @@ class Protocol(BaseModel):
 
     semseg_absent: Literal["zero", "nanmean"] = Field(
         default="zero",
-        description="mIoU of a class that is neither labelled nor predicted: counted as 0, or left out.",
+        description="mIoU of a class that is neither labelled nor predicted: counted as 0, or left out; with it the "
+        "label that equals the number of classes is ignored, as in the sharing paper's scorer.",
     )
     nyud_classes: Literal[40, 41] = Field(
         default=40, description="NYUD-v2 label space: 40 classes, or 41 with the background (ASTMT)."

@@ -7,9 +7,10 @@ from filelock import FileLock
 
 from harness.data.card import Card
 from harness.data.dataset import SyntheticDataset
-from harness.data.locate import cache_home, has_layout, places, writing_cache
+from harness.data.locate import has_layout, places, writing_cache
 from harness.datasets.synth import GENERATOR_VERSION
 from harness.errors import DataError, UsageError
+from harness.files import cache_home
 from harness.progress import progress_bar
 
 SEED, TRAIN, VAL = 0, 160, 40

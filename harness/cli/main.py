@@ -177,7 +177,7 @@ _BROKEN_PIPE = 141
 
 def _logged(text: str) -> str:
     """Write a traceback to a new file below the cache or the temporary folder; return what to do with it."""
-    from harness.data.locate import cache_home
+    from harness.files import cache_home
 
     places: tuple[Callable[[], Path], ...] = (lambda: cache_home() / "logs", lambda: Path(tempfile.gettempdir()))
     for folder in places:

@@ -20,11 +20,11 @@ from filelock import FileLock
 from harness.data.codec import checksum, decode, row
 from harness.data.content import content_digest, short_digest
 from harness.data.dataset import Dataset, Reader
-from harness.data.locate import cache_home, writing_cache
+from harness.data.locate import writing_cache
 from harness.data.parallel import mapped
 from harness.data.sample import Sample
 from harness.errors import DataError
-from harness.files import write_atomically
+from harness.files import cache_home, write_atomically
 from harness.progress import progress_bar
 
 DECODER_VERSION = 2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.data.card import Card
 from harness.errors import DataError, UsageError
+from harness.files import cache_home, expanded
 
 _UNUSABLE = (
     errno.EACCES,
@@ -20,16 +21,6 @@ _UNUSABLE = (
     errno.ENAMETOOLONG,
 )
 """Faults of the place, which another place mends."""
-
-
-def cache_home() -> Path:
-    """Return the folder of everything the harness may delete and make again (environment: HARNESS_CACHE).
-
-    Raises:
-        UsageError: it follows from a home folder, and there is none.
-    """
-    given = os.environ.get("HARNESS_CACHE")
-    return expanded(Path(given or "~/.cache/harness"), "HARNESS_CACHE")
 
 
 @contextmanager
@@ -58,22 +49,6 @@ def data_home() -> Path:
     """
     given = os.environ.get("HARNESS_DATA")
     return expanded(Path(given), "HARNESS_DATA") if given else cache_home() / "data"
-
-
-def expanded(path: Path, option: str) -> Path:
-    """Return a path with ``~`` replaced by a home folder.
-
-    Args:
-        path: As a user gave it.
-        option: The option or environment variable that mends it, for the message.
-
-    Raises:
-        UsageError: that user is unknown or has no home folder, as in some containers.
-    """
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"{path}: {str(error).rstrip('.')}; give a full path with {option}") from error
 
 
 def places(card: Card, data_root: Path | None) -> list[Path]:

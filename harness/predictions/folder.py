@@ -21,12 +21,22 @@ class TaskFolder:
     path: Path
 
     def files(self) -> dict[str, Path]:
-        """Return the file of every image by id; of several formats the most exact one."""
+        """Return the file of every image by id; of several formats the most exact one. Suffixes may be in capitals."""
+        names = [path for path in sorted(self.path.iterdir()) if not path.name.startswith(".") and path.is_file()]
         return {
-            path.name.removesuffix(suffix): path
+            path.name[: -len(suffix)]: path
             for suffix in reversed(FORMATS[self.task].read)
-            for path in self.path.glob(f"*{suffix}")
+            for path in names
+            if path.name.lower().endswith(suffix)
         }
+
+    def unusable(self, ids: Collection[str]) -> str:
+        """Return in words why the folder has no file for any image."""
+        suffixes = " or ".join(FORMATS[self.task].read)
+        others = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
+        found = f"found {len(others)} others, such as {others[0]}" if others else "it is empty"
+        example = next(iter(ids), "ID")
+        return f"{self.path}/: none of the {len(ids)} images has a file such as {example} with {suffixes}; {found}"
 
     def surplus(self, ids: Collection[str]) -> list[Path]:
         """Return the files that belong to none of the images ``ids``, or to one that has a more exact file."""

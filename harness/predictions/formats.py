@@ -45,11 +45,13 @@ def read_prediction(task: str, path: Path) -> Floats:
         DataError: the file is broken, or of a kind that cannot hold this task.
     """
     try:
-        values = FORMATS[task].read[path.suffix](path)
+        values = FORMATS[task].read[path.suffix.lower()](path)
     except DataError as error:
         if error.__cause__ is None:
             raise
         raise DataError(f"{path}: cannot be read ({error.__cause__})") from error
+    if not values.size:
+        raise DataError(f"{path}: holds no pixel (shape {values.shape})")
     planes = values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
     return np.ascontiguousarray(planes, np.float32)
 
@@ -66,7 +68,7 @@ def _read_probability(path: Path) -> Floats:
 
 
 def _read_rgb_normals(path: Path) -> Floats:
-    return decode_normals(read_rgb(path))
+    return decode_normals(read_rgb(path, three_channels=True))
 
 
 def _read_normals(path: Path) -> Array:

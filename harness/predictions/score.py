@@ -16,6 +16,7 @@ from harness.data.sample import Batch
 from harness.data.transforms import EvalTransform
 from harness.errors import DataError
 from harness.files import digest
+from harness.predictions.checks import check_of
 from harness.predictions.folder import TaskFolder, find_tasks
 from harness.predictions.formats import FORMATS, read_prediction
 from harness.probes.environment import command_line, environment, software, system_id
@@ -77,7 +78,7 @@ def score(config: ScoreConfig) -> Scored:
     missing = [name for scorer in scorers for name in scorer.missing]
     broken = [name for scorer in scorers for name in scorer.broken]
     if not metrics:
-        raise DataError(f"{config.predictions}: nothing can be scored; first problem: {(broken + missing)[0]}")
+        raise DataError(f"{config.predictions}: nothing can be scored; first problem: {_first_problem(scorers, data)}")
     record = _record(config, data, folders, metrics)
     record.dataset.n_evaluated = len(data.val) - incomplete
     record.warnings += [warning for scorer in scorers for warning in scorer.warnings(len(data.val))]
@@ -86,6 +87,17 @@ def score(config: ScoreConfig) -> Scored:
     known = set(data.val.reader.ids)
     surplus = [str(path) for path in [*others, *(path for folder in folders for path in folder.surplus(known))]]
     return Scored(record, missing, broken, surplus)
+
+
+def _first_problem(scorers: Sequence["_TaskScorer"], data: OpenedData) -> str:
+    """Return why nothing could be scored, with its reason."""
+    for scorer in scorers:
+        if scorer.broken:
+            return scorer.broken[0]
+    for scorer in scorers:
+        if scorer.missing:
+            return scorer.folder.unusable(data.val.ids)
+    return "no image has a valid label"
 
 
 class _TaskScorer:
@@ -100,6 +112,7 @@ class _TaskScorer:
         self.broken: list[str] = []
         self.count = 0  # of images that have anything to score
         self.resized = 0
+        self.check = check_of(task.spec)
 
     def add(self, batch: Batch, transform: EvalTransform) -> bool:
         """Score one image; return whether there is nothing to complain of."""
@@ -118,6 +131,8 @@ class _TaskScorer:
         self.resized += planes.shape[1:] not in (batch.sizes[0], tuple(label.shape[2:]))
         planes = transform.place(planes, batch.sizes[0], FORMATS[task].smooth)
         self.meter.update_decoded(torch.from_numpy(planes)[None], label)
+        if self.check is not None:
+            self.check.add(planes, label[0].numpy())
         self.count += needed
         return True
 
@@ -126,8 +141,11 @@ class _TaskScorer:
         if self.missing or self.broken:
             yield (
                 f"{self.folder.task}: of {images} images, {len(self.missing)} have no prediction and "
-                f"{len(self.broken)} a broken one; the figures are of the others"
+                f"{len(self.broken)} a broken one; the metrics are of the others"
             )
+        if self.check is not None:
+            for fault in self.check.faults():
+                yield f"{self.folder.task}: {fault}"
         if self.resized:
             yield f"{self.folder.task}: {self.resized} predictions were resized to their images"
 
@@ -160,7 +178,7 @@ def _record(
         "input_size": list(data.problem.input_size),
         "protocol": data.protocol.model_dump(mode="json"),
     }
-    folder = re.sub(r"[^\w.+-]+", "-", config.method_name)
+    folder = re.sub(r"[^\w.+-]+", "-", config.method_name)[:80]
     return Record(
         run_id=f"{data.dataset.name}/{folder}.predictions.{digest(identity)[:8]}",
         source="measured",

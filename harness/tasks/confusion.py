@@ -59,8 +59,10 @@ class ConfusionMeter(Meter):
         if self.skip != "never":
             counts = counts[self._scored(counts.sum(2))]
         counts = counts.sum(0)
-        # Labels past the last class cannot be hit; a prediction there is a false positive all the same.
-        beyond = counts[self.num_classes : IGNORE].sum(0, keepdim=True)
+        # Labels past the last class cannot be hit; a prediction there is a false positive all the same. The scorer of
+        # the sharing paper, which leaves absent classes out, ignores the label that equals the number of classes.
+        first = self.num_classes + (self.absent == "nanmean")
+        beyond = counts[first:IGNORE].sum(0, keepdim=True)
         self.add(confusion=torch.cat([counts[: self.num_classes], beyond]))
 
     def _scored(self, labels: Tensor) -> Tensor:
@@ -78,12 +80,13 @@ class ConfusionMeter(Meter):
     def compute(self) -> dict[str, Metric]:
         """Return mIoU by the protocol, mIoU over the classes that occur, pixel and mean class accuracy.
 
-        With no scored pixel, mIoU under ``zero`` is 0 with n = 0, as its formula says; the others are null.
+        With no scored pixel all are null: a 0 would read as if everything were wrong. Human parts are 0 where no image
+        has a person, as their formula says.
         """
         true_positive, labelled, _ = self._counts()
         iou = self.class_iou()
         n = int(self._table().sum())
-        headline = iou.nan_to_num(0).mean() if self.absent == "zero" else iou.nanmean()
+        headline = iou.nan_to_num(0).mean() if self.absent == "zero" and (n or self.skip != "never") else iou.nanmean()
         figures = {
             "miou": (headline, f"miou@absent-{self.absent}"),
             "miou_present": (iou.nanmean(), "miou@present"),

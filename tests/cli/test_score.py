@@ -127,7 +127,8 @@ def test_a_broken_and_a_missing_file_are_named_and_the_rest_is_scored(harness, s
     assert 0 < scored.metrics["depth"]["rmse"].n < record.metrics["depth"]["rmse"].n
     assert 0 < scored.metrics["semseg"]["miou"].n < record.metrics["semseg"]["miou"].n
     assert scored.dataset.n_evaluated == 0, "each of the two images misses something"
-    assert [warning.split(":")[0] for warning in scored.warnings] == ["val", "semseg", "depth"]
+    told = [warning.split(":")[0] for warning in scored.warnings if "mean normal" not in warning]
+    assert told == ["val", "semseg", "depth"]
     assert all(warning in " ".join(result.out.split()) for warning in scored.warnings)
 
 
@@ -214,7 +215,7 @@ def test_padded_and_enlarged_predictions_are_laid_on_their_images(harness, saved
     assert harness("score", "p", *data).code == 0
     scored = measured("scored")
     assert scored.metrics == record.metrics
-    assert scored.warnings[1:] == ["semseg: 2 predictions were resized to their images"]
+    assert scored.warnings[1] == "semseg: 2 predictions were resized to their images"
 
 
 def test_a_limit_leaves_the_other_files_alone(harness, saved) -> None:

@@ -279,8 +279,9 @@ def test_a_crashing_decoder_is_one_problem_of_many(nyud_root, monkeypatch):
 
 
 def test_the_default_places_need_a_home_only_where_it_is_used(monkeypatch):
-    from harness.data.locate import cache_home, data_home
+    from harness.data.locate import data_home
     from harness.errors import UsageError
+    from harness.files import cache_home
 
     def nobody(path):
         raise RuntimeError("Could not determine home directory.")

@@ -168,11 +168,23 @@ def test_nothing_valid_is_null_with_the_reason(name: str, seen: bool) -> None:
         assert figure.reason == "no valid pixel"
 
 
-def test_mean_iou_of_nothing_is_zero_by_the_formula_and_null_over_present_classes() -> None:
-    figures = meter_of("semseg", "invpt").compute()
-    assert figures["miou"].value == 0
-    assert figures["miou"].n == 0
-    assert figures["miou_present"].value is None
+def test_mean_iou_of_nothing_is_null_with_the_reason_and_that_of_no_person_zero() -> None:
+    metrics = meter_of("semseg", "invpt").compute()
+    for name in ("miou", "miou_present"):
+        assert (metrics[name].value, metrics[name].n, metrics[name].reason) == (None, 0, "no valid pixel")
+    assert meter_of("parts", "invpt").compute()["miou"].value == 0
+
+
+@pytest.mark.parametrize(("profile", "expected"), [("share", 1.0), ("invpt", 0.2)])
+def test_the_label_past_the_last_class_is_ignored_by_the_sharing_papers_scorer(profile: str, expected: float) -> None:
+    meter = build_task(TaskSpec("semseg", 5)).meter(Protocol.profile(profile))
+    target = torch.zeros(1, 1, 2, 2)
+    target[0, 0, 0, 0] = 5  # predicted as 0, which is a false positive where the label counts
+    scores = torch.zeros(1, 5, 2, 2)
+    scores[:, 0] = 1
+    meter.update(scores, target)
+    factor = 1 if profile == "share" else 3 / 4
+    assert meter.compute()["miou"].value == pytest.approx(expected * factor)
 
 
 @some_settings
