@@ -21,7 +21,6 @@ from harness.run.configure import check_artifact, configure, method_of
 from harness.run.job import Artifact
 from harness.run.record import method_info
 from harness.weights import WeightFile
-from harness.weights.artifact import Manifest
 
 SEED = 0
 """Weights and images are drawn from it, so that every command measures the same."""
@@ -71,7 +70,15 @@ def cells_of(context: Context) -> Iterator[Cell]:
     stored = manifest.options if manifest else None
     for name in config.dataset:
         dataset = load_dataset(name)
-        problem = _problem(dataset, config, manifest)
+        # The tasks and the input size: the artifact's, else those asked for, else the data set's own.
+        if manifest is not None:
+            held = manifest.problem()
+            names, size = held.names, held.input_size
+        elif (size := config.input_size or dataset.nominal_input_size) is None:
+            raise UsageError(f"{dataset.name} has no nominal input size; give --input-size")
+        else:
+            names = config.task
+        problem = Problem(named_tasks(dataset, names), size)
         for backbone in config.backbone or [manifest.backbone if manifest else ""]:
             for method in configure(config.method, backbone or None, config.set, stored=stored):
                 if manifest is not None:
@@ -87,16 +94,6 @@ def cells_of(context: Context) -> Iterator[Cell]:
                 except (Exception, SystemExit) as error:  # whatever a method raises is its failure
                     raise MethodError(f"method {method.name}: variants: {described(error)}") from error
                 yield from (Cell(variant, dataset, problem) for variant in variants)
-
-
-def _problem(dataset: Dataset, config: BenchConfig, manifest: Manifest | None) -> Problem:
-    if manifest is not None:
-        held = manifest.problem()
-        return Problem(named_tasks(dataset, held.names), held.input_size)
-    size = config.input_size or dataset.nominal_input_size
-    if size is None:
-        raise UsageError(f"{dataset.name} has no nominal input size; give --input-size")
-    return Problem(named_tasks(dataset, config.task), size)
 
 
 def new_record(cell: Cell, precision: Precision, context: Context) -> Record:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from harness.bench.cells import SEED, Cell, Context, cells_of, new_record
 from harness.compute import Compute, ExecutionSettings, Precision, pick_device, seed_everything
@@ -15,7 +14,7 @@ from harness.data.transforms import MEAN, STD
 from harness.errors import UsageError
 from harness.files import check_writable, new_folder, writing_to
 from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
-from harness.method import Method, accounting_of, load_published, save_artifact
+from harness.method import accounting_of, load_published, save_artifact
 from harness.probes.catalog import select
 from harness.probes.rules import LatencyRules
 from harness.progress import RunProgress
@@ -65,7 +64,11 @@ def bench(config: BenchConfig) -> Outcome:
 
 def _measure(cells: Sequence[Cell], context: Context, scratch: Path, outcome: Outcome) -> list[Record]:
     """Measure the cells of one data set at every precision; return the complete records."""
-    images = _noise(cells[0].problem.input_size)
+    # Random images, normalised, each [1, 3, H, W].
+    generator = torch.Generator().manual_seed(SEED)
+    mean, std = (torch.from_numpy(values)[:, None, None] for values in (MEAN, STD))
+    size = cells[0].problem.input_size
+    images = [(torch.rand(1, 3, *size, generator=generator) - mean) / std for _ in range(_IMAGES)]
     inputs = Inputs(lambda: images, absence="harness bench needs no data, and has none")
     progress = RunProgress(context.config.quiet)
     first: dict[str, Record] = {}
@@ -75,7 +78,13 @@ def _measure(cells: Sequence[Cell], context: Context, scratch: Path, outcome: Ou
         Compute(context.device, precision).set_switches()
         candidates = list(_candidates(cells, precision, context, scratch, outcome))
         for candidate in candidates:
-            _take_over(candidate.method, first.setdefault(str(candidate.artifact), candidate.record), candidate.record)
+            # Costs that are the same at any precision are measured once. MACs that depend on the image are not among
+            # them: the gates compare values of the precision.
+            source, target = first.setdefault(str(candidate.artifact), candidate.record), candidate.record
+            target.parameters, target.storage = source.parameters, source.storage
+            if not accounting_of(candidate.method).data_dependent:
+                target.macs = source.macs
+            target.warnings = list(source.warnings)
         measure(candidates, inputs, _setting(precision, context), outcome, progress)
         for candidate in candidates:
             if candidate.record.status != "failed":
@@ -120,17 +129,6 @@ def _export(cell: Cell, artifact: Path, published: WeightFile | None) -> tuple[s
     return notes
 
 
-def _take_over(method: Method, source: Record, target: Record) -> None:
-    """Take the costs from an earlier record that are the same at any precision.
-
-    The MACs of a method whose work depends on the image are not: its gates compare values of the precision.
-    """
-    target.parameters, target.storage = source.parameters, source.storage
-    if not accounting_of(method).data_dependent:
-        target.macs = source.macs
-    target.warnings = list(source.warnings)
-
-
 def _setting(precision: Precision, context: Context) -> Setting:
     config = context.config
     given = {name: getattr(config, name) for name in ("min_iterations", "min_seconds", "max_seconds")}
@@ -145,10 +143,3 @@ def _setting(precision: Precision, context: Context) -> Setting:
         batch_sizes=tuple(config.batch_size),
         execution=ExecutionSettings(config.compile, config.cuda_graph, config.channels_last),
     )
-
-
-def _noise(size: tuple[int, int]) -> list[Tensor]:
-    """Return random images, normalised, each [1, 3, H, W]."""
-    generator = torch.Generator().manual_seed(SEED)
-    mean, std = (torch.from_numpy(values)[:, None, None] for values in (MEAN, STD))
-    return [(torch.rand(1, 3, *size, generator=generator) - mean) / std for _ in range(_IMAGES)]

@@ -29,7 +29,12 @@ of the host while the GPU works on what is queued."""
 
 def conditions(device: torch.device) -> Conditions:
     """Return the state of the machine, and of the GPU if ``device`` is one."""
-    state = Conditions(load_average=psutil.getloadavg()[0], cpu_mhz=_cpu_mhz())
+    try:
+        frequency = psutil.cpu_freq()
+    except (OSError, NotImplementedError):  # not every virtual machine gives it
+        frequency = None
+    mhz = (frequency.current or None) if frequency else None
+    state = Conditions(load_average=psutil.getloadavg()[0], cpu_mhz=mhz)
     try:
         gpu = open_gpu(device)
     except NvmlUnavailableError:
@@ -108,20 +113,23 @@ def disturbances(
     """
     cores = cores or psutil.cpu_count() or 1
     reasons = []
-    # A falling load average is that of earlier work.
+    # 1. The machine before and after. A falling load average is that of earlier work.
     first, last = before.load_average, after.load_average
     if first is not None and last is not None and last >= first and last > cores + _SLACK_CORES:
         reasons.append(f"the load average was {last:.1f} on {cores} cores")
     reasons += _clocks(before, after)
+    # 2. Others at work meanwhile: what they and the timed threads need must fit the cores.
     if other_cores + (threads or 1) > cores + _SLACK_CORES:
         reasons.append(
             f"other processes kept {other_cores:.1f} of {cores} cores busy, and {threads or 1} threads were timed"
         )
+    # 3. The GPU, also while it worked: clocks rise again before `after` is read.
     seen = [before, after]
     if watch is not None and watch.first is not None and watch.worst is not None:
         seen.append(watch.worst)
         reasons += [reason for reason in _clocks(watch.first, watch.worst) if reason not in reasons]
     reasons += gpu_disturbances(seen)
+    # 4. The samples themselves, whatever spread them.
     p25, p50, p75 = np.percentile(samples_ms, (25, 50, 75))
     if (spread := (p75 - p25) / p50) > _WIDE:
         reasons.append(f"the quartiles lie {100 * spread:.0f} % of the median apart")
@@ -166,6 +174,7 @@ def _worse(one: Conditions, other: Conditions) -> Conditions:
 
 
 def _clocks(before: Conditions, after: Conditions) -> list[str]:
+    """Return a sentence for every clock that fell."""
     clocks = {
         "CPU": (before.cpu_mhz, after.cpu_mhz),
         "GPU": (before.gpu_sm_mhz, after.gpu_sm_mhz),
@@ -176,11 +185,3 @@ def _clocks(before: Conditions, after: Conditions) -> list[str]:
         for name, (first, last) in clocks.items()
         if first and last and last < (1 - _CLOCK_DROP) * first
     ]
-
-
-def _cpu_mhz() -> float | None:
-    try:
-        frequency = psutil.cpu_freq()
-    except (OSError, NotImplementedError):  # not every virtual machine gives it
-        return None
-    return (frequency.current or None) if frequency else None

@@ -33,7 +33,7 @@ _NOT_PRODUCTS = (
     "aten::adaptive_avg_pool2d",
     "aten::grid_sampler",
 )
-"""What fvcore counts beside products."""
+"""Operators that fvcore counts and that are no matrix product or convolution."""
 
 _Counts = tuple[int, Mapping[str, int]]
 """MACs, and the operators that may multiply but were not counted, with their calls.
@@ -65,7 +65,8 @@ class _AsTuple(nn.Module):
             raise
 
 
-def _count_torch(subject: _AsTuple, images: Tensor) -> _Counts:
+def count_torch(subject: _AsTuple, images: Tensor) -> _Counts:
+    """Count by torch's `FlopCounterMode`, which knows attention on a GPU alone."""
     from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
     def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
@@ -74,10 +75,12 @@ def _count_torch(subject: _AsTuple, images: Tensor) -> _Counts:
     lacking = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}
     with MacCounter() as launched, FlopCounterMode(display=False, custom_mapping=lacking) as counter:
         subject(images)
+    # 1 MAC = 2 flops by its convention
     return counter.get_total_flops() // 2, _uncounted(launched, counter.flop_registry)
 
 
-def _count_fvcore(subject: _AsTuple, images: Tensor) -> _Counts:
+def count_fvcore(subject: _AsTuple, images: Tensor) -> _Counts:
+    """Count by fvcore, on the traced graph; attention is added, and what is no product taken off."""
     from fvcore.nn import FlopCountAnalysis
 
     def nothing(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
@@ -86,6 +89,7 @@ def _count_fvcore(subject: _AsTuple, images: Tensor) -> _Counts:
     def attention(inputs: list[Any], outputs: list[Any]) -> int:
         sizes: list[list[int]] = [operand.type().sizes() for operand in inputs[:3]]
         query, key, value = sizes
+        # B H L S (D + E), as `harness.counting.formulas` counts it
         return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
     analysis = FlopCountAnalysis(subject, images).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
@@ -95,7 +99,8 @@ def _count_fvcore(subject: _AsTuple, images: Tensor) -> _Counts:
     return macs, {name: calls for name, calls in analysis.unsupported_ops().items() if may_multiply(name)}
 
 
-def _count_ptflops(subject: _AsTuple, images: Tensor) -> _Counts:
+def count_ptflops(subject: _AsTuple, images: Tensor) -> _Counts:
+    """Count by ptflops, per operator; attention runs as matrix products, which it knows, and biases are left out."""
     from ptflops import get_model_complexity_info
     from ptflops.aten_ops import ATEN_OPS_MAPPING, addmm_flop, conv_flop
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -122,7 +127,7 @@ def _count_ptflops(subject: _AsTuple, images: Tensor) -> _Counts:
 
 
 def _uncounted(launched: MacCounter, known: Mapping[Any, object]) -> dict[str, int]:
-    """Operators that were launched and may multiply, but are not ``known`` to the library."""
+    """Return the operators that were launched and may multiply, but are not ``known`` to the library."""
     lacking = {str(packet): calls for packet, calls in launched.calls.items() if packet not in known}
     return {name.replace(".", "::", 1): calls for name, calls in lacking.items()} | dict(launched.unsupported)
 
@@ -152,19 +157,19 @@ _LIBRARIES = (
         "fvcore",
         "MACs of the traced graph (its flops are MACs); attention added; norms, pooling and interpolation taken off; "
         + _EVERYWHERE,
-        _count_fvcore,
+        count_fvcore,
     ),
     _Library(
         "ptflops",
         "ptflops",
         "MACs of the operators launched (backend aten); attention by matrix products; biases taken off; " + _EVERYWHERE,
-        _count_ptflops,
+        count_ptflops,
     ),
     _Library(
         "torch",
         "torch",
         "half the flops of the operators launched; attention on the CPU added; " + _EVERYWHERE,
-        _count_torch,
+        count_torch,
     ),
 )
 
@@ -181,13 +186,34 @@ def library_counts(
         tasks: Tasks to predict; None for all.
 
     Returns:
-        One figure per library; one that fails has no MACs but the reason.
+        One count per library; one that fails has no MACs but the reason.
     """
-    return [_figure(library, model, images, compute, tasks) for library in _LIBRARIES]
+    counts = []
+    for library in _LIBRARIES:
+        macs: int | None = None
+        unsupported: Mapping[str, int] = {}
+        reason = None
+        try:
+            with _undisturbed(model), _quiet(), torch.inference_mode(False), torch.no_grad(), compute.autocast():
+                # The libraries see through linear layers only outside of inference mode, with an ordinary tensor.
+                macs, unsupported = library.count(_AsTuple(model, tasks), images.clone())
+        except Exception as error:  # a library that fails must not fail the run
+            reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+        counts.append(
+            CounterFigure(
+                counter=library.counter,
+                version=version(library.package),
+                convention=library.convention,
+                macs=macs,
+                unseen=dict(unsupported),
+                reason=reason,
+            )
+        )
+    return counts
 
 
 def disagreements(executed: int, counters: Sequence[CounterFigure], tolerance: float = 0.02) -> list[str]:
-    """Return one line for every counter that is further off than ``tolerance``, a share of ``executed``.
+    """Return one line for every counter that is further off than ``tolerance``, a fraction of ``executed``.
 
     Args:
         executed: Our own count of the same forward pass, in MACs.
@@ -195,35 +221,13 @@ def disagreements(executed: int, counters: Sequence[CounterFigure], tolerance: f
         tolerance: 0.02 for 2 %.
     """
     lines = []
-    for figure in counters:
-        if figure.macs is not None and abs(figure.macs - executed) > tolerance * executed:
-            off = f"{figure.macs / executed - 1:+.1%}" if executed else "without bound"
+    for one in counters:
+        if one.macs is not None and abs(one.macs - executed) > tolerance * executed:
+            off = f"{one.macs / executed - 1:+.1%}" if executed else "without bound"
             lines.append(
-                f"{figure.counter} counts {figure.macs / 1e9:.3f} GMAC where {executed / 1e9:.3f} were executed ({off})"
+                f"{one.counter} counts {one.macs / 1e9:.3f} GMAC where {executed / 1e9:.3f} were executed ({off})"
             )
     return lines
-
-
-def _figure(
-    library: _Library, model: MultiTaskModel, images: Tensor, compute: Compute, tasks: Sequence[str] | None
-) -> CounterFigure:
-    macs: int | None = None
-    unseen: Mapping[str, int] = {}
-    reason = None
-    try:
-        with _undisturbed(model), _quiet(), torch.inference_mode(False), torch.no_grad(), compute.autocast():
-            # The libraries see through linear layers only outside of inference mode, with an ordinary tensor.
-            macs, unseen = library.count(_AsTuple(model, tasks), images.clone())
-    except Exception as error:  # a library that fails must not fail the run
-        reason = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-    return CounterFigure(
-        counter=library.counter,
-        version=version(library.package),
-        convention=library.convention,
-        macs=macs,
-        unseen=dict(unseen),
-        reason=reason,
-    )
 
 
 @contextlib.contextmanager

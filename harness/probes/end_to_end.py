@@ -12,7 +12,7 @@ from harness.probes.timing import Clock
 from harness.records.costs import EndToEnd
 
 IMAGES = 64
-"""Images that are timed, at most: the point is loading, which takes alike for all."""
+"""Images that are timed, at most: the point is loading, which takes the same time for every method."""
 
 SECONDS = 10.0
 """Time after which fewer images are enough."""
@@ -35,6 +35,7 @@ def measure_end_to_end(
         device: Where it runs.
         now: The clock.
     """
+    # Marks of the clock around the batches, and the images of each.
     marks, counts = [now()], []
     for batch in batches:
         for raw in forward(batch.images.to(device)).values():
@@ -45,6 +46,7 @@ def measure_end_to_end(
             break
     if not counts:
         return EndToEnd(images_per_second=None, reason="the split holds no image")
+    # The first batch pays for worker start and first kernels.
     warm = 1 if len(counts) > 1 else 0
     images = sum(counts[warm:])
     return EndToEnd(images_per_second=images / (marks[-1] - marks[warm]), images=images)

@@ -62,7 +62,8 @@ _VARIABLES = (
 
 def software() -> Software:
     """Return the version of the harness and the state of its source checkout."""
-    commit, dirty = _git("rev-parse", "HEAD"), _dirty()
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    dirty = None if changes is None else bool(changes)
     return Software(version=harness.__version__, git_commit=commit, git_dirty=dirty, source=_source())
 
 
@@ -94,13 +95,20 @@ def environment(device: torch.device | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "cpu": _cpu_model(),
         "cpu_count": os.cpu_count(),
-        "cpu_usable": _cpu_usable(),
+        "cpu_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "memory_bytes": _memory_bytes(),
         **_gpu(device),
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
-        **_switches(),
+        # Settings of torch that change its speed or its arithmetic.
+        "torch_threads": torch.get_num_threads(),
+        "torch_interop_threads": torch.get_num_interop_threads(),
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_cudnn": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
         "packages": {name: _version(name) for name in _PACKAGES},
     }
@@ -137,19 +145,6 @@ def _gpu(device: torch.device | None) -> dict[str, Any]:
     return {**facts, "gpu_driver": gpu.driver(), "gpu_power_limit_watts": limit, "gpu_persistence": persistence}
 
 
-def _switches() -> dict[str, Any]:
-    """Return the settings of torch that change its speed or its arithmetic."""
-    return {
-        "torch_threads": torch.get_num_threads(),
-        "torch_interop_threads": torch.get_num_interop_threads(),
-        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
-        "tf32_cudnn": torch.backends.cudnn.allow_tf32,
-        "cudnn_benchmark": torch.backends.cudnn.benchmark,
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "cudnn_deterministic": torch.backends.cudnn.deterministic,
-    }
-
-
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -158,16 +153,12 @@ def _version(package: str) -> str | None:
 
 
 def _cpu_model() -> str | None:
+    """Return the processor's name; Python alone knows the architecture on Linux, and no model."""
     info = Path("/proc/cpuinfo")
     if not info.is_file():
         return platform.processor() or None
     lines = (line.partition(":") for line in info.read_text().splitlines())
     return next((value.strip() for key, _, value in lines if key.strip() == "model name"), None)
-
-
-def _cpu_usable() -> int | None:
-    """Return the CPUs this process may run on; not every system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
 def _memory_bytes() -> int | None:
@@ -177,6 +168,7 @@ def _memory_bytes() -> int | None:
 
 
 def _git(*arguments: str) -> str | None:
+    """Return what git answers about the checkout of the harness; None for an installed package, or without git."""
     root = Path(harness.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
@@ -190,8 +182,3 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def _dirty() -> bool | None:
-    status = _git("status", "--porcelain", "--untracked-files=no")
-    return None if status is None else bool(status)

@@ -45,10 +45,12 @@ def measure_latency(
     rules = rules or LatencyRules.for_device(device)
     watch = stopwatch(device, now)
     with _garbage_uncollected():
+        # 1. Warm up, which also gives the length of a call and so the calls of a block.
         warmups = [_warm_up(subject, watch, rules) for subject in subjects]
         turns = [
             (subject.call, rules.block_calls(call_ms)) for subject, (_, call_ms) in zip(subjects, warmups, strict=True)
         ]
+        # 2. Sample, with the state of the machine read before, during and after.
         gpu = GpuWatch(device)
         sampler = _Sampler(turns, watch, now, gpu.look)
         others, before = OtherWork(), conditions(device)
@@ -131,12 +133,22 @@ class _Sampler:
         self.seconds = [0.0] * len(turns)
 
     def run(self, rules: LatencyRules, progress: Callable[[int], object]) -> None:
+        """Take rounds until the rules are met; every pass of the loop is a pair of rounds, there and back (ABBA)."""
         next_check = 0.0
         while not rules.exhausted(self.samples, self.seconds):
             for order in (range(len(self.turns)), reversed(range(len(self.turns)))):
                 for index in order:
-                    self._turn(index)
-            done = min(_share(min(self.samples), rules.min_iterations), _share(min(self.seconds), rules.min_seconds))
+                    call, calls = self.turns[index]
+                    start = self.now()
+                    # The first call of a longer block finds the caches full of another subject's data.
+                    spare = 1 if calls > 1 else 0
+                    block = self.watch.block(call, calls + spare, self.at_work)[spare:]
+                    self.seconds[index] += self.now() - start
+                    self.samples[index] += len(block)
+                    self.rounds[index].append(tuple(block))
+            done = min(
+                _fraction(min(self.samples), rules.min_iterations), _fraction(min(self.seconds), rules.min_seconds)
+            )
             progress(int(100 * done))
             rounds = len(self.rounds[0])
             # Checked ever more rarely: the bootstrap works, and its data would evict the subjects' from the caches.
@@ -144,16 +156,6 @@ class _Sampler:
                 if self._margin() <= rules.ratio_margin:
                     return
                 next_check = 1.1 * rounds
-
-    def _turn(self, index: int) -> None:
-        call, calls = self.turns[index]
-        start = self.now()
-        # The first call of a longer block finds the caches full of another subject's data.
-        spare = 1 if calls > 1 else 0
-        block = self.watch.block(call, calls + spare, self.at_work)[spare:]
-        self.seconds[index] += self.now() - start
-        self.samples[index] += len(block)
-        self.rounds[index].append(tuple(block))
 
     def _margin(self) -> float:
         """Return half the width of the widest interval of a ratio to the first subject, relative to the ratio."""
@@ -163,8 +165,8 @@ class _Sampler:
         return max(((high - low) / 2 / ratio for low, high, ratio in intervals), default=0.0)
 
 
-def _share(done: float, wanted: float) -> float:
-    """Return how much of what is wanted is done; nothing may be wanted."""
+def _fraction(done: float, wanted: float) -> float:
+    """Return the fraction of what is wanted that is done, at most 1; nothing may be wanted."""
     return 1.0 if done >= wanted else done / wanted
 
 
@@ -173,7 +175,7 @@ def _warm_up(subject: Subject, watch: Stopwatch, rules: LatencyRules) -> tuple[i
     times: list[float] = []
     while not rules.warm(times):
         times += watch.block(subject.call, 1)
-    return len(times), float(np.median(times[-5:]))
+    return len(times), float(np.median(times[-5:]))  # of calls that are warm
 
 
 @contextlib.contextmanager

@@ -58,24 +58,23 @@ def prepare_call(
     layout = torch.channels_last if execution.channels_last else torch.contiguous_format
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     fixed = images.to(device=device, memory_format=layout)
-    module = _compile(model, compiled) if compiled is not None else model
+    module = model
+    if compiled is not None:
+        modes = torch._inductor.list_mode_options()
+        if compiled not in modes:
+            raise UsageError(unknown("mode of torch.compile", compiled, modes))
+        module = cast(nn.Module, torch.compile(model, mode=compiled))  # a module given, a module is returned
     forward = prepare_forward(module, compute)
 
     def call() -> Predictions:
         return forward(fixed)
 
+    # Compilation happens at the first call, so that its errors are met here and not in a measurement.
     if compiled is not None:
         _attempt(call, f"torch.compile in mode {compiled!r} failed")
     if execution.cuda_graph:
         return _attempt(lambda: _capture(call, device), "the forward pass cannot be captured as a CUDA graph")
     return call
-
-
-def _compile(model: nn.Module, mode: str) -> nn.Module:
-    modes = torch._inductor.list_mode_options()
-    if mode not in modes:
-        raise UsageError(unknown("mode of torch.compile", mode, modes))
-    return cast(nn.Module, torch.compile(model, mode=mode))  # a module given, a module is returned
 
 
 def _capture(call: Callable[[], Predictions], device: torch.device) -> Callable[[], Predictions]:

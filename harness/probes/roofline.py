@@ -53,13 +53,18 @@ def measure_roofline(
     device, precision = compute.device, compute.precision
     watch = stopwatch(device, now)
     side, rate = _matrix_rate(sides or _SIDES[device.type], _DTYPES[precision], device, watch, now)
+    # A copy reads every byte and writes it. Pages that were never written would all be one page of zeros.
+    size = copy_bytes or _COPY_BYTES[device.type]
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    copied = 2 * size / _best_seconds(lambda: target.copy_(source), watch, now, now() + _COPY_SECONDS)
     return Ceilings(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         precision=precision,
         threads=torch.get_num_threads() if device.type == "cpu" else None,
         macs_per_second=rate,
         matrix_side=side,
-        copy_bytes_per_second=_copy_rate(copy_bytes or _COPY_BYTES[device.type], device, watch, now),
+        copy_bytes_per_second=copied,
     )
 
 
@@ -96,6 +101,7 @@ def _matrix_rate(
         if rates and now() + 2 * side**3 / max(rates.values()) > deadline:
             break
         try:
+            # n^3 MACs; the matrices are freed before those of the next side are made
             rates[side] = side**3 / _best_seconds(_product(side, dtype, device), watch, now, deadline)
         except torch.OutOfMemoryError:
             if not rates:
@@ -110,13 +116,6 @@ def _product(side: int, dtype: torch.dtype, device: torch.device) -> Callable[[]
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = torch.empty(side, side, dtype=dtype, device=device)
     return lambda: torch.mm(left, right, out=product)
-
-
-def _copy_rate(size: int, device: torch.device, watch: Stopwatch, now: Clock) -> float:
-    """Return the bytes read plus the bytes written per second."""
-    source = torch.ones(size, dtype=torch.uint8, device=device)  # never written pages would all be one page of zeros
-    target = torch.empty_like(source)
-    return 2 * size / _best_seconds(lambda: target.copy_(source), watch, now, now() + _COPY_SECONDS)
 
 
 def _best_seconds(call: Callable[[], object], watch: Stopwatch, now: Clock, deadline: float) -> float:

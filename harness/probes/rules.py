@@ -59,7 +59,10 @@ class LatencyRules:
         seconds = sum(times_ms) / 1e3
         if len(times_ms) < self.min_warmup or seconds < self.min_warmup_seconds:
             return False
-        return seconds >= self.max_warmup_seconds or _steady(times_ms)
+        # The median of the last few calls has stood still over the last three calls.
+        count = len(times_ms)
+        medians = [median(times_ms[max(0, stop - _WINDOW) : stop]) for stop in range(max(1, count - 2), count + 1)]
+        return seconds >= self.max_warmup_seconds or max(medians) <= (1 + _STEADY) * min(medians)
 
     def block_calls(self, call_ms: float) -> int:
         """Return the calls of one block of a subject whose call takes ``call_ms``."""
@@ -72,10 +75,3 @@ class LatencyRules:
     def exhausted(self, samples: Sequence[int], seconds: Sequence[float]) -> bool:
         """Return whether the time is spent, samples and seconds given per subject."""
         return min(samples) >= self.min_samples and sum(seconds) >= self.max_seconds * len(seconds)
-
-
-def _steady(times_ms: Sequence[float]) -> bool:
-    """Return whether the median of the last few calls has stood still over the last three calls."""
-    count = len(times_ms)
-    medians = [median(times_ms[max(0, stop - _WINDOW) : stop]) for stop in range(max(1, count - 2), count + 1)]
-    return max(medians) <= (1 + _STEADY) * min(medians)

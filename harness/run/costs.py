@@ -51,12 +51,16 @@ def measure_runs(runs: Sequence[Run], probes: tuple[str, ...], outcome: Outcome,
         progress.title = f"costs on {name}:"
         group = [run for run in runs if run.record.dataset.name == name]
         job = group[0].job
-        setting = Setting(job.compute, _rules(job))
+        # Rules that take moderate time: a run is for accuracy, and `harness bench` for exact costs.
+        seconds = job.config.min_seconds
+        rules = replace(LatencyRules.for_device(job.compute.device), min_seconds=seconds, max_seconds=2 * seconds)
         try:
             with writing_to(f"-o {job.config.output}"), contextlib.ExitStack() as stack:
                 for run in group:
                     stack.enter_context(locked(_folder(run)))
-                measure(_candidates(group, probes, outcome), _inputs(job), setting, outcome, progress)
+                measure(
+                    _candidates(group, probes, outcome), _inputs(job), Setting(job.compute, rules), outcome, progress
+                )
         except UsageError as error:  # another process is at one of them, or the disk is full
             outcome.failures.append((progress.title, error))
 
@@ -86,6 +90,7 @@ def _folder(run: Run) -> Path:
 
 
 def _inputs(job: Job) -> Inputs:
+    """Return the validation images: one at a time for costs, in batches of the loader for the end-to-end rate."""
     data, workers = job.data, job.config.workers
 
     def images() -> Iterator[Tensor]:
@@ -95,9 +100,3 @@ def _inputs(job: Job) -> Inputs:
         return eval_batches(data.val, data.transform, size, workers)
 
     return Inputs(images, batches)
-
-
-def _rules(job: Job) -> LatencyRules:
-    """Return rules that take moderate time: a run is for accuracy, and ``harness bench`` for exact costs."""
-    seconds = job.config.min_seconds
-    return replace(LatencyRules.for_device(job.compute.device), min_seconds=seconds, max_seconds=2 * seconds)

@@ -1,7 +1,7 @@
 """Evaluation: a split through a model into meters, batch by batch."""
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import compress
 
@@ -68,8 +68,11 @@ def evaluate(
                 prediction = at_label_size(predictions[name].float(), label)
                 meter.update(prediction if all(fine) else prediction.nan_to_num(), label)
                 spoiled[name] += [image for image, kept in zip(batch.ids, fine, strict=True) if not kept]
-                if writer is not None and any(fine):
-                    writer.write(name, prediction if all(fine) else prediction[torch.tensor(fine)], _only(batch, fine))
+                if writer is not None and all(fine):
+                    writer.write(name, prediction, batch)
+                elif writer is not None and any(fine):  # ids and sizes are all that is needed to save the rest
+                    ids, sizes = (list(compress(values, fine)) for values in (batch.ids, batch.sizes))
+                    writer.write(name, prediction[torch.tensor(fine)], replace(batch, ids=ids, sizes=sizes))
             done += len(batch.ids)
             report(done)
         metrics = {name: meter.compute() for name, meter in meters.items()}
@@ -88,10 +91,3 @@ def at_label_size(prediction: Tensor, label: Tensor) -> Tensor:
     if prediction.shape[-2:] == label.shape[-2:]:
         return prediction
     return F.interpolate(prediction, size=label.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def _only(batch: Batch, kept: Sequence[bool]) -> Batch:
-    """Return the ids and sizes of some images of a batch, all that is needed to save their predictions."""
-    if all(kept):
-        return batch
-    return replace(batch, ids=list(compress(batch.ids, kept)), sizes=list(compress(batch.sizes, kept)))

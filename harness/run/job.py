@@ -99,6 +99,13 @@ class Job:
     def _identity(self) -> dict[str, Any]:
         config, data, method = self.config, self.data, self.method
         weights = method.weights
+        # Stages as plain values; functions by their names.
+        stages = []
+        for stage in self.stages:
+            functions = {"weigh": stage.weigh, "terms": stage.terms, "prepare": stage.prepare}
+            values = asdict(replace(stage, weigh=None, terms=None, prepare=None))
+            named = {key: getattr(call, "__qualname__", None) for key, call in functions.items()}
+            stages.append(values | named)
         return {
             "method": method.name,
             "options": method.options.model_dump(mode="json"),
@@ -114,9 +121,10 @@ class Job:
             "input_size": list(data.problem.input_size),
             "protocol": data.protocol.model_dump(mode="json"),
             "budget": config.budget,
-            "stages": None if self.artifact or self.published else [_plain(stage) for stage in self.stages],
+            "stages": None if self.artifact or self.published else stages,
             "precision": config.precision,
             "device": self.compute.device.type,
+            # Left out without the flag, so that folders of runs from before it keep their names.
             **({"deterministic": True} if config.deterministic else {}),
             "seed": self.seed,
             # Code that computes the results: of the plug-ins byte by byte, of the rest by its version.
@@ -163,10 +171,3 @@ def recipe_of(method: Method, data: OpenedData, config: RunConfig, extend: Artif
         return [replace(stage, iterations=config.iterations) for stage in stages]
     assert data.train is not None
     return [stage.sized(len(data.train)) for stage in stages]
-
-
-def _plain(stage: Stage) -> dict[str, Any]:
-    """Return a stage as plain values; functions by their names."""
-    functions = {"weigh": stage.weigh, "terms": stage.terms, "prepare": stage.prepare}
-    values = asdict(replace(stage, weigh=None, terms=None, prepare=None))
-    return values | {key: getattr(call, "__qualname__", None) for key, call in functions.items()}

@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from harness.data.cache import Scenes
 from harness.data.loading import collate
@@ -54,7 +53,8 @@ def write_contact_sheet(
         with torch.inference_mode():
             predictions = model(batch.images)
         above, below = axes[2 * index], axes[2 * index + 1]
-        above[0].imshow(_photograph(batch.images[0]))
+        planes = batch.images[0].cpu().numpy() * STD[:, None, None] + MEAN[:, None, None]  # [3, H, W], not normalised
+        above[0].imshow((planes.transpose(1, 2, 0).clip(0, 1) * 255).astype(np.uint8))
         for column, (name, task) in enumerate(tasks.items(), 1):
             label = batch.labels[task.scored_label(protocol)]
             prediction = at_label_size(predictions[name].float(), label)
@@ -66,12 +66,6 @@ def write_contact_sheet(
     for axis in axes.flat:
         axis.set_axis_off()
     figure.savefig(path, dpi=110)
-
-
-def _photograph(image: torch.Tensor) -> NDArray[np.uint8]:
-    """Undo the normalisation of one image [3, H, W]; returns RGB [H, W, 3]."""
-    planes = image.cpu().numpy() * STD[:, None, None] + MEAN[:, None, None]
-    return (planes.transpose(1, 2, 0).clip(0, 1) * 255).astype(np.uint8)
 
 
 def write_heat_maps(path: Path, frames: Mapping[str, pd.DataFrame]) -> None:
@@ -94,6 +88,7 @@ def write_heat_maps(path: Path, frames: Mapping[str, pd.DataFrame]) -> None:
             if not np.isnan(value):
                 colour = "black" if value > 0.6 else "white"
                 axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
+    # No name and date of matplotlib in the file, so that equal frames give equal bytes.
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
