@@ -92,7 +92,7 @@ class NYUDReader(FolderReader):
         """Decode one label; see `FolderReader.decode`."""
         path = self.files(image_id)[task]
         if task == "semseg":
-            return _semseg(path, self.background), path
+            return read_semseg(path, self.background), path
         return _DECODERS[task](path), path
 
 
@@ -111,7 +111,7 @@ def _values(path: Path, task: str) -> Array:
     return values
 
 
-def _semseg(path: Path, background: bool) -> NDArray[np.uint8]:
+def read_semseg(path: Path, background: bool) -> NDArray[np.uint8]:
     """Return classes 0..39, or 0..40 with the background; the stored 0 is unlabelled."""
     stored = _values(path, "semseg")
     check_values(stored, path, largest=_CLASSES)
@@ -123,7 +123,8 @@ def _semseg(path: Path, background: bool) -> NDArray[np.uint8]:
     return label
 
 
-def _depth(path: Path) -> NDArray[np.float32]:
+def read_depth(path: Path) -> NDArray[np.float32]:
+    """Return depth in metres, 0 where it is unknown, [H, W]."""
     depth = _values(path, "depth").astype(np.float32)
     if not np.isfinite(depth).all() or (depth < 0).any():
         raise DataError(f"{path}: a depth must be finite and not negative (0 where it is unknown)")
@@ -135,7 +136,8 @@ def _depth(path: Path) -> NDArray[np.float32]:
     return depth
 
 
-def _normals(path: Path) -> NDArray[np.float32]:
+def read_normals(path: Path) -> NDArray[np.float32]:
+    """Return unit vectors, the zero vector where they are unknown, [H, W, 3]."""
     if path.suffix.lower() != ".npy":
         return decode_normals(read_rgb(path, three_channels=True))
     normals = read_npy(path).astype(np.float32)
@@ -146,7 +148,8 @@ def _normals(path: Path) -> NDArray[np.float32]:
     return normals
 
 
-def _boundary(path: Path) -> NDArray[np.uint8]:
+def read_boundary(path: Path) -> NDArray[np.uint8]:
+    """Return boundaries as {0, 1}, [H, W]; the builds store them as 255 in images and as 1 in arrays."""
     stored = _values(path, "boundary")
     on = 1 if path.suffix.lower() == ".npy" else 255
     if stored.max() == 256 - on:  # the other build's value: 1 in an image, 255 in .npy
@@ -157,9 +160,9 @@ def _boundary(path: Path) -> NDArray[np.uint8]:
 
 
 _DECODERS: dict[str, Callable[[Path], Array]] = {
-    "depth": _depth,
-    "normals": _normals,
-    "boundary": _boundary,
+    "depth": read_depth,
+    "normals": read_normals,
+    "boundary": read_boundary,
 }
 
 
@@ -189,15 +192,15 @@ class NYUD(Dataset):
         """Return the data set with 40 classes, or with 41 of which the first is the background (ASTMT)."""
         if protocol.nyud_classes == 40:
             return self
-        posed = copy(self)
-        posed.variant = "41 classes"
-        posed.tasks = tuple(
+        variant = copy(self)
+        variant.variant = "41 classes"
+        variant.tasks = tuple(
             replace(spec, num_classes=_CLASSES + 1, class_names=("background", *spec.class_names))
             if spec.name == "semseg"
             else spec
             for spec in self.tasks
         )
-        return posed
+        return variant
 
     def reader(self, root: Path, split: Split) -> Reader:
         """Return the reader of one split.

@@ -80,7 +80,9 @@ class PascalContextReader(FolderReader):
         files = self.files(image_id)
         match task:
             case "semseg":
-                return _semseg(files["semseg"]), files["semseg"]
+                stored = read_indices(files["semseg"])  # 0..20, and 255 for void, as VOC stores them
+                check_values(stored, files["semseg"], largest=_CLASSES - 1, also=(IGNORE,))
+                return stored.astype(np.uint8), files["semseg"]
             case "parts":
                 return draw_parts(files["parts"], image_size(files["image"])), files["parts"]
             case "saliency":
@@ -88,15 +90,13 @@ class PascalContextReader(FolderReader):
             case "boundary":
                 return boundaries(_label_map(files["label_map"])), files["label_map"]
             case "normals":
-                return _normals(files["normals"], files["label_map"]), files["normals"]
+                # Distilled everywhere, but trustworthy only on classes that the teacher had seen. [H, W, 3]
+                normals = decode_normals(read_rgb(files["normals"], three_channels=True))
+                label_map = _label_map(files["label_map"])
+                check_size(label_map, (normals.shape[0], normals.shape[1]), files["label_map"])
+                normals[~_valid_normals()[label_map]] = 0
+                return normals, files["normals"]
         raise KeyError(task)
-
-
-def _semseg(path: Path) -> NDArray[np.uint8]:
-    # 0..20 and 255 for void, as VOC stores them.
-    stored = read_indices(path)
-    check_values(stored, path, largest=_CLASSES - 1, also=(IGNORE,))
-    return stored.astype(np.uint8)
 
 
 def _label_map(path: Path) -> Array:
@@ -122,16 +122,6 @@ def boundaries(label_map: Array) -> NDArray[np.uint8]:
     changes = laplace(label_map, mode="mirror") != 0
     edges: NDArray[np.uint8] = thin(changes).astype(np.uint8)  # type: ignore[no-untyped-call]
     return edges
-
-
-def _normals(path: Path, label_map_path: Path) -> NDArray[np.float32]:
-    """Return the distilled normals, zero where the class of the label map has no trustworthy ones."""
-    # [H, W, 3]; distilled everywhere, but trustworthy only on classes that the teacher had seen.
-    normals = decode_normals(read_rgb(path, three_channels=True))
-    label_map = _label_map(label_map_path)
-    check_size(label_map, (normals.shape[0], normals.shape[1]), label_map_path)
-    normals[~_valid_normals()[label_map]] = 0
-    return normals
 
 
 @cache
@@ -193,7 +183,7 @@ class PascalContext(Dataset):
         if half and ids is None:
             of_boundaries = (
                 f"boundaries are scored on all of val: no list in {half.folder}/ holds the {half.count} ids "
-                f"(md5 {half.md5}) that published figures are from",
+                f"(md5 {half.md5}) that published values are from",
             )
         subsets = {} if ids is None else {"boundary": ids}
         return Resolved(protocol.model_copy(update=changes), subsets, tuple(warnings), {"boundary": of_boundaries})

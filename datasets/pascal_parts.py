@@ -12,6 +12,8 @@ from harness.data.sample import Array
 from harness.errors import DataError
 
 _PERSON = 15
+"""Number of the class in PASCAL VOC."""
+
 _GROUPS = (
     ("hair", "head", "lear", "rear", "lebrow", "rebrow", "leye", "reye", "mouth", "nose"),
     ("neck", "torso"),
@@ -42,9 +44,14 @@ def draw_parts(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     anno = read_mat(path, "anno")
     try:
         # In file order, as the published loaders draw them: later parts cover earlier ones.
-        persons = [obj for obj in _structs(_field(anno.flat[0], "objects")) if _is_person(obj)]
+        objects = _structs(_field(anno.flat[0], "objects"))
+        persons = [obj for obj in objects if int(_field(obj, "class_ind").flat[0]) == _PERSON]
         visible = any(_field(person, "mask").any() for person in persons)
-        parts = [_part(part) for person in persons for part in _structs(_field(person, "parts"))] if visible else []
+        structs = [part for person in persons for part in _structs(_field(person, "parts"))] if visible else []
+        parts = [(str(_field(part, "part_name").flat[0]), _field(part, "mask")) for part in structs]
+        for _, mask in parts:
+            if mask.ndim != 2 or mask.dtype.kind not in "buif":
+                raise ValueError(f"a mask of shape {mask.shape}")
     except (ValueError, IndexError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: `anno` is not the struct that PASCAL-Part defines ({error})") from error
     # [H, W], 0 where no part is drawn.
@@ -65,14 +72,3 @@ def _field(struct: np.void, name: str) -> Array:
 def _structs(array: Array) -> Iterator[np.void]:
     """Iterate over a MATLAB struct array; an empty one is stored as an empty matrix of numbers."""
     yield from array.flat
-
-
-def _is_person(obj: np.void) -> bool:
-    return int(_field(obj, "class_ind").flat[0]) == _PERSON
-
-
-def _part(part: np.void) -> tuple[str, Array]:
-    mask = _field(part, "mask")
-    if mask.ndim != 2 or mask.dtype.kind not in "buif":
-        raise ValueError(f"a mask of shape {mask.shape}")
-    return str(_field(part, "part_name").flat[0]), mask

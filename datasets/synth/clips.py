@@ -21,7 +21,7 @@ OFFSETS = (-3, -2, -1, 0, 1, 2, 3)
 CALM = 8
 """Pixels that change by less than this many grey levels between two frames count as unchanged."""
 CALM_SHARE = (0.90, 0.97)
-"""Share of unchanged pixels that every clip aims for."""
+"""Fraction of unchanged pixels that every clip aims for."""
 
 
 def write_clip(
@@ -59,7 +59,13 @@ def film(index: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[S
     noise_seed = int(rng.integers(1 << 31))
 
     def shoot(offset: int) -> Frame:
-        moved = _moved(scene, offset * pace * step, offset * pace * turn)
+        # The camera, moved along its own axes and turned about the vertical.
+        angle = np.deg2rad(offset * pace * turn)
+        c, s = np.cos(angle), np.sin(angle)
+        about_z = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
+        camera = scene.camera
+        position = (camera.position + camera.rotation.T @ (offset * pace * step)).astype(np.float32)
+        moved = replace(scene, camera=Camera(position, camera.rotation @ about_z.T, camera.focal))
         return render(moved, size, np.random.default_rng([noise_seed, offset - OFFSETS[0]]))
 
     pace = 0.75
@@ -73,22 +79,11 @@ def film(index: int, size: tuple[int, int], rng: np.random.Generator) -> tuple[S
 
 
 def calm_share(first: Frame, second: Frame) -> float:
-    """Return the share of pixels that stay as they are between two frames."""
+    """Return the fraction of pixels that stay as they are between two frames."""
     change = np.abs(first.image.astype(np.int16) - second.image.astype(np.int16))
     return float((change.max(2) < CALM).mean())
 
 
 def calm_shares(frames: Sequence[Frame]) -> list[float]:
-    """Return the share of unchanged pixels between each two frames in a row."""
+    """Return the fraction of unchanged pixels between each two frames in a row."""
     return [calm_share(a, b) for a, b in pairwise(frames)]
-
-
-def _moved(scene: Scene, shift: np.ndarray, degrees: float) -> Scene:
-    """Return the scene seen from a camera moved by metres and turned about the vertical."""
-    angle = np.deg2rad(degrees)
-    c, s = np.cos(angle), np.sin(angle)
-    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float32)
-    camera = scene.camera
-    # The shift is along the axes of the camera.
-    position = (camera.position + camera.rotation.T @ shift).astype(np.float32)
-    return replace(scene, camera=Camera(position, camera.rotation @ turn.T, camera.focal))

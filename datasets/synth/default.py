@@ -1,6 +1,5 @@
 """The default synthetic sets: rendered on first use, kept in the cache."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
@@ -39,14 +38,11 @@ class Rendered(SyntheticDataset):
             with FileLock(f"{folder}.lock"):
                 if not folder.is_dir():
                     with progress_bar(f"rendering {self.name}", TRAIN + VAL) as report:
-                        self._render(folder, lambda done, _: report(done))
+                        try:
+                            self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=lambda done, _: report(done))
+                        except UsageError as error:  # nobody named this folder
+                            raise UsageError(f"{error} in the environment variable HARNESS_CACHE") from error
         return folder
-
-    def _render(self, folder: Path, progress: Callable[[int, int], None]) -> None:
-        try:
-            self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=progress)
-        except UsageError as error:  # nobody named this folder
-            raise UsageError(f"{error} in the environment variable HARNESS_CACHE") from error
 
 
 def given_root(card: Card, data_root: Path) -> Path:

@@ -147,7 +147,8 @@ def _widest(p: Floats) -> NDArray[np.intp]:
     return np.where(x >= np.maximum(y, z), 0, np.where(y >= z, 1, 2))
 
 
-def _hit_box(_: Shape, o: Floats, d: Floats) -> Floats:
+def hit_box(_: Shape, o: Floats, d: Floats) -> Floats:
+    """Return where rays enter the box [-1, 1]^3; infinity where they miss, [N]."""
     # Slabs (Kay and Kajiya, SIGGRAPH 1986): a ray is inside where it is between all three pairs of planes.
     enter, leave = np.full(len(d), -np.inf, np.float32), np.full(len(d), np.inf, np.float32)
     for k in range(3):  # column by column: reductions over an axis of three are slow in NumPy
@@ -158,11 +159,13 @@ def _hit_box(_: Shape, o: Floats, d: Floats) -> Floats:
     return np.where((enter <= leave) & (enter > NEAR), enter, np.inf)
 
 
-def _hit_ellipsoid(_: Shape, o: Floats, d: Floats) -> Floats:
+def hit_ellipsoid(_: Shape, o: Floats, d: Floats) -> Floats:
+    """Return where rays enter the unit ball, [N]."""
     return _first(*_roots(dot(d, d), dot(o, d), dot(o, o) - 1))
 
 
-def _hit_frustum(shape: Shape, o: Floats, d: Floats) -> Floats:
+def hit_frustum(shape: Shape, o: Floats, d: Floats) -> Floats:
+    """Return where rays enter the frustum: radius 1 at z = -1, the taper at z = 1, [N]."""
     # x^2 + y^2 = (mid + slope z)^2 between the two caps.
     mid, slope = (1 + shape.taper) / 2, (shape.taper - 1) / 2
     reach, grow = mid + slope * o[:, 2], slope * d[:, 2]
@@ -180,7 +183,8 @@ def _hit_frustum(shape: Shape, o: Floats, d: Floats) -> Floats:
     return _first(*sides, *caps)
 
 
-def _hit_capsule(shape: Shape, o: Floats, d: Floats) -> Floats:
+def hit_capsule(shape: Shape, o: Floats, d: Floats) -> Floats:
+    """Return where rays enter the capsule, in radii, [N]."""
     reach = _capsule_reach(shape)
     # A cylinder of radius 1 with half a ball on each end, all in radii.
     a = d[:, 0] ** 2 + d[:, 1] ** 2
@@ -200,7 +204,8 @@ def _capsule_reach(shape: Shape) -> float:
     return float(max(shape.half[2] / shape.half[0] - 1, 0))
 
 
-def _normal_frustum(shape: Shape, p: Floats) -> Floats:
+def normal_frustum(shape: Shape, p: Floats) -> Floats:
+    """Return outward vectors of the frustum, [N, 3]."""
     mid, slope = (1 + shape.taper) / 2, (shape.taper - 1) / 2
     radius = mid + slope * p[:, 2]
     # The gradient of x^2 + y^2 - (mid + slope z)^2, halved.
@@ -210,7 +215,8 @@ def _normal_frustum(shape: Shape, p: Floats) -> Floats:
     return side
 
 
-def _normal_capsule(shape: Shape, p: Floats) -> Floats:
+def normal_capsule(shape: Shape, p: Floats) -> Floats:
+    """Return outward vectors of the capsule, [N, 3]."""
     reach = _capsule_reach(shape)
     n = p.copy()
     # From the nearest point of the core outwards.
@@ -219,13 +225,13 @@ def _normal_capsule(shape: Shape, p: Floats) -> Floats:
 
 
 _INTERSECT: dict[Form, Callable[[Shape, Floats, Floats], Floats]] = {
-    "box": _hit_box,
-    "ellipsoid": _hit_ellipsoid,
-    "frustum": _hit_frustum,
-    "capsule": _hit_capsule,
+    "box": hit_box,
+    "ellipsoid": hit_ellipsoid,
+    "frustum": hit_frustum,
+    "capsule": hit_capsule,
 }
 _NORMAL: dict[Form, Callable[[Shape, Floats], Floats]] = {
     "ellipsoid": lambda _, p: p,
-    "frustum": _normal_frustum,
-    "capsule": _normal_capsule,
+    "frustum": normal_frustum,
+    "capsule": normal_capsule,
 }

@@ -1,7 +1,6 @@
 """Label maps from rendered frames."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,25 +46,16 @@ def boundaries(frame: Frame) -> NDArray[np.uint8]:
     A pixel is on one where the shape or, by more than 25 degrees, the normal differs from the right or the
     lower neighbour. Shapes are convex: a jump of depth without a change of shape cannot occur.
     """
-    thinned: NDArray[np.bool_] = thin(_changes(frame.shape) | _creases(frame))  # type: ignore[no-untyped-call]
-    return thinned.astype(np.uint8) * np.uint8(255)
-
-
-def _changes(numbers: NDArray[Any]) -> Mask:
-    """Return where a map differs from its right or lower neighbour, [H, W]."""
-    changed = np.zeros(numbers.shape, bool)
-    changed[:, :-1] |= numbers[:, :-1] != numbers[:, 1:]
-    changed[:-1] |= numbers[:-1] != numbers[1:]
-    return changed
-
-
-def _creases(frame: Frame) -> Mask:
+    edges = np.zeros(frame.shape.shape, bool)
+    # Another shape to the right, or below.
+    edges[:, :-1] |= frame.shape[:, :-1] != frame.shape[:, 1:]
+    edges[:-1] |= frame.shape[:-1] != frame.shape[1:]
     # Cosine between the normals of neighbours to the right, and below. [H, W - 1], [H - 1, W]
     n = frame.normals
-    crease = np.zeros(frame.shape.shape, bool)
-    crease[:, :-1] |= np.einsum("ijk,ijk->ij", n[:, :-1], n[:, 1:]) < CREASE
-    crease[:-1] |= np.einsum("ijk,ijk->ij", n[:-1], n[1:]) < CREASE
-    return crease
+    edges[:, :-1] |= np.einsum("ijk,ijk->ij", n[:, :-1], n[:, 1:]) < CREASE
+    edges[:-1] |= np.einsum("ijk,ijk->ij", n[:-1], n[1:]) < CREASE
+    thinned: NDArray[np.bool_] = thin(edges)  # type: ignore[no-untyped-call]
+    return thinned.astype(np.uint8) * np.uint8(255)
 
 
 def unlabelled(instances: Ints, rng: np.random.Generator) -> Mask:
@@ -84,17 +74,13 @@ def unlabelled(instances: Ints, rng: np.random.Generator) -> Mask:
     # Bands of one pixel or of three.
     if rng.random() < 0.7:
         missing = binary_dilation(missing)
-    return missing | _holes(instances.shape, rng)
-
-
-def _holes(size: tuple[int, ...], rng: np.random.Generator) -> Mask:
-    """Return up to three small discs, [H, W]."""
-    rows, columns = np.ogrid[: size[0], : size[1]]
-    holes = np.zeros(size, bool)
+    # Up to three small discs.
+    height, width = instances.shape
+    rows, columns = np.ogrid[:height, :width]
     for _ in range(rng.integers(0, 4)):
-        row, column = rng.integers(size[0]), rng.integers(size[1])
-        holes |= (rows - row) ** 2 + (columns - column) ** 2 <= (0.02 * size[1] * rng.uniform(0.5, 1)) ** 2
-    return holes
+        row, column = rng.integers(height), rng.integers(width)
+        missing |= (rows - row) ** 2 + (columns - column) ** 2 <= (0.02 * width * rng.uniform(0.5, 1)) ** 2
+    return missing
 
 
 def encode_normals(normals: Floats) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ class Material:
         contrast: Strength of the texture, 0 to 1.
         second: Colour of lines, stripes or the other squares.
         gloss: Strength of highlights.
-        glow: Light it gives off itself, as a share of its albedo.
+        glow: Light it gives off itself, as a fraction of its albedo.
         seed: Which of the random patterns of this paint.
     """
 
@@ -43,7 +43,7 @@ class Patch:
     Attributes:
         uv: Coordinates from the middle of the face, metres, [N, 2].
         half: Half size of the face, metres, [N, 2].
-        fade: Share of the texture that survives at this distance, [N]: what is finer than a pixel is
+        fade: Fraction of the texture that survives at this distance, [N]: what is finer than a pixel is
             averaged away instead of flickering.
     """
 
@@ -97,27 +97,32 @@ def _mix(material: Material, weight: Floats) -> Floats:
     return first + (second - first) * np.clip(weight, 0, 1)[:, None]
 
 
-def _plain(m: Material, p: Patch) -> Floats:
+def plain(m: Material, p: Patch) -> Floats:
+    """Paint one colour with soft noise."""
     return _shade(m, 1 + m.contrast * p.fade * (noise(p.uv / m.period, m.seed) - 0.5))
 
 
-def _rough(m: Material, p: Patch) -> Floats:
+def rough(m: Material, p: Patch) -> Floats:
+    """Paint a surface of fine grain on coarse patches."""
     fine = noise(p.uv / m.period, m.seed) + noise(p.uv * 2.3 / m.period, m.seed + 1)
     coarse = noise(p.uv * 0.2 / m.period, m.seed + 2)
     return _mix(m, m.contrast * (p.fade * (fine - 1) + coarse))
 
 
-def _stripes(m: Material, p: Patch) -> Floats:
+def stripes(m: Material, p: Patch) -> Floats:
+    """Paint stripes along v, one in three of the second colour."""
     wave = np.sin(p.uv[:, 0] * (2 * np.pi / m.period))
     return _mix(m, m.contrast * p.fade * (wave > 0.2))
 
 
-def _checker(m: Material, p: Patch) -> Floats:
+def checker(m: Material, p: Patch) -> Floats:
+    """Paint squares of both colours."""
     cell = np.floor(p.uv / m.period).sum(1)
     return _mix(m, m.contrast * (0.5 + p.fade * (np.mod(cell, 2) - 0.5)))
 
 
-def _tiles(m: Material, p: Patch) -> Floats:
+def tiles(m: Material, p: Patch) -> Floats:
+    """Paint square tiles of varied tone, the joints in the second colour."""
     q = p.uv / m.period
     cell = np.floor(q)
     joint = (np.abs(q - cell - 0.5).max(1) > 0.45) * p.fade
@@ -125,7 +130,8 @@ def _tiles(m: Material, p: Patch) -> Floats:
     return _mix(m, joint) * (0.9 + 0.2 * m.contrast * tone)[:, None]
 
 
-def _bricks(m: Material, p: Patch) -> Floats:
+def bricks(m: Material, p: Patch) -> Floats:
+    """Paint courses of bricks with mortar in the second colour."""
     # Every other course is moved by half a brick.
     q = p.uv / np.array([m.period, m.period / 2.5], np.float32)
     q = q + np.stack([np.mod(np.floor(q[:, 1]), 2) / 2, np.zeros(len(q))], 1)
@@ -136,7 +142,8 @@ def _bricks(m: Material, p: Patch) -> Floats:
     return _mix(m, joint * 0.7) * (1 + m.contrast * (tone - 0.5))[:, None]
 
 
-def _planks(m: Material, p: Patch) -> Floats:
+def planks(m: Material, p: Patch) -> Floats:
+    """Paint floor boards with grain and gaps."""
     q = p.uv / np.array([m.period * 8, m.period], np.float32)
     # Boards of one row begin at a random place.
     row = np.floor(q[:, 1])
@@ -147,7 +154,8 @@ def _planks(m: Material, p: Patch) -> Floats:
     return _shade(m, (1 + m.contrast * (tone + 0.6 * grain * p.fade)) * (1 - 0.45 * gap))
 
 
-def _wood(m: Material, p: Patch) -> Floats:
+def wood(m: Material, p: Patch) -> Floats:
+    """Paint the grain of one piece of wood."""
     grain = noise(p.uv * np.array([9.0, 1.0], np.float32) / m.period, m.seed)
     return _shade(m, 1 + m.contrast * p.fade * (grain - 0.5))
 
@@ -158,7 +166,8 @@ def _edges(p: Patch, inset: float) -> Floats:
     return rim
 
 
-def _panels(m: Material, p: Patch) -> Floats:
+def panels(m: Material, p: Patch) -> Floats:
+    """Paint the six panels of a door."""
     q = (p.uv / p.half + 1) / 2 * np.array([2, 3], np.float32)
     inside = np.abs(q - np.floor(q) - 0.5).max(1)
     groove = (inside > 0.33) & (inside < 0.4)
@@ -166,7 +175,8 @@ def _panels(m: Material, p: Patch) -> Floats:
     return _mix(m, m.contrast * groove) * (1 + 0.2 * grain * p.fade)[:, None]
 
 
-def _drawers(m: Material, p: Patch) -> Floats:
+def drawers(m: Material, p: Patch) -> Floats:
+    """Paint drawers one above the other, with grips."""
     # As many drawers as fit, each with a joint and a grip.
     rows = np.maximum(np.round(2 * p.half[:, 1] / m.period), 1)
     q = (p.uv[:, 1] / p.half[:, 1] + 1) / 2 * rows
@@ -176,7 +186,8 @@ def _drawers(m: Material, p: Patch) -> Floats:
     return _mix(m, m.contrast * np.maximum(line, 0.8 * grip)) * (1 + 0.25 * grain * p.fade)[:, None]
 
 
-def _doors(m: Material, p: Patch) -> Floats:
+def doors(m: Material, p: Patch) -> Floats:
+    """Paint cabinet doors side by side, with grips."""
     # As many doors as fit, their grips at the right.
     columns = np.maximum(np.round(2 * p.half[:, 0] / m.period), 1)
     q = (p.uv[:, 0] / p.half[:, 0] + 1) / 2 * columns
@@ -186,7 +197,8 @@ def _doors(m: Material, p: Patch) -> Floats:
     return _mix(m, m.contrast * np.maximum(line, grip)) * (1 + 0.25 * grain * p.fade)[:, None]
 
 
-def _books(m: Material, p: Patch) -> Floats:
+def books(m: Material, p: Patch) -> Floats:
+    """Paint the spines of books."""
     # A colour and a title band per spine.
     spine = np.floor(p.uv[:, 0] / m.period)
     hue = np.stack([dice(spine, m.seed, k) for k in range(3)], 1)
@@ -197,7 +209,8 @@ def _books(m: Material, p: Patch) -> Floats:
     return spines
 
 
-def _art(m: Material, p: Patch) -> Floats:
+def art(m: Material, p: Patch) -> Floats:
+    """Paint a framed landscape."""
     q = p.uv / p.half
     # A landscape: a sky above a ridge, patches of land below, the sun, and a frame.
     ridge = -0.2 + 0.9 * (noise(q[:, :1] * [[1.3, 0]] + [[0, 0.5]], m.seed) - 0.5)
@@ -211,7 +224,8 @@ def _art(m: Material, p: Patch) -> Floats:
     return framed
 
 
-def _panes(m: Material, p: Patch) -> Floats:
+def panes(m: Material, p: Patch) -> Floats:
+    """Paint a window with a view outside."""
     q = (p.uv / p.half + 1) / 2
     outside = np.array([0.75, 0.88, 1.0]) - np.array([0.45, 0.25, 0.1]) * q[:, 1:]
     # Daylight with a hedge, behind a cross of bars.
@@ -221,18 +235,21 @@ def _panes(m: Material, p: Patch) -> Floats:
     return np.where(bars[:, None], np.asarray(m.colour)[None], outside)
 
 
-def _slats(m: Material, p: Patch) -> Floats:
+def slats(m: Material, p: Patch) -> Floats:
+    """Paint the slats of a blind."""
     phase = np.mod(p.uv[:, 1] / m.period, 1)
     return _shade(m, 1 - m.contrast * (0.5 + p.fade * (phase - 0.5)))
 
 
-def _folds(m: Material, p: Patch) -> Floats:
+def folds(m: Material, p: Patch) -> Floats:
+    """Paint the folds of a curtain."""
     wobble = noise(p.uv * np.array([2.0, 0.6], np.float32), m.seed)
     wave = np.sin(p.uv[:, 0] * (2 * np.pi / m.period) + 4 * wobble)
     return _shade(m, 1 - m.contrast * (0.5 + 0.5 * wave * p.fade))
 
 
-def _rug(m: Material, p: Patch) -> Floats:
+def rug(m: Material, p: Patch) -> Floats:
+    """Paint a rug with a border and rhombs."""
     # Distance from the rim in periods: a ring near it, rhombs inside.
     border = (p.half - np.abs(p.uv)).min(1) / m.period
     ring = (border > 0.5) & (border < 1.2)
@@ -240,13 +257,15 @@ def _rug(m: Material, p: Patch) -> Floats:
     return _mix(m, m.contrast * np.where(border < 1.5, ring, rhomb * p.fade))
 
 
-def _dots(m: Material, p: Patch) -> Floats:
+def dots(m: Material, p: Patch) -> Floats:
+    """Paint dots of the second colour."""
     q = p.uv / m.period
     inside = q - np.floor(q) - 0.5
     return _mix(m, m.contrast * p.fade * ((inside**2).sum(1) < 0.07))
 
 
-def _scribble(m: Material, p: Patch) -> Floats:
+def scribble(m: Material, p: Patch) -> Floats:
+    """Paint handwriting on a framed board."""
     row = np.floor(p.uv[:, 1] / m.period)
     # Wavy lines of writing, broken into words, some rows left out.
     middle = np.abs(p.uv[:, 1] / m.period - row - 0.5 - 0.3 * np.sin(60 * p.uv[:, 0] + row)) < 0.18
@@ -256,18 +275,21 @@ def _scribble(m: Material, p: Patch) -> Floats:
     return _mix(m, np.maximum(m.contrast * ink * p.fade, 0.7 * frame))
 
 
-def _label(m: Material, p: Patch) -> Floats:
+def label(m: Material, p: Patch) -> Floats:
+    """Paint a carton with a strip of tape."""
     tape = np.abs(p.uv[:, 0]) < 0.12 * p.half[:, 0]
     speck = noise(p.uv * 30, m.seed) - 0.5
     return _mix(m, 0.6 * m.contrast * tape) * (1 + 0.15 * speck * p.fade)[:, None]
 
 
-def _screen(m: Material, p: Patch) -> Floats:
+def screen(m: Material, p: Patch) -> Floats:
+    """Paint a screen with its bezel and a sheen."""
     sheen = (p.uv / p.half).sum(1) > 0.7
     return _mix(m, np.maximum(_edges(p, m.period), m.contrast * sheen))
 
 
-def _facade(m: Material, p: Patch) -> Floats:
+def facade(m: Material, p: Patch) -> Floats:
+    """Paint a house front with windows, some of them lit."""
     q = p.uv / m.period
     cell = np.floor(q)
     pane = (np.abs(q - cell - 0.5) < np.array([0.25, 0.32])).all(1)
@@ -277,17 +299,20 @@ def _facade(m: Material, p: Patch) -> Floats:
     return np.where(pane[:, None], glass, base)
 
 
-def _water(m: Material, p: Patch) -> Floats:
+def water(m: Material, p: Patch) -> Floats:
+    """Paint waves."""
     waves = noise(p.uv * np.array([0.35, 1.0], np.float32) / m.period, m.seed)
     fine = noise(p.uv * np.array([1.0, 2.5], np.float32) / m.period, m.seed + 1)
     return _mix(m, m.contrast * ((waves - 0.4) + p.fade * (fine - 0.5)))
 
 
-def _cowhide(m: Material, p: Patch) -> Floats:
+def cowhide(m: Material, p: Patch) -> Floats:
+    """Paint the patches of a cow."""
     return _mix(m, (noise(p.uv / m.period, m.seed) > 0.5).astype(np.float32))
 
 
-def _coach(m: Material, p: Patch) -> Floats:
+def coach(m: Material, p: Patch) -> Floats:
+    """Paint the side of a coach: a row of windows above a belt."""
     up = p.uv[:, 1] / p.half[:, 1]
     column = np.abs(np.mod(p.uv[:, 0] / m.period, 1) - 0.5) < 0.4
     glass = (up > 0.1) & (up < 0.7) & column
@@ -296,30 +321,30 @@ def _coach(m: Material, p: Patch) -> Floats:
 
 
 PAINTS: dict[str, Callable[[Material, Patch], NDArray[np.floating]]] = {
-    "art": _art,
-    "books": _books,
-    "bricks": _bricks,
-    "checker": _checker,
-    "coach": _coach,
-    "cowhide": _cowhide,
-    "doors": _doors,
-    "dots": _dots,
-    "drawers": _drawers,
-    "facade": _facade,
-    "folds": _folds,
-    "label": _label,
-    "panels": _panels,
-    "panes": _panes,
-    "plain": _plain,
-    "planks": _planks,
-    "rough": _rough,
-    "rug": _rug,
-    "screen": _screen,
-    "scribble": _scribble,
-    "slats": _slats,
-    "stripes": _stripes,
-    "tiles": _tiles,
-    "water": _water,
-    "wood": _wood,
+    "art": art,
+    "books": books,
+    "bricks": bricks,
+    "checker": checker,
+    "coach": coach,
+    "cowhide": cowhide,
+    "doors": doors,
+    "dots": dots,
+    "drawers": drawers,
+    "facade": facade,
+    "folds": folds,
+    "label": label,
+    "panels": panels,
+    "panes": panes,
+    "plain": plain,
+    "planks": planks,
+    "rough": rough,
+    "rug": rug,
+    "screen": screen,
+    "scribble": scribble,
+    "slats": slats,
+    "stripes": stripes,
+    "tiles": tiles,
+    "water": water,
+    "wood": wood,
 }
 """Painters by name."""

@@ -137,19 +137,15 @@ def write_pascal(
                 if progress:
                     progress(done, train + val)
         for split, classes_of in found.items():
-            _write_lists(draft, split, classes_of)
+            write_text(draft / "ImageSets" / "Context" / f"{split}.txt", "".join(f"{k}\n" for k in classes_of))
+            # The classes of the objects of every image, as the reference loader caches them.
+            rows = ",\n".join(f'\t"{image_id}": {json.dumps(classes)}' for image_id, classes in classes_of.items())
+            write_text(draft / "ImageSets" / "Parts" / f"{split}.txt", "{\n" + rows + "\n}\n")
         write_json(draft / "meta.json", {"generator": GENERATOR_VERSION, "seed": seed, "longest": longest})
 
 
 def _image_id(split: str, index: int) -> str:
     return f"{HEAD_START[split]}_{index + 1:06d}"
-
-
-def _write_lists(root: Path, split: str, found: dict[str, list[int]]) -> None:
-    """Write the split's ids, and the classes of the objects of every image as the reference loader caches them."""
-    write_text(root / "ImageSets" / "Context" / f"{split}.txt", "".join(f"{k}\n" for k in found))
-    rows = ",\n".join(f'\t"{image_id}": {json.dumps(classes)}' for image_id, classes in found.items())
-    write_text(root / "ImageSets" / "Parts" / f"{split}.txt", "{\n" + rows + "\n}\n")
 
 
 def _write_image(root: Path, numbers: Mapping[str, int], seed: int, longest: int, which: tuple[str, int]) -> list[int]:

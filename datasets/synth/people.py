@@ -16,28 +16,24 @@ def person(rng: np.random.Generator, *, seated: bool = False) -> Kit:
     """Return a person who faces +y; seated, the hips are at z = 0.92 all the same."""
     kit = Kit("person")
     skin, shirt, trousers = (stuff(name, rng) for name in ("skin", "shirt", "trousers"))
-    _torso(kit, shirt, trousers)
-    _head(kit, skin, stuff("hair", rng), long=bool(rng.random() < 0.4))
+    # Torso: chest, shoulders, hips.
+    kit.ball(shirt, (0, 0, 1.22), (0.36, 0.23, 0.60), part="torso")
+    kit.limb(shirt, (-0.13, 0, SHOULDER - 0.04), (0.13, 0, SHOULDER - 0.04), 0.085, part="torso")
+    kit.limb(trousers, (-0.07, 0, HIP + 0.04), (0.07, 0, HIP + 0.04), 0.12, part="torso")
+    # Head: neck, skull, hair that is long on two of five.
+    hair = stuff("hair", rng)
+    long = rng.random() < 0.4
+    kit.limb(skin, (0, 0, SHOULDER), (0, 0.01, HEAD - 0.08), 0.055, part="neck")
+    kit.ball(skin, (0, 0.01, HEAD), (0.185, 0.21, 0.25), part="head")
+    kit.ball(hair, (0, -0.025, HEAD + 0.035), (0.21, 0.21, 0.23), part="hair")
+    if long:
+        kit.limb(hair, (0, -0.07, HEAD), (0, -0.08, HEAD - 0.16), 0.08, part="hair")
     for side in ("l", "r"):
         sign = -1.0 if side == "l" else 1.0
         sleeve = shirt if rng.random() < 0.5 else skin
         _arm(kit, side, sign, shirt, sleeve, skin, rng)
         _leg(kit, side, sign, trousers, stuff("shoe", rng), rng, seated=seated)
     return kit
-
-
-def _torso(kit: Kit, shirt: Material, trousers: Material) -> None:
-    kit.ball(shirt, (0, 0, 1.22), (0.36, 0.23, 0.60), part="torso")
-    kit.limb(shirt, (-0.13, 0, SHOULDER - 0.04), (0.13, 0, SHOULDER - 0.04), 0.085, part="torso")
-    kit.limb(trousers, (-0.07, 0, HIP + 0.04), (0.07, 0, HIP + 0.04), 0.12, part="torso")
-
-
-def _head(kit: Kit, skin: Material, hair: Material, *, long: bool) -> None:
-    kit.limb(skin, (0, 0, SHOULDER), (0, 0.01, HEAD - 0.08), 0.055, part="neck")
-    kit.ball(skin, (0, 0.01, HEAD), (0.185, 0.21, 0.25), part="head")
-    kit.ball(hair, (0, -0.025, HEAD + 0.035), (0.21, 0.21, 0.23), part="hair")
-    if long:
-        kit.limb(hair, (0, -0.07, HEAD), (0, -0.08, HEAD - 0.16), 0.08, part="hair")
 
 
 def _arm(

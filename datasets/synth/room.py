@@ -196,10 +196,17 @@ def room_scene(index: int, rng: np.random.Generator) -> Scene:
     room = Room(width, depth, height, position)
     room.shell(kind, rng)
     _furnish(room, kind, rng)
+    camera = _camera(room, rng)
+    # The ceiling lamp, and a weaker light near the camera.
+    overhead = np.array([rng.uniform(-0.3, 0.3) * width, rng.uniform(-0.3, 0.3) * depth, height - 0.25], np.float32)
+    side = np.array([rng.choice([-0.4, 0.4]) * width, -0.4 * depth, rng.uniform(1.4, 2.2)], np.float32)
     return Scene(
         shapes=room.shapes,
-        camera=_camera(room, rng),
-        lamps=_lamps(room, rng),
+        camera=camera,
+        lamps=(
+            Lamp(overhead, rng.uniform(0.9, 1.2), rng.uniform(3, 5)),
+            Lamp(side, rng.uniform(0.3, 0.6), rng.uniform(3, 5)),
+        ),
         ambient=rng.uniform(0.32, 0.48),
         noise=rng.uniform(2, 4),
         exposure=rng.uniform(0.54, 0.66),
@@ -241,15 +248,3 @@ def _camera(room: Room, rng: np.random.Generator) -> Camera:
     drop = rng.uniform(0.7, 1.3) - float(room.camera[2])
     pitch = np.arctan2(drop, np.linalg.norm(way))
     return Camera.looking(room.camera, yaw, float(np.clip(pitch, -MAX_PITCH, MAX_PITCH)), FOCAL)
-
-
-def _lamps(room: Room, rng: np.random.Generator) -> tuple[Lamp, Lamp]:
-    """Return the ceiling lamp and a weaker light near the camera."""
-    ceiling = np.array(
-        [rng.uniform(-0.3, 0.3) * room.width, rng.uniform(-0.3, 0.3) * room.depth, room.height - 0.25], np.float32
-    )
-    side = np.array([rng.choice([-0.4, 0.4]) * room.width, -0.4 * room.depth, rng.uniform(1.4, 2.2)], np.float32)
-    return (
-        Lamp(ceiling, rng.uniform(0.9, 1.2), rng.uniform(3, 5)),
-        Lamp(side, rng.uniform(0.3, 0.6), rng.uniform(3, 5)),
-    )

@@ -102,7 +102,13 @@ def snapshot_scene(index: int, shape: tuple[int, int], rng: Rng) -> Scene:
         lamps=_lights(place, rng),
         ambient=rng.uniform(0.35, 0.5),
         noise=rng.uniform(1.5, 3),
-        sky=_sky(rng),
+        # Bluish grey at the horizon, blue overhead. [2, 3]
+        sky=np.stack(
+            [
+                np.array([0.70, 0.80, 0.90]) * rng.uniform(0.85, 1.1),
+                np.array([0.16, 0.36, 0.80]) * rng.uniform(0.8, 1.2),
+            ]
+        ).astype(np.float32),
         exposure=rng.uniform(0.46, 0.58),
     )
 
@@ -193,7 +199,12 @@ def _outdoors(place: str, rng: Rng, ahead: float) -> list[Shape]:
     if place == "street":
         kits += _street(rng, ahead, far)
     elif place == "rails":
-        kits += _rails(rng)
+        track = Kit("ground")
+        for y in (-1.0, 1.0):
+            track.box(stuff("rail", rng), (0, y, 0), (300, 0.12, 0.14))
+        for x in np.arange(-24, 24, 1.2):  # sleepers
+            track.add("box", stuff("trunk", rng), (x, 0, 0.03), (0.35, 3.0, 0.06), casts=False)
+        kits += [(track, (0, 0, 0)), (_hills(rng), (0, 120, 0))]
     elif place == "water" or (place == "beach" and rng.random() < 0.6):
         shore = _ground("water", "water", rng, (0, 0), (600, 400)) if place == "beach" else _hills(rng)
         kits.append((shore, (0, 200 + ahead * 0.6, 0.01) if place == "beach" else (0, 160, 0)))
@@ -237,15 +248,6 @@ def _street(rng: Rng, ahead: float, far: float) -> list[tuple[Kit, tuple[float, 
     return kits
 
 
-def _rails(rng: Rng) -> list[tuple[Kit, tuple[float, float, float]]]:
-    track = Kit("ground")
-    for y in (-1.0, 1.0):
-        track.box(stuff("rail", rng), (0, y, 0), (300, 0.12, 0.14))
-    for x in np.arange(-24, 24, 1.2):
-        track.add("box", stuff("trunk", rng), (x, 0, 0.03), (0.35, 3.0, 0.06), casts=False)
-    return [(track, (0, 0, 0)), (_hills(rng), (0, 120, 0))]
-
-
 def _indoors(rng: Rng, ahead: float) -> list[Shape]:
     """Return a room corner with a window, a door or a picture on the wall."""
     depth, width, height = max(0.35 * ahead, 1.4) + 0.8, max(3.2, 1.6 * ahead), 2.7
@@ -278,9 +280,3 @@ def _lights(place: str, rng: Rng) -> tuple[Lamp, ...]:
     height, side = np.deg2rad(rng.uniform(30, 60)), rng.uniform(-1.2, 1.2)
     towards = np.array([np.sin(side) * np.cos(height), -np.cos(side) * np.cos(height), np.sin(height)])
     return (Lamp((towards * 500).astype(np.float32), rng.uniform(0.8, 1.1), np.inf),)
-
-
-def _sky(rng: Rng) -> Floats:
-    horizon = np.array([0.70, 0.80, 0.90]) * rng.uniform(0.85, 1.1)
-    overhead = np.array([0.16, 0.36, 0.80]) * rng.uniform(0.8, 1.2)
-    return np.stack([horizon, overhead]).astype(np.float32)
