@@ -15,7 +15,7 @@ class TaskSpec:
 
     Attributes:
         name: Task name, a key of ``harness.tasks`` (``semseg``, ``parts``, ``saliency``, ``normals``,
-            ``depth``, ``boundary``).
+            ``depth``, ``boundary``, or a plug-in's, which has one channel unless it has classes).
         num_classes: Size of the label space for label tasks; None for the others.
         class_names: Names of the classes in label order; empty where there are none.
         tolerance: For boundary: largest distance of a match, as a fraction of the image's diagonal.
@@ -29,7 +29,7 @@ class TaskSpec:
     @property
     def channels(self) -> int:
         """Channels of the raw map a model returns for this task."""
-        return _CHANNELS[self.name] if self.num_classes is None else self.num_classes
+        return _CHANNELS.get(self.name, 1) if self.num_classes is None else self.num_classes
 
 
 @dataclass(frozen=True)

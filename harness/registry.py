@@ -24,6 +24,8 @@ from harness.files import digest, sha256_of
 from harness.method import Accounting, Method
 from harness.method.optional import OF_ACCOUNTING
 from harness.recipe import Budget
+from harness.tasks import register
+from harness.tasks.base import Task
 
 Kind = Literal["methods", "datasets"]
 
@@ -92,7 +94,7 @@ def load_dataset(name: str) -> Dataset:
 
 
 def load_plugin(source: str) -> list[str]:
-    """Import a file or module and register every method, data set and probe that it defines.
+    """Import a file or module and register every method, data set, task and probe that it defines.
 
     A file that has changed since it was imported is imported again, with the modules next to it that it imports.
 
@@ -127,17 +129,24 @@ def load_plugin(source: str) -> list[str]:
             raise UsageError(f"plug-in {source}: the name {cls.name!r} is already taken in {kind}; choose another")
         _given[kind][cls.name] = cls
         _places[cls] = module.__file__
+    own = [cls for _, cls in inspect.getmembers(module, inspect.isclass) if cls.__module__ == module.__name__]
+    tasks = [cls for cls in own if _derived(cls, Task) and hasattr(cls, "name") and not inspect.isabstract(cls)]
+    for task in tasks:
+        try:
+            register(task)
+        except UsageError as error:
+            raise UsageError(f"plug-in {source}: {error}") from error
     # Probes register themselves when they are made; this file lies below them and knows them by their mark alone.
     objects = [one for one in vars(module).values() if not inspect.isclass(one)]
     probes = [one.name for one in objects if getattr(one, "is_probe", False) is True]
-    if not complete and not probes:
+    if not complete and not probes and not tasks:
         lacking = {cls.__name__: ", ".join(sorted(getattr(cls, "__abstractmethods__", ()))) for _, cls in classes}
         abstract = [f"; {name} lacks {members}" for name, members in lacking.items()]
         raise UsageError(
-            f"plug-in {source}: defines no method or data set (a subclass of harness.method.Method or "
+            f"plug-in {source}: defines no method, data set, task or probe (a subclass of harness.method.Method or "
             f"harness.data.dataset.Dataset with a `name`){''.join(abstract)}"
         )
-    return [*(cls.name for _, cls in complete), *probes]
+    return [*(cls.name for _, cls in complete), *(cls.name for cls in tasks), *probes]
 
 
 def _import(source: str) -> ModuleType:

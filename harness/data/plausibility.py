@@ -137,6 +137,8 @@ def facts(task: str, label: Array) -> Facts:
         length = float(np.median(np.linalg.norm(vectors, axis=1)))
         grey = bool((vectors[:, :1] == vectors[:, 1:]).all())
         return Facts(1, 1, [length], negative=bool((vectors < 0).any()), grey=grey)
+    if label.dtype.kind == "f":  # numbers of a plug-in's task, of which nothing is known
+        return Facts(1, int(bool((label != IGNORE).any())))
     # Classes and binary labels: how many pixels have each value, 255 for ignored ones.
     counts = np.bincount(label.reshape(-1), minlength=IGNORE + 1)[: IGNORE + 1].astype(np.int64)
     return Facts(1, int(counts[:IGNORE].any()), counts=counts)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import UsageError
-from harness.predictions.formats import FORMATS
+from harness.predictions.formats import format_of
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class TaskFolder:
         names = [path for path in sorted(self.path.iterdir()) if not path.name.startswith(".") and path.is_file()]
         return {
             path.name[: -len(suffix)]: path
-            for suffix in reversed(FORMATS[self.task].read)
+            for suffix in reversed(format_of(self.task).read)
             for path in names
             if path.name.lower().endswith(suffix)
         }
 
     def unusable(self, ids: Collection[str]) -> str:
         """Return in words why the folder has no file for any image."""
-        suffixes = " or ".join(FORMATS[self.task].read)
+        suffixes = " or ".join(format_of(self.task).read)
         others = sorted(path.name for path in self.path.iterdir() if not path.name.startswith("."))
         found = f"found {len(others)} others, such as {others[0]}" if others else "it is empty"
         example = next(iter(ids), "ID")
@@ -61,12 +61,12 @@ def find_tasks(root: Path, tasks: Sequence[str]) -> tuple[list[TaskFolder], list
         raise UsageError(f"{root}: no such folder of predictions")
     found = []
     for task in tasks:
-        places = [root / name for name in FORMATS[task].folders if (root / name).is_dir()]
+        places = [root / name for name in format_of(task).folders if (root / name).is_dir()]
         if len(places) > 1:
             raise UsageError(f"{root}: {places[0].name}/ and {places[1].name}/ both hold {task}; keep one of them")
         found += [TaskFolder(task, place) for place in places]
     if not found:
-        known = ", ".join(f"{'|'.join(FORMATS[task].folders)}/" for task in tasks)
+        known = ", ".join(f"{'|'.join(format_of(task).folders)}/" for task in tasks)
         raise UsageError(f"{root}: holds no predictions; expected a folder per task, named {known}")
     taken = {folder.path for folder in found}
     return found, sorted(path for path in root.iterdir() if path not in taken and not path.name.startswith("."))

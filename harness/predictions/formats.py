@@ -45,7 +45,7 @@ def read_prediction(task: str, path: Path) -> Floats:
         DataError: the file is broken, or of a kind that cannot hold this task.
     """
     try:
-        values = FORMATS[task].read[path.suffix.lower()](path)
+        values = format_of(task).read[path.suffix.lower()](path)
     except DataError as error:
         if error.__cause__ is None:
             raise
@@ -134,3 +134,8 @@ FORMATS = {
     "boundary": Format(("boundary", "edge"), {".png": _read_probability}, _probability_png),
 }
 """Task name to the format of its predictions."""
+
+
+def format_of(task: str) -> Format:
+    """Return the format of a task's predictions; those of a plug-in's task are NumPy arrays of numbers."""
+    return FORMATS.get(task) or Format((task,), {".npy": lambda path: _finite(read_npy(path), path)}, _npy)

@@ -18,7 +18,7 @@ from harness.errors import DataError
 from harness.files import digest
 from harness.predictions.checks import check_of
 from harness.predictions.folder import TaskFolder, find_tasks
-from harness.predictions.formats import FORMATS, read_prediction
+from harness.predictions.formats import format_of, read_prediction
 from harness.probes.environment import command_line, environment, software, system_id
 from harness.progress import RunProgress
 from harness.protocol import Protocol
@@ -121,7 +121,7 @@ class _TaskScorer:
         needed = bool((label != IGNORE).any())
         if path is None:
             if needed:
-                self.missing.append(f"{self.folder.path / batch.ids[0]}{FORMATS[task].suffix}")
+                self.missing.append(f"{self.folder.path / batch.ids[0]}{format_of(task).suffix}")
             return not needed
         try:
             planes = read_prediction(task, path)
@@ -129,7 +129,7 @@ class _TaskScorer:
             self.broken.append(str(error))
             return False
         self.resized += planes.shape[1:] not in (batch.sizes[0], tuple(label.shape[2:]))
-        planes = transform.place(planes, batch.sizes[0], FORMATS[task].smooth)
+        planes = transform.place(planes, batch.sizes[0], format_of(task).smooth)
         self.meter.update_decoded(torch.from_numpy(planes)[None], label)
         if self.check is not None:
             self.check.add(planes, label[0].numpy())

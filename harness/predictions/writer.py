@@ -8,7 +8,7 @@ from torch import Tensor
 from harness.data.sample import Batch
 from harness.data.transforms import EvalTransform
 from harness.files import write_atomically, writing_to
-from harness.predictions.formats import FORMATS
+from harness.predictions.formats import format_of
 from harness.tasks.base import Task
 
 
@@ -33,7 +33,7 @@ class PredictionWriter:
 
     def write(self, task: str, prediction: Tensor, batch: Batch) -> None:
         """Save the raw prediction of a batch, [B, C, H, W] at label size."""
-        form = FORMATS[task]
+        form = format_of(task)
         decoded = self.tasks[task].decode(prediction).cpu().numpy()
         for image_id, size, planes in zip(batch.ids, batch.sizes, decoded, strict=True):
             path = self.folder / task / f"{image_id}{form.suffix}"

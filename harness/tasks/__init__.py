@@ -1,4 +1,4 @@
-"""Dense prediction tasks: channels, loss, meter and picture of each."""
+"""Dense prediction tasks: loss, meter, decoding and pictures of each."""
 
 from harness.errors import UsageError, unknown
 from harness.problem import TaskSpec
@@ -11,7 +11,20 @@ from harness.tasks.saliency import Saliency
 from harness.tasks.semseg import Semseg
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Semseg, Parts, Saliency, Normals, Depth, Boundary)}
-"""Built-in tasks by name, in the order of the papers' tables."""
+"""Tasks by name: the built-in ones in the order of the papers' tables, then those of plug-ins."""
+
+_BUILT_IN = frozenset(TASKS)
+
+
+def register(cls: type[Task]) -> None:
+    """Add the task of a plug-in.
+
+    Raises:
+        UsageError: a built-in task has its name.
+    """
+    if cls.name in _BUILT_IN:
+        raise UsageError(f"the name {cls.name!r} is already taken in tasks; choose another")
+    TASKS[cls.name] = cls
 
 
 def build_task(spec: TaskSpec) -> Task:
@@ -25,4 +38,4 @@ def build_task(spec: TaskSpec) -> Task:
     return TASKS[spec.name](spec)
 
 
-__all__ = ["TASKS", "build_task"]
+__all__ = ["TASKS", "build_task", "register"]
