@@ -26,6 +26,7 @@ NOTE = "archive.json"
 
 _BY_HAND = "unpack the archive by hand and give the folder with --data-root"
 _CHUNK = 1 << 20
+"""Bytes that are read at a time; the quota is checked between two reads."""
 _MOST_MEMBERS = 500_000  # PASCAL-Context has 60 000 files
 _MOST_RATIO = 100
 """Bytes unpacked per byte of the archive. Images and labels shrink two to ten times, a bomb a thousand times."""
@@ -55,7 +56,7 @@ class _Member:
 def unpack(archive: Path, home: Path, card: Card) -> Path:
     """Unpack an archive of a data set and return the data set's folder below ``home``.
 
-    Everything goes to a temporary folder beside the target first; the target appears by one renaming. It holds a
+    Everything goes to a temporary folder next to the target first; the target appears by one renaming. It holds a
     note of the archive's name, size and sha256.
 
     Args:
@@ -71,7 +72,14 @@ def unpack(archive: Path, home: Path, card: Card) -> Path:
     if not archive.is_file():
         raise DataError(f"{archive}: no such file; give the downloaded archive with --archive FILE")
     _check_kind(archive)
-    digest = _check_digest(archive, card)
+    # The published file, where its sha256 is known.
+    digest = {"file": archive.name, "bytes": archive.stat().st_size, "sha256": sha256_of(archive)}
+    known = {held.sha256 for held in card.archives if held.file == archive.name and held.sha256}
+    if known and digest["sha256"] not in known:
+        raise DataError(
+            f"{archive}: is not the published file (sha256 {digest['sha256']}, published {', '.join(sorted(known))}); "
+            f"download it again"
+        )
     temporary = home / f".{card.name}.partial"
     lock = FileLock(home / f".{card.name}.lock")
     with _placing(home):
@@ -146,18 +154,6 @@ def _check_kind(archive: Path) -> None:
         raise DataError(f"{archive}: is a text, not an archive (it begins with {shown!r}); download the archive again")
 
 
-def _check_digest(archive: Path, card: Card) -> dict[str, Any]:
-    """Return the name, size and sha256 of an archive, which must be the published ones where they are known."""
-    note = {"file": archive.name, "bytes": archive.stat().st_size, "sha256": sha256_of(archive)}
-    known = {held.sha256 for held in card.archives if held.file == archive.name and held.sha256}
-    if known and note["sha256"] not in known:
-        raise DataError(
-            f"{archive}: is not the published file (sha256 {note['sha256']}, published {', '.join(sorted(known))}); "
-            f"download it again"
-        )
-    return note
-
-
 # Reading and writing.
 
 
@@ -194,6 +190,7 @@ class _Quota:
 
 
 def _extract(archive: Path, folder: Path) -> None:
+    """Unpack into a new folder, member by member within the quota; faults are laid to the archive or to the disk."""
     with _placing(folder):
         folder.mkdir()
     quota = _Quota(archive, folder.parent)
@@ -300,14 +297,11 @@ def _data_set_folder(folder: Path, archive: Path, card: Card) -> Path:
     if nearest:
         names = ", ".join(str(place.relative_to(folder)) for place in nearest[:5])
         raise DataError(f"{archive}: holds several folders with {card.marker}/ ({names}); {_BY_HAND}")
-    raise DataError(f"{archive}: holds no {card.marker}/ and so is no archive of {card.title}; {_content(folder)}")
-
-
-def _content(folder: Path) -> str:
-    """Return a description of an archive that is not the expected one."""
+    # Another archive: say what it is instead.
     names = sorted(path.name for path in folder.iterdir())
     inner = sorted(path.name for path in folder.rglob("*") if path.name.lower().endswith(_ARCHIVE_SUFFIXES))
-    if inner:
-        return f"it holds another archive, {_shown(inner[0])}: unpack that one, or give it with --archive"
     shown = ", ".join(map(_shown, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"it holds {shown or 'nothing'}"
+    content = f"it holds {shown or 'nothing'}"
+    if inner:
+        content = f"it holds another archive, {_shown(inner[0])}: unpack that one, or give it with --archive"
+    raise DataError(f"{archive}: holds no {card.marker}/ and so is no archive of {card.title}; {content}")

@@ -8,10 +8,11 @@ import numpy as np
 from harness.data.geometry import Window, pad_item
 from harness.data.photometric import distort_
 from harness.data.sample import Sample
-from harness.data.transforms import Bytes, Item, mark_ignored, normalise_
+from harness.data.transforms import Item, mark_ignored, normalise_
 from harness.tasks.base import IGNORE
 
 _CROP_TRIES = 10
+"""Draws of a crop at most: scenes of one class alone would be drawn without end."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Augmentation:
 
     Attributes:
         scale: Smallest and largest factor of the image's size; None to leave it.
-        cat_max_ratio: A crop is drawn again, up to ten times, while one class covers this share of its labelled
+        cat_max_ratio: A crop is drawn again, up to ten times, while one class covers this fraction of its labelled
             pixels or more; 1 takes the first crop. Needs semantic labels.
         flip: Mirror every second scene.
         photometric: Change brightness, contrast, saturation and hue.
@@ -87,11 +88,10 @@ class TrainTransform:
         for _ in range(_CROP_TRIES):
             start = int(rng.integers(scaled[0] - extent[0] + 1)), int(rng.integers(scaled[1] - extent[1] + 1))
             window = Window((height, width), scaled, start, extent, mirrored)
-            if semseg is None or extent == scaled or self._is_varied(window.nearest(semseg)):
+            if semseg is None or extent == scaled:
+                break
+            # Pixels of each class in the crop, without the ignored ones. [255]
+            counts = np.bincount(window.nearest(semseg).ravel(), minlength=IGNORE + 1)[:IGNORE]
+            if counts.max() < self.augmentation.cat_max_ratio * counts.sum():
                 break
         return window
-
-    def _is_varied(self, semseg: Bytes) -> bool:
-        # Pixels of each class in the crop, without the ignored ones. [255]
-        counts = np.bincount(semseg.ravel(), minlength=IGNORE + 1)[:IGNORE]
-        return bool(counts.max() < self.augmentation.cat_max_ratio * counts.sum())

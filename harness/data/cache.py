@@ -197,11 +197,18 @@ def _build(path: Path, reader: Reader, tasks: Sequence[str], ids: Sequence[str],
     }
     kinds |= {column: kind for task in tasks for column, kind in ((task, "binary"), (f"{task}.form", "string"))}
     features = hf.Features({column: hf.Value(kind) for column, kind in kinds.items()})
+
+    def died(image_id: str) -> NoReturn:
+        raise DataError(
+            f"{reader.root}: the process that decoded scene {image_id} died; a file of it is damaged "
+            f"({', '.join(str(path) for path in reader.files(image_id).values())}), or the memory is too small"
+        )
+
     temporary = path.with_suffix(".partial")  # one name per cache: what a killed build left is overwritten
     facts: dict[str, list[Any]] = {name: [] for name in _FACTS}
     try:
         with (
-            mapped(partial(row, reader, tuple(tasks)), ids, partial(_died, reader)) as decoded,
+            mapped(partial(row, reader, tuple(tasks)), ids, died) as decoded,
             progress_bar(title, len(ids)) as report,
             hf.arrow_writer.ArrowWriter(
                 features=features, path=str(temporary), writer_batch_size=_ROWS_PER_BATCH
@@ -219,13 +226,6 @@ def _build(path: Path, reader: Reader, tasks: Sequence[str], ids: Sequence[str],
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _died(reader: Reader, image_id: str) -> NoReturn:
-    raise DataError(
-        f"{reader.root}: the process that decoded scene {image_id} died; a file of it is damaged "
-        f"({', '.join(str(path) for path in reader.files(image_id).values())}), or the memory is too small"
-    )
 
 
 def _seal(path: Path) -> Path:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.data.dataset import Reader
 from harness.data.labels import decode_normals
@@ -23,10 +22,15 @@ _JPEG = (".jpg", ".jpeg")
 def encode(label: Array) -> tuple[str, bytes]:
     """Return the form of a label (its kind and shape, for `decode`) and its bytes."""
     shape = "x".join(map(str, label.shape))
-    if label.dtype == np.float32 and label.ndim == 3 and label.shape[2] == 3:
-        compact = _compact_normals(label)
-        if compact is not None:
-            return f"normals8 {shape}", compact
+    is_normals = label.dtype == np.float32 and label.ndim == 3 and label.shape[2] == 3
+    if is_normals and np.isfinite(label).all() and np.abs(label).max(initial=0) <= 1:
+        # Back to the 8 bits that the normals may come from; exact or not at all.
+        rgb = np.rint((label + 1) * 127.5).astype(np.uint8)
+        # Axis by axis: a reduction over the last axis of three is forty times slower. [H, W]
+        valid = (label[..., 0] != 0) | (label[..., 1] != 0) | (label[..., 2] != 0)
+        if np.array_equal(decode_normals(rgb)[valid], label[valid]):
+            # A plane of validity follows where some are invalid.
+            return f"normals8 {shape}", rgb.tobytes() if valid.all() else rgb.tobytes() + valid.tobytes()
     return f"{label.dtype.str} {shape}", label.tobytes()
 
 
@@ -42,20 +46,6 @@ def decode(form: str, data: memoryview) -> Array:
     if stored.size > 3 * size:
         normals *= stored[3 * size :].reshape(shape[0], shape[1], 1)
     return normals
-
-
-def _compact_normals(normals: NDArray[np.float32]) -> bytes | None:
-    """Return the 8-bit triples, and a plane of validity where some are invalid; None if that loses anything."""
-    if not np.isfinite(normals).all() or np.abs(normals).max(initial=0) > 1:
-        return None
-    # Back to the 8 bits that the normals may come from; exact or not at all.
-    rgb = np.rint((normals + 1) * 127.5).astype(np.uint8)
-    # Axis by axis: a reduction over the last axis of three is forty times slower. [H, W]
-    valid = (normals[..., 0] != 0) | (normals[..., 1] != 0) | (normals[..., 2] != 0)
-    if not np.array_equal(decode_normals(rgb)[valid], normals[valid]):
-        return None
-    data: bytes = rgb.tobytes()
-    return data if valid.all() else data + valid.tobytes()
 
 
 def row(reader: Reader, tasks: Sequence[str], image_id: str) -> dict[str, Any]:

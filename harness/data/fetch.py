@@ -7,7 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from harness.data.archive import unpack
-from harness.data.card import Archive, Card
+from harness.data.card import Card
 from harness.data.locate import has_layout
 from harness.errors import DataError, UsageError
 from harness.progress import progress_bar
@@ -38,7 +38,11 @@ def fetch(card: Card, home: Path, *, build: str | None, archive: Path | None, sa
             raise DataError(f"{place}: {card.title} is there already; check it with `harness data verify {card.name}`")
     if archive is not None:
         return unpack(archive, home, card)
-    offered = _archives(card, build)
+    wanted = build or (card.archives[0].build if card.archives else None)
+    offered = [candidate for candidate in card.archives if candidate.build == wanted]
+    if not offered:
+        builds = ", ".join(dict.fromkeys(held.build for held in card.archives)) or "none, it is rendered"
+        raise UsageError(f"{card.name}: no archive of build {wanted!r}; published builds: {builds}")
     for candidate in offered:
         for link in candidate.links:
             if not link.direct or link.state == "dead":
@@ -64,15 +68,6 @@ def fetch(card: Card, home: Path, *, build: str | None, archive: Path | None, sa
         f"{card.title}: no archive could be downloaded. Visit one of\n{pages}\n"
         f"and unpack what you get with `harness data fetch {card.name} --accept-terms --archive FILE`"
     )
-
-
-def _archives(card: Card, build: str | None) -> list[Archive]:
-    wanted = build or (card.archives[0].build if card.archives else None)
-    offered = [archive for archive in card.archives if archive.build == wanted]
-    if not offered:
-        builds = ", ".join(dict.fromkeys(archive.build for archive in card.archives)) or "none, it is rendered"
-        raise UsageError(f"{card.name}: no archive of build {build!r}; published builds: {builds}")
-    return offered
 
 
 def download(url: str, target: Path) -> None:

@@ -76,20 +76,17 @@ def reading(path: Path, kind: str) -> Iterator[None]:
             raise DataError(f"{path}: {status.st_size} bytes are too many for the {kind} file of one image")
         yield
     except FileNotFoundError:
-        raise DataError(f"{path}: the file is missing{_other_case(path)}") from None
+        # Another spelling of its name is the likeliest cause.
+        try:
+            near = [other.name for other in path.parent.iterdir() if other.name.lower() == path.name.lower()]
+        except OSError:
+            near = []
+        remedy = f", but {near[0]} is there; rename it" if near else "; restore it from the data set's archive"
+        raise DataError(f"{path}: the file is missing{remedy}") from None
     except PermissionError:
         raise DataError(f"{path}: the file may not be read; check its permissions") from None
     except DAMAGE as error:
         raise DataError(f"{path}: broken {kind} file ({_first_line(error)}); restore it from the archive") from error
-
-
-def _other_case(path: Path) -> str:
-    """Return the remedy for a missing file; another spelling of its name is the likeliest cause."""
-    try:
-        near = [other.name for other in path.parent.iterdir() if other.name.lower() == path.name.lower()]
-    except OSError:
-        near = []
-    return f", but {near[0]} is there; rename it" if near else "; restore it from the data set's archive"
 
 
 def _first_line(error: BaseException) -> str:

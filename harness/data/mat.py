@@ -66,29 +66,25 @@ def _checked(data: bytes, variable: str) -> bytes | None:
     if data[125 if order == "<" else 124] != 1:
         raise ValueError("MATLAB 7.3 files are not read; save it with the option -v7")
     for kind, body in _elements(memoryview(data)[_HEADER:], order):
-        held = _inflated(body, order) if kind == _COMPRESSED else body
         if kind not in (_COMPRESSED, _MATRIX):
             raise ValueError(f"an element of type {kind} where a variable belongs")
-        if held is None:
-            continue
+        held = body
+        if kind == _COMPRESSED:
+            unpacker = zlib.decompressobj()
+            content = memoryview(unpacker.decompress(body, _MOST_BYTES))
+            if unpacker.unconsumed_tail:
+                raise ValueError(f"a variable of more than {_MOST_BYTES >> 20} MiB")
+            if not unpacker.eof:
+                raise ValueError("a compressed variable is cut off")
+            kind, held = next(_elements(content, order), (0, content))
+            if kind != _MATRIX:
+                continue
         parts = [part for part, _ in zip(_elements(held, order), range(3), strict=False)]  # flags, shape, name
         if len(parts) < 3 or parts[2].body != variable.encode():
             continue
         _check_matrix(held, order, 0)
         return b"".join((data[:_HEADER], struct.pack(f"{order}II", _MATRIX, len(held)), held))
     return None
-
-
-def _inflated(body: memoryview, order: str) -> memoryview | None:
-    """Return the content of the matrix in a compressed element; None for what is no matrix."""
-    unpacker = zlib.decompressobj()
-    held = memoryview(unpacker.decompress(body, _MOST_BYTES))
-    if unpacker.unconsumed_tail:
-        raise ValueError(f"a variable of more than {_MOST_BYTES >> 20} MiB")
-    if not unpacker.eof:
-        raise ValueError("a compressed variable is cut off")
-    kind, body = next(_elements(held, order), (0, held))
-    return body if kind == _MATRIX else None
 
 
 class _Element(NamedTuple):

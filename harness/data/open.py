@@ -1,11 +1,11 @@
 """A data set opened for a run: its splits, its problem and the transform of its images."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.data.cache import Scenes, open_scenes
-from harness.data.card import Card, overlap_fault, split_fault
+from harness.data.card import overlap_fault, split_fault
 from harness.data.dataset import Dataset, Reader, Split
 from harness.data.geometry import eval_transform, size_fault
 from harness.data.plausibility import facts, implausible, total
@@ -111,13 +111,22 @@ def open_data(
     absent = absent_tasks(readers.values(), [spec.name for spec in specs])
     served = tuple(spec for spec in specs if spec.name not in absent)
     if absent and not (skip_absent and served):
-        raise DataError(_no_labels(dataset, readers["val"], absent))
+        known = [spec.name for spec in dataset.tasks]
+        others = [task for task in known if task not in absent_tasks([readers["val"]], known)]
+        remedy = f", or ask for what is there: {' '.join(f'-t {task}' for task in others)}" if others else ""
+        reasons = "; ".join(f"{task} has no labels, {reason}" for task, reason in absent.items())
+        raise DataError(f"{readers['val'].root}: {reasons}; unpack the archive again{remedy}")
     specs = served
     # What each split needs: training its own labels, scoring those of the protocol.
     scored = {spec.name: build_task(spec).scored_label(protocol) for spec in specs}
     labels = {"train": list(scored), "val": list(scored.values())}
     scenes = {split: open_scenes(dataset, readers[split], labels[split], limit) for split in splits}
-    size = input_size or _default_size(dataset.input_size(readers["val"]), protocol)
+    size = input_size or dataset.input_size(readers["val"])
+    if input_size is None and protocol.geometry == "crop":
+        # The centre crop is 416 x 416 on NYUD-v2 (Shoouri et al., ICCV 2023, released code); of smaller images it is
+        # the largest square of whole 16 x 16 patches.
+        side = min(416, (min(size) - 1) // 16 * 16)
+        size = side, side
     _check_sizes(scenes["val"], protocol, size)
     transform = eval_transform(protocol.geometry, size)
     subsets = {scored[task]: ids for task, ids in resolved.subsets.items() if task in scored}
@@ -133,8 +142,14 @@ def open_data(
             warnings.append(f"{split}: {fault}")
     if training and (fault := overlap_fault(readers["train"].ids, readers["val"].ids)):
         warnings.append(f"train: {fault}")
+    # Implausible labels, judged by a few scenes spread over each split.
     for split in splits:
-        warnings += _label_warnings(scenes[split], specs, labels[split], card)
+        looked_at = range(0, len(scenes[split]), -(-len(scenes[split]) // _LOOKED_AT))
+        samples = [scenes[split][index] for index in looked_at]
+        for spec, label in zip(specs, labels[split], strict=True):
+            summary = total(facts(spec.name, sample.labels[label]) for sample in samples)
+            if reason := implausible(spec, summary, deepest=card.deepest):
+                warnings.append(f"{spec.name}: {reason}")
     return OpenedData(
         dataset=dataset,
         protocol=protocol,
@@ -158,14 +173,6 @@ def absent_tasks(readers: Iterable[Reader], tasks: Sequence[str]) -> dict[str, s
     return found
 
 
-def _no_labels(dataset: Dataset, reader: Reader, absent: Mapping[str, str]) -> str:
-    known = [spec.name for spec in dataset.tasks]
-    others = [task for task in known if task not in absent_tasks([reader], known)]
-    remedy = f", or ask for what is there: {' '.join(f'-t {task}' for task in others)}" if others else ""
-    reasons = "; ".join(f"{task} has no labels, {reason}" for task, reason in absent.items())
-    return f"{reader.root}: {reasons}; unpack the archive again{remedy}"
-
-
 def _check_sizes(scenes: Scenes, protocol: Protocol, size: tuple[int, int]) -> None:
     """Raise a `DataError` that names the first image that padding cannot bring to the input size: before training."""
     if protocol.geometry != "pad":
@@ -173,18 +180,6 @@ def _check_sizes(scenes: Scenes, protocol: Protocol, size: tuple[int, int]) -> N
     for image_id, found in zip(scenes.ids, scenes.sizes, strict=True):
         if fault := size_fault(found, size):
             raise DataError(f"{scenes.reader.files(image_id)['image']}: {fault}")
-
-
-def _label_warnings(scenes: Scenes, specs: Sequence[TaskSpec], labels: Sequence[str], card: Card) -> list[str]:
-    """Return what is implausible about the labels of a few scenes spread over the split."""
-    step = -(-len(scenes) // _LOOKED_AT)
-    samples = [scenes[index] for index in range(0, len(scenes), step)]
-    found = []
-    for spec, label in zip(specs, labels, strict=True):
-        summary = total(facts(spec.name, sample.labels[label]) for sample in samples)
-        if reason := implausible(spec, summary, deepest=card.deepest):
-            found.append(f"{spec.name}: {reason}")
-    return found
 
 
 def named_tasks(dataset: Dataset, names: Sequence[str]) -> tuple[TaskSpec, ...]:
@@ -198,15 +193,3 @@ def named_tasks(dataset: Dataset, names: Sequence[str]) -> tuple[TaskSpec, ...]:
         if name not in known:
             raise UsageError(f"{dataset.name}: {unknown('task', name, known)}")
     return tuple(spec for spec in dataset.tasks if not names or spec.name in names)
-
-
-def _default_size(padded: tuple[int, int], protocol: Protocol) -> tuple[int, int]:
-    """Return the input size of a geometry; ``padded`` is the data set's when images are padded.
-
-    The centre crop is 416 x 416 on NYUD-v2 (Shoouri et al., ICCV 2023, released code); of smaller images it is
-    the largest square of whole 16 x 16 patches.
-    """
-    if protocol.geometry != "crop":
-        return padded
-    side = min(416, (min(padded) - 1) // 16 * 16)
-    return side, side

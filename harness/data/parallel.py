@@ -94,18 +94,15 @@ def _in_processes(
                 waiting.clear()
             else:
                 return
-        yield from _one_by_one(function, chunks[start], died)
+        # The chunk at which a process died, again: one item in one process, so that the right one is named.
+        for item in chunks[start]:
+            with _executor(function, 1) as executor:
+                try:
+                    (result,) = executor.submit(_work, [item]).result()
+                except BrokenProcessPool:
+                    result = died(item)
+            yield result
         start += 1
-
-
-def _one_by_one(function: Callable[[_Item], _T], items: Sequence[_Item], died: Callable[[_Item], _T]) -> Iterator[_T]:
-    for item in items:
-        with _executor(function, 1) as executor:
-            try:
-                (result,) = executor.submit(_work, [item]).result()
-            except BrokenProcessPool:
-                result = died(item)
-        yield result
 
 
 @contextmanager
@@ -130,13 +127,13 @@ def _start(function: Callable[[Any], Any]) -> None:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+        sentinel = parent.sentinel
 
+        def follow() -> None:
+            connection.wait([sentinel])  # a parent that was killed could not end this process
+            os._exit(1)
 
-def _follow(sentinel: int) -> None:
-    """End this process with its parent; a parent that was killed could not end it."""
-    connection.wait([sentinel])
-    os._exit(1)
+        threading.Thread(target=follow, daemon=True).start()
 
 
 def _work(items: Sequence[Any]) -> list[Any]:

@@ -55,7 +55,14 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
     """
     try:
         with open_image(path, _MOST_PIXELS) as image:
-            upright = _rgb(ImageOps.exif_transpose(image))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16 bits: Pillow would cut values above 255 off instead of scaling them
+                levels = np.asarray(upright, dtype=np.float64) / 257
+                upright = Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8))
+            elif upright.has_transparency_data:  # an alpha channel, or one colour of a palette that stands for nothing
+                rgba = upright.convert("RGBA")
+                upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+            upright = upright.convert("RGB")
             upright.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
             return np.array(upright)
     except DataError as error:
@@ -63,13 +70,3 @@ def read_photograph(path: Path) -> NDArray[np.uint8]:
             raise
         other = "" if path.suffix.lower() in _SUFFIXES else "; PNG and JPEG are read, convert other formats"
         raise DataError(f"{path}: the file is damaged or no image{other}") from error.__cause__
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits: Pillow would cut values above 255 off instead of scaling them
-        levels = np.asarray(image, dtype=np.float64) / 257
-        return Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:  # an alpha channel, or one colour of a palette that stands for nothing
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")

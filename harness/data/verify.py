@@ -42,6 +42,7 @@ def verify(dataset: Dataset, root: Path) -> Iterator[str]:
 
 
 def _split_problems(dataset: Dataset, reader: Reader) -> Iterator[str]:
+    """Yield the problems of one split: of its list, of its folders, of every file, and of all labels together."""
     if fault := split_fault(dataset.card, reader.split, reader.ids):
         yield f"{_list_file(dataset.card, reader)}: {fault}"
     absent = absent_tasks([reader], [spec.name for spec in dataset.tasks])
@@ -54,8 +55,13 @@ def _split_problems(dataset: Dataset, reader: Reader) -> Iterator[str]:
     except DataError:  # an image cannot be read, which is reported below
         padded = None
     check = partial(_scene_findings, reader, specs, padded)
+
+    def died(image_id: str) -> _Findings:
+        files = ", ".join(str(path) for path in reader.files(image_id).values())
+        return [f"{image_id}: the process that read it died; one of its files is damaged: {files}"], {}
+
     with (
-        mapped(check, reader.ids, partial(_died, reader)) as found,
+        mapped(check, reader.ids, died) as found,
         progress_bar(f"{reader.split}: reading", len(reader.ids)) as report,
     ):
         for done, (problems, summaries) in enumerate(found, start=1):
@@ -90,8 +96,3 @@ def _scene_findings(reader: Reader, specs: list[TaskSpec], padded: tuple[int, in
         except DataError as error:
             problems[str(error)] = None
     return list(problems), summaries
-
-
-def _died(reader: Reader, image_id: str) -> _Findings:
-    files = ", ".join(str(path) for path in reader.files(image_id).values())
-    return [f"{image_id}: the process that read it died; one of its files is damaged: {files}"], {}
