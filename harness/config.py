@@ -1,4 +1,4 @@
-"""What to run. One source for the flags of a command, the keys of its YAML file and the Python API."""
+"""Configurations of commands: one source for flags, the keys of a YAML file and the Python API."""
 
 import re
 from pathlib import Path
@@ -28,7 +28,7 @@ CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotun
 
 
 class Config(BaseModel):
-    """What all commands share that run models or score their predictions."""
+    """Settings of every command that runs models or scores their predictions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -66,7 +66,7 @@ class Config(BaseModel):
 
 
 class SizedConfig(Config):
-    """Whatever poses a problem, with the size of its inputs."""
+    """Settings of a command that defines a problem, with the size of its inputs."""
 
     input_size: tuple[int, int] | None = Field(default=None, description="Height and width; null: the data set's.")
 
@@ -89,7 +89,7 @@ class SizedConfig(Config):
 
 
 class DataConfig(SizedConfig):
-    """Which images are scored, and by which rules: the same for runs and for saved predictions."""
+    """The images that are scored and the rules of scoring, for runs and for saved predictions."""
 
     data_root: Path | None = None
     limit: Count | None = Field(default=None, description="Use only the first images of each split.")
@@ -171,7 +171,7 @@ class RunConfig(DataConfig):
 
     @property
     def weights(self) -> Weights:
-        """What encoders start from, resolved.
+        """The start of the encoders, resolved.
 
         Raises:
             UsageError: the file of weights does not exist.
@@ -188,7 +188,7 @@ class BenchConfig(SizedConfig):
     """A matrix of costs: every method on every data set with every backbone, precision and batch size."""
 
     method: list[str] = Field(min_length=1)
-    dataset: list[str] = Field(default=["nyud"], min_length=1, description="Data sets that pose the tasks.")
+    dataset: list[str] = Field(default=["nyud"], min_length=1, description="Data sets that define the tasks.")
     task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
     backbone: list[str] = Field(default=[], description="Encoders; empty for each method's own, or the artifact's.")
     checkpoint: Path | None = Field(

@@ -10,14 +10,13 @@ from rich.console import Console
 from harness.bench import bench as measure
 from harness.cli.completion import complete
 from harness.cli.multi_value import SpreadCommand
-from harness.cli.outcome import tell
+from harness.cli.outcome import finish
 from harness.cli.run import parse_options
 from harness.compute import PRECISIONS
 from harness.config import BenchConfig, CompileMode
 from harness.report.costs import as_csv, cost_rows, cost_tables
 from harness.report.formats import markdown
 from harness.report.text import to_json
-from harness.run import Outcome
 
 FORMATS = ("table", "md", "csv", "json")
 
@@ -51,14 +50,9 @@ def bench(config: Path | None, form: str, **options: Any) -> int:
     """Measure what methods cost, on random weights and random images; no data is needed.
 
     Several -m, -d, -b, --precision and --batch-size make a matrix; a flag takes several values at once. The methods on
-    one data set are timed in turn, so that their ratios hold on a busy machine too.
+    one data set are timed with interleaved calls, so that their ratios hold on a busy machine too.
     """
     outcome = measure(BenchConfig.read(config, parse_options(options)))
-    _show(outcome, form)
-    return tell(outcome)
-
-
-def _show(outcome: Outcome, form: str) -> None:
     rows = [row for record in outcome.records for row in cost_rows(record, outcome.output)]
     if form == "json":
         click.echo(to_json(rows, ascii_only=True))
@@ -70,3 +64,4 @@ def _show(outcome: Outcome, form: str) -> None:
         console = Console(width=None if sys.stdout.isatty() else 300)
         for table in cost_tables(outcome.records):
             table.print(console)
+    return finish(outcome)

@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 
 from harness.cli.outcome import write_output
-from harness.compare import Comparison, Tolerances, compare_pair, load
+from harness.compare import Tolerances, compare_pair, load
 from harness.compare import compare as compare_folders
 from harness.compare.junit import to_junit
 from harness.compare.markdown import to_markdown
@@ -22,13 +22,13 @@ from harness.files import writing_to
     "--tolerance",
     multiple=True,
     metavar="KIND=AMOUNT,...",
-    help="How much worse a figure may be: metrics or a task, macs, params, bytes, latency; 0.1, or 5% of BASE.  "
+    help="How much worse a value may be: metrics or a task, macs, params, bytes, latency; 0.1, or 5% of BASE.  "
     "[default: metrics 0.1 points, 0.001 m, 0.05°; macs, params, bytes 0; latency 5%]",
 )
-@click.option("--allow-removed", is_flag=True, help="Let pass what BASE has and HEAD cannot be held against.")
-@click.option("--all", "everything", is_flag=True, help="Show figures that are as they were too.")
+@click.option("--allow-removed", is_flag=True, help="Pass values of BASE that HEAD does not have.")
+@click.option("--all", "everything", is_flag=True, help="Show values that are as they were too.")
 @click.option("-f", "--format", "form", type=click.Choice(["table", "md", "json"]), default="table", show_default=True)
-@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML, a test case per row and figure.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML, a test case per row and value.")
 @click.option("--summary", type=click.Path(path_type=Path), help="Append Markdown to a file, as a job's summary.")
 def compare(
     base: Path,
@@ -40,7 +40,7 @@ def compare(
     junit: Path | None,
     summary: Path | None,
 ) -> int:
-    """Tell what changed from BASE to HEAD; exit 1 if anything got worse.
+    """Say what changed from BASE to HEAD; exit 1 if anything got worse.
 
     BASE and HEAD are results folders, as -o of run and bench names them; or two records, which may be of two methods.
     Accuracy, MACs, parameters and bytes are compared exactly, latencies by a test on paired samples of one machine.
@@ -51,7 +51,11 @@ def compare(
         comparison = compare_pair(ours[0], theirs[0], tolerances, allow_removed)
     else:
         comparison = compare_folders(ours, theirs, tolerances, allow_removed)
-    _write(comparison, junit, summary, everything)
+    if junit is not None:
+        write_output("--junit", junit, to_junit(comparison))
+    if summary is not None:
+        with writing_to(f"--summary {summary}"), summary.open("a", encoding="utf-8") as file:
+            file.write(to_markdown(comparison, everything))
     if form == "json":
         click.echo(comparison.to_json())
     elif form == "md":
@@ -60,11 +64,3 @@ def compare(
         console = Console(width=None if sys.stdout.isatty() else 200)
         print_comparison(comparison, console, everything)
     return int(comparison.failed)
-
-
-def _write(comparison: Comparison, junit: Path | None, summary: Path | None, everything: bool) -> None:
-    if junit is not None:
-        write_output("--junit", junit, to_junit(comparison))
-    if summary is not None:
-        with writing_to(f"--summary {summary}"), summary.open("a", encoding="utf-8") as file:
-            file.write(to_markdown(comparison, everything))

@@ -9,7 +9,7 @@ import click
 
 from harness.data.archive import read_note
 from harness.data.cache import open_scenes
-from harness.data.dataset import Dataset, Reader, Split, SyntheticDataset
+from harness.data.dataset import Dataset, Split, SyntheticDataset
 from harness.data.fetch import fetch as fetch_archive
 from harness.data.files import image_size
 from harness.data.locate import data_home, expanded, places
@@ -105,17 +105,16 @@ def _found(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
         except DataError as error:
             splits[split] = {"problem": str(error)}
             continue
-        sizes = Counter(_size(reader, image_id) for image_id in reader.ids)
+        sizes: Counter[str] = Counter()
+        for image_id in reader.ids:
+            try:
+                height, width = image_size(reader.files(image_id)["image"])
+            except DataError:
+                sizes["unreadable"] += 1
+            else:
+                sizes[f"{height}x{width}"] += 1
         splits[split] = {"build": reader.build, "count": len(reader.ids), "sizes": dict(sizes.most_common())}
     return {"root": str(root), "archive": read_note(root), "splits": splits, "tasks": _tasks(dataset, root)}
-
-
-def _size(reader: Reader, image_id: str) -> str:
-    try:
-        height, width = image_size(reader.files(image_id)["image"])
-    except DataError:
-        return "unreadable"
-    return f"{height}x{width}"
 
 
 def _tasks(dataset: Dataset, root: Path) -> dict[str, str | None]:

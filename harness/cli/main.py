@@ -73,12 +73,12 @@ class LazyGroup(click.Group):
         "score": ("harness.cli.score", "score", "Score predictions that any code base saved."),
         "table": ("harness.cli.table", "table", "Print results as tables: Markdown, LaTeX, CSV, HTML or JSON."),
         "leaderboard": ("harness.cli.leaderboard", "leaderboard", "Build static pages of tables, fronts and records."),
-        "plot": ("harness.cli.plot", "plot", "Draw two figures of records against each other, with the Pareto front."),
+        "plot": ("harness.cli.plot", "plot", "Draw two values of records against each other, with the Pareto front."),
         "predict": ("harness.cli.predict", "predict", "Draw what a trained model predicts, and where it errs."),
         "compare": (
             "harness.cli.compare",
             "compare",
-            "Tell what changed between two sets of records; fail if it got worse.",
+            "Say what changed between two sets of records; fail if it got worse.",
         ),
         "ls": ("harness.cli.ls", "ls", "List methods, datasets, tasks, backbones, probes or results."),
         "show": (

@@ -8,10 +8,9 @@ class SpreadCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the flag before each further value, then parse as usual."""
-        return super().parse_args(ctx, self._spread(args))
-
-    def _spread(self, args: list[str]) -> list[str]:
-        repeatable = {flag for param in self.params if _repeats(param) for flag in param.opts}
+        repeatable = {
+            flag for param in self.params if isinstance(param, click.Option) and param.multiple for flag in param.opts
+        }
         spread: list[str] = []
         flag, values = "", 0
         for arg in args:
@@ -22,8 +21,4 @@ class SpreadCommand(click.Command):
                 spread += [flag] if values else []
                 values += 1
             spread.append(arg)
-        return spread
-
-
-def _repeats(param: click.Parameter) -> bool:
-    return isinstance(param, click.Option) and param.multiple
+        return super().parse_args(ctx, spread)

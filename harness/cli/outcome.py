@@ -9,7 +9,7 @@ from harness.files import write_atomically, writing_to
 from harness.run import Outcome
 
 
-def tell(outcome: Outcome) -> int:
+def finish(outcome: Outcome) -> int:
     """Print warnings and failures to stderr; return the exit code of the first failure, else 0."""
     for line in outcome.warnings:
         click.echo(f"harness: warning: {line}", err=True)

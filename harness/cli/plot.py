@@ -17,10 +17,10 @@ from harness.report.values import QUANTITIES
 _NAMES = ", ".join(QUANTITIES)
 
 
-@click.command(epilog=f"Figures: {_NAMES}.")
+@click.command(epilog=f"Values: {_NAMES}.")
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-x", default="latency_ms", show_default=True, metavar="FIGURE", help="Horizontal figure.")
-@click.option("-y", default="delta_m", show_default=True, metavar="FIGURE", help="Vertical figure.")
+@click.option("-x", default="latency_ms", show_default=True, metavar="VALUE", help="Horizontal value.")
+@click.option("-y", default="delta_m", show_default=True, metavar="VALUE", help="Vertical value.")
 @click.option(
     "-o",
     "--output",

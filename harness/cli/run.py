@@ -1,7 +1,6 @@
 """``harness run``."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,7 +9,7 @@ from rich.console import Console
 
 from harness.cli.completion import complete, complete_init
 from harness.cli.multi_value import SpreadCommand
-from harness.cli.outcome import tell
+from harness.cli.outcome import finish
 from harness.compute import PRECISIONS
 from harness.config import Overwrite, RunConfig, parse_assignments
 from harness.files import write_atomically
@@ -62,7 +61,10 @@ def run(config: Path | None, **options: Any) -> int:
     """
     outcome = run_matrix(RunConfig.read(config, parse_options(options)))
     console = Console(width=None if sys.stdout.isatty() else 200)
-    for group in _tables(outcome.records):
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in outcome.records:
+        groups.setdefault(conditions(record), []).append(record)
+    for group in groups.values():
         table = build_table(group)
         table.print(console)
         first = group[0]
@@ -71,7 +73,7 @@ def run(config: Path | None, **options: Any) -> int:
             write_atomically(folder / f"table.{first.budget}.{first.protocol_name}.md", markdown.render([table]))
         except OSError as error:  # the results of a finished run may lie on a read-only disk
             click.echo(f"harness: warning: the table was not written to {folder}: {error.strerror}", err=True)
-    return tell(outcome)
+    return finish(outcome)
 
 
 def parse_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -80,17 +82,10 @@ def parse_options(options: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: one of KEY=VALUE has no ``=``.
     """
-    return {key: _value(key, value) for key, value in options.items() if value not in (None, ())}
-
-
-def _value(key: str, value: Any) -> Any:
-    if key in ("set", "protocol_set"):
-        return parse_assignments(value, f"--{key.replace('_', '-')}")
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _tables(records: Sequence[Record]) -> list[list[Record]]:
-    groups: dict[tuple[object, ...], list[Record]] = {}
-    for record in records:
-        groups.setdefault(conditions(record), []).append(record)
-    return list(groups.values())
+    given = {key: value for key, value in options.items() if value not in (None, ())}
+    for key, value in given.items():
+        if key in ("set", "protocol_set"):
+            given[key] = parse_assignments(value, f"--{key.replace('_', '-')}")
+        elif isinstance(value, tuple):
+            given[key] = list(value)
+    return given

@@ -32,6 +32,7 @@ def show(name: str, plugin: tuple[str, ...]) -> None:
 
 
 def _describe(name: str) -> dict[str, Any]:
+    """Return the card of what has a name: files first, then plug-ins, then what is built in."""
     path = Path(name)
     if (path / "artifact.json").is_file():
         manifest = read_manifest(path)
@@ -40,7 +41,17 @@ def _describe(name: str) -> dict[str, Any]:
     if (path / RECORD_NAME).is_file() or path.is_file():
         return read_record(path).model_dump(mode="json")
     if name in registry.names("methods"):
-        return _method(name)
+        cls = registry.load_method(name)
+        return {
+            "method": name,
+            "summary": cls.summary,
+            "paper": cls.paper,
+            "reference_of_delta_m": cls.is_reference,
+            "backbones": [other for family in cls.families or FAMILIES for other in FAMILIES[family]],
+            "default_backbone": dict(cls.default_backbone),
+            "defined_in": cls.__module__,
+            "options": cls.Options.model_json_schema().get("properties", {}),
+        }
     if name in registry.names("datasets"):
         dataset = registry.load_dataset(name)
         return {"dataset": name, "synthetic": dataset.synthetic, **dataset.card.model_dump(mode="json")}
@@ -58,17 +69,3 @@ def _describe(name: str) -> dict[str, Any]:
         return Record.model_json_schema()
     known = [other for kind in ("methods", "datasets", "tasks", "backbones") for other in names(kind)]
     raise UsageError(unknown("name", name, known))
-
-
-def _method(name: str) -> dict[str, Any]:
-    cls = registry.load_method(name)
-    return {
-        "method": name,
-        "summary": cls.summary,
-        "paper": cls.paper,
-        "reference_of_delta_m": cls.is_reference,
-        "backbones": [other for family in cls.families or FAMILIES for other in FAMILIES[family]],
-        "default_backbone": dict(cls.default_backbone),
-        "defined_in": cls.__module__,
-        "options": cls.Options.model_json_schema().get("properties", {}),
-    }

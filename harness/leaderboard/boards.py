@@ -10,7 +10,7 @@ from harness.records import Record, conditions, headlines, units
 from harness.records.costs import Latency
 from harness.records.groups import groups_of
 from harness.records.machine import latency_reasons, machine
-from harness.report.cells import DASH, Column, Figure, marked, pooled
+from harness.report.cells import DASH, Column, Number, marked, pooled
 from harness.report.columns import SESSION, SESSION_NOTE, metric_title, other_session, task_title
 from harness.report.grid import Notes
 from harness.report.reported import OTHER_REFERENCE, other_documents, other_documents_note
@@ -40,7 +40,7 @@ class Row:
 
     entries: list[Entry]
     variant: list[str] = field(default_factory=list)
-    cells: list[Figure | None] = field(default_factory=list)
+    cells: list[Number | None] = field(default_factory=list)
     reasons: list[str | None] = field(default_factory=list)
 
     @property
@@ -151,6 +151,7 @@ def build_boards(entries: Sequence[Entry]) -> list[Board]:
 
 
 def _board(entries: Sequence[Entry]) -> Board:
+    """Return the board of records of the same conditions: rows, then cell by cell, then marks and order."""
     records = [entry.record for entry in entries]
     of_record = {id(entry.record): entry for entry in entries}
     rows = []
@@ -220,18 +221,26 @@ def _columns(records: Sequence[Record]) -> Iterator[tuple[Column, Pick]]:
             ranked=True,
             detail=detail,
         )
-        yield column, partial(_metric, task=task, factor=unit.factor)
+        yield column, partial(metric_of, task=task, factor=unit.factor)
     if tasks:
-        yield Column("delta_m", "Δm", "higher", "percent", signed=True, ranked=True, detail="%"), _gain
+        yield Column("delta_m", "Δm", "higher", "percent", signed=True, ranked=True, detail="%"), gain_of
     if any(record.reported for record in records):
         for column, name in _PRINTED.items():
-            pick = partial(_printed, name=name)
+            pick = partial(printed_in, name=name)
             if any(pick(record).value is not None for record in records):
                 yield column, pick
         return
     for column, (name, per) in _SIZES.items():
-        yield column, partial(_size, name=name, per=per)
-    yield from _latency_columns(records)
+        yield column, partial(size_of, name=name, per=per)
+    # A latency per machine and way of execution, at the smallest batch size that was timed.
+    smallest = min((one.batch_size for record in records for one in record.latency), default=None)
+    timings = {_timing(record, one) for record in records for one in record.latency if one.batch_size == smallest}
+    names = [name for name, _ in {(timing.machine, timing.system_id) for timing in timings}]
+    for number, timing in enumerate(sorted(timings)):
+        where = timing.machine if names.count(timing.machine) == 1 else f"{timing.machine}, {timing.system_id}"
+        detail = ", ".join([f"ms, batch {timing.batch_size}", where, *timing.modes])
+        key = "latency_ms" if len(timings) == 1 else f"latency_ms@{number}"
+        yield Column(key, "Latency", "lower", "ms", ranked=True, detail=detail), partial(latency_at, timing=timing)
 
 
 _SIZES = {
@@ -256,24 +265,28 @@ _PRINTED = {
 """Column to the field of a reported record. Sources count differently, so no row is the best."""
 
 
-def _metric(record: Record, task: str, factor: float) -> Value:
+def metric_of(record: Record, task: str, factor: float) -> Value:
+    """Return the headline metric of a task."""
     metric = headlines(record).get(task)
     if metric is None:
         return Value(None, "the task is not served")
     return Value(None if metric.value is None else metric.value * factor, metric.reason)
 
 
-def _gain(record: Record) -> Value:
+def gain_of(record: Record) -> Value:
+    """Return the multi-task gain."""
     gain = record.delta_m
     return Value(gain.value, gain.reason) if gain else Value(None, "not computed")
 
 
-def _size(record: Record, name: str, per: float) -> Value:
+def size_of(record: Record, name: str, per: float) -> Value:
+    """Return a cost in the unit of its column."""
     value = cost(record, name)
     return Value(value / per) if value is not None else Value(None, why_no_cost(record, name))
 
 
-def _printed(record: Record, name: str) -> Value:
+def printed_in(record: Record, name: str) -> Value:
+    """Return a value as its source prints it."""
     value: float | None = getattr(record.reported, name)
     return Value(value, None if value is not None else "not printed in the source")
 
@@ -287,19 +300,8 @@ class _Timing(NamedTuple):
     modes: tuple[str, ...]
 
 
-def _latency_columns(records: Sequence[Record]) -> Iterator[tuple[Column, Pick]]:
-    """Yield a column per machine and way of execution, at the smallest batch size that was timed."""
-    smallest = min((one.batch_size for record in records for one in record.latency), default=None)
-    timings = {_timing(record, one) for record in records for one in record.latency if one.batch_size == smallest}
-    names = [name for name, _ in {(timing.machine, timing.system_id) for timing in timings}]
-    for number, timing in enumerate(sorted(timings)):
-        where = timing.machine if names.count(timing.machine) == 1 else f"{timing.machine}, {timing.system_id}"
-        detail = ", ".join([f"ms, batch {timing.batch_size}", where, *timing.modes])
-        key = "latency_ms" if len(timings) == 1 else f"latency_ms@{number}"
-        yield Column(key, "Latency", "lower", "ms", ranked=True, detail=detail), partial(_latency, timing=timing)
-
-
 def _timing(record: Record, latency: Latency) -> _Timing:
+    """Return the conditions of a latency that decide on its column."""
     modes = [f"compiled {latency.compiled}"] if latency.compiled else []
     modes += ["CUDA graph"] if latency.cuda_graph else []
     modes += ["channels last"] if latency.channels_last else []
@@ -307,7 +309,8 @@ def _timing(record: Record, latency: Latency) -> _Timing:
     return _Timing(record.system_id, machine(record), latency.batch_size, tuple(modes))
 
 
-def _latency(record: Record, timing: _Timing) -> Value:
+def latency_at(record: Record, timing: _Timing) -> Value:
+    """Return the median latency under the conditions of a column."""
     for one in record.latency:
         if _timing(record, one) == timing:
             return Value(time(one, "latency_p50_ms"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.leaderboard.boards import Board
-from harness.report.cells import Column, Figure
+from harness.report.cells import Column, Number
 from harness.report.columns import SESSION
 from harness.report.pareto import Axis, Palette, Point, draw_pareto, pareto_front, to_svg
 
@@ -66,7 +66,7 @@ def _front(board: Board, x: Column, y: Column) -> Front:
     points = []
     for row in board.rows:
         a, b = row.cells[across], row.cells[up]
-        if isinstance(a, Figure) and isinstance(b, Figure):
+        if isinstance(a, Number) and isinstance(b, Number):
             label = " ".join(filter(None, (board.label(row), a.sign)))
             points.append(Point(label, a.value, b.value, other_session=a.sign == SESSION))
     if len(points) < 2:

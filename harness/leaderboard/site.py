@@ -213,19 +213,15 @@ def check_output(output: Path) -> None:
         return
     if not output.is_dir():
         raise UsageError(f"-o {output}: it is a file; give a folder")
-    present = {path.relative_to(output).as_posix() for path in output.rglob("*") if not path.is_dir()}
-    strangers = sorted(present - {MANIFEST, *_listed(output)})
-    if strangers:
-        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
-        raise UsageError(f"-o {output}: holds {strangers[0]}{more}, no file of a site; give an empty or new folder")
-
-
-def _listed(output: Path) -> list[str]:
-    """Return the files that an older site consists of."""
+    # The files that an older site consists of, by its own list.
     try:
         manifest = json.loads((output / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return []
-    if not isinstance(manifest, dict) or manifest.get("generator") != _GENERATOR:
-        return []
-    return [name for name in manifest.get("files", []) if isinstance(name, str)]
+        manifest = None
+    ours = isinstance(manifest, dict) and manifest.get("generator") == _GENERATOR
+    listed = [name for name in manifest.get("files", []) if isinstance(name, str)] if ours else []
+    present = {path.relative_to(output).as_posix() for path in output.rglob("*") if not path.is_dir()}
+    strangers = sorted(present - {MANIFEST, *listed})
+    if strangers:
+        more = f" and {len(strangers) - 1} more" if len(strangers) > 1 else ""
+        raise UsageError(f"-o {output}: holds {strangers[0]}{more}, no file of a site; give an empty or new folder")

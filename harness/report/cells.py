@@ -60,7 +60,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Number:
     """A cell with a number: mean and standard deviation over seeds, unrounded, in the unit of its column.
 
     Attributes:
@@ -87,25 +87,25 @@ class Figure:
         return f"{shown} {self.sign}" if self.sign else shown
 
 
-Cell = Figure | str | None
+Cell = Number | str | None
 """A number, a text, or nothing."""
 
 
-def pooled(values: Iterable[float | None]) -> Figure | None:
+def pooled(values: Iterable[float | None]) -> Number | None:
     """Return the mean of the known, finite values; None if there are none.
 
     >>> pooled([1.0, None, 2.0])
-    Figure(value=1.5, std=0.7071067811865476, n=2, mark=None, sign='', ranked=True)
+    Number(value=1.5, std=0.7071067811865476, n=2, mark=None, sign='', ranked=True)
     """
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return None
-    return Figure(mean(known), stdev(known) if len(known) > 1 else None, len(known))
+    return Number(mean(known), stdev(known) if len(known) > 1 else None, len(known))
 
 
 def text_of(cell: Cell, column: Column) -> str:
     """Return a cell as plain text."""
-    return cell.text(column) if isinstance(cell, Figure) else cell or DASH
+    return cell.text(column) if isinstance(cell, Number) else cell or DASH
 
 
 def size(record: Record) -> str:
@@ -119,14 +119,14 @@ def marked(cells: Sequence[Cell], column: Column) -> list[Cell]:
     Numbers that look the same share a mark. If all look the same none is marked, and of two only the best.
 
     >>> column = Column("depth", "Depth", "lower", "m", ranked=True)
-    >>> [cell.mark for cell in marked([Figure(0.5), Figure(0.7), Figure(0.6)], column)]
+    >>> [cell.mark for cell in marked([Number(0.5), Number(0.7), Number(0.6)], column)]
     ['best', None, 'second']
     """
     if not column.ranked:
         return list(cells)
     # Numbers are compared as they are shown, so that no reader sees two equal ones marked differently.
     shown = [
-        round(cell.value * column.scale, column.decimals) if isinstance(cell, Figure) and cell.ranked else None
+        round(cell.value * column.scale, column.decimals) if isinstance(cell, Number) and cell.ranked else None
         for cell in cells
     ]
     known = [value for value in shown if value is not None]
@@ -137,6 +137,6 @@ def marked(cells: Sequence[Cell], column: Column) -> list[Cell]:
         if len(known) > 2:
             places[second] = "second"
     return [
-        replace(cell, mark=places.get(value)) if isinstance(cell, Figure) else cell
+        replace(cell, mark=places.get(value)) if isinstance(cell, Number) else cell
         for cell, value in zip(cells, shown, strict=True)
     ]

@@ -193,10 +193,10 @@ class CostColumns:
                 pairs = [latency.paired for latency in latencies]
                 cells[column.key] = pooled(pair.ratio for pair in pairs if pair and pair.reference in self._references)
             else:
-                figure = pooled(time(latency, TIME_OF[column]) for latency in latencies)
-                if figure is not None and id(group) in self._apart:
-                    figure = replace(figure, sign=SESSION, ranked=False)
-                cells[column.key] = figure
+                number = pooled(time(latency, TIME_OF[column]) for latency in latencies)
+                if number is not None and id(group) in self._apart:
+                    number = replace(number, sign=SESSION, ranked=False)
+                cells[column.key] = number
         return cells
 
     def caption(self) -> str | None:

@@ -13,7 +13,7 @@ from harness.records.groups import groups_of
 from harness.records.machine import execution, machine
 from harness.report import columns as shown
 from harness.report.caption import facts
-from harness.report.cells import Cell, Column, Figure, size
+from harness.report.cells import Cell, Column, Number, size
 from harness.report.grid import BACKBONE, METHOD, Notes, Row, Table, filled
 from harness.report.text import csv_text
 from harness.report.values import cost
@@ -65,11 +65,12 @@ def cost_rows(record: Record, output: Path) -> list[Costs]:
 
 
 def _costs(record: Record, batch_size: int, latency: Latency | None) -> Costs:
+    """Return the costs of a row: of the record, of its latency at the batch size, and of the model at work."""
     macs = cost(record, "macs")
     sizes = {name: cost(record, name) for name in ("macs_dense", "macs_ideal")}
     sizes |= {"flops": None if macs is None else 2 * macs}
     sizes |= {name: cost(record, name) for name in ("parameters", "artifact_bytes", "zipped_bytes")}
-    paired, floor = (latency.paired, latency.floor) if latency else (None, None)
+    paired, bound = (latency.paired, latency.floor) if latency else (None, None)
     times = {
         "latency_p50_ms": latency and latency.p50_ms,
         "latency_p90_ms": latency and latency.p90_ms,
@@ -81,9 +82,9 @@ def _costs(record: Record, batch_size: int, latency: Latency | None) -> Costs:
         "ratio_low": paired and paired.low,
         "ratio_high": paired and paired.high,
         "reference": paired and paired.reference,
-        "floor_ms": floor and floor.floor_ms,
-        "floor_multiple": floor and floor.multiple,
-        "compute_share": floor and floor.compute_share,
+        "floor_ms": bound and bound.floor_ms,
+        "floor_multiple": bound and bound.multiple,
+        "compute_share": bound and bound.compute_share,
         "end_to_end_images_per_second": latency and latency.end_to_end and latency.end_to_end.images_per_second,
         "threads": latency and latency.threads,
         "compiled": latency and latency.compiled,
@@ -162,13 +163,13 @@ def _table(records: Sequence[Record]) -> Table:
             METHOD.key: labels[record.run_id],
             BACKBONE.key: record.method.backbone,
             _PRECISION.key: record.precision,
-            _BATCH.key: Figure(row["batch_size"]),
+            _BATCH.key: Number(row["batch_size"]),
         }
         for column, key in _COLUMNS.items():
-            figure = None if row[key] is None else Figure(row[key])
-            if figure and other and column in shown.TIME_OF:
-                figure = replace(figure, sign=shown.SESSION)
-            cells[column.key] = figure
+            number = None if row[key] is None else Number(row[key])
+            if number and other and column in shown.TIME_OF:
+                number = replace(number, sign=shown.SESSION)
+            cells[column.key] = number
         rows.append(Row(cells, facts={"run_ids": [record.run_id]}))
 
     def name(record: Record, row: Costs) -> str:

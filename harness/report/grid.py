@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.report.cells import Cell, Column, Figure, marked, text_of
+from harness.report.cells import Cell, Column, Number, marked, text_of
 from harness.report.text import printable
 
 METHOD = Column("method", "Method")
@@ -85,7 +85,7 @@ class Table:
             shown = []
             for column in self.columns:
                 cell = row.cells.get(column.key)
-                style = _STYLES[cell.mark] if isinstance(cell, Figure) else ""
+                style = _STYLES[cell.mark] if isinstance(cell, Number) else ""
                 shown.append(Text(printable(row.text(column)), style=style))
             table.add_row(*shown)
         console.print(table)

@@ -100,7 +100,7 @@ def draw_pareto(
 ) -> Figure:
     """Draw points and the staircase of their front on a transparent ground.
 
-    The figure depends on nothing but the arguments: no style file and no global setting of matplotlib. Labels
+    The picture depends on nothing but the arguments: no style file and no global setting of matplotlib. Labels
     stand where they cover no point and no other label, those of the front first; where no place is left a
     label is left out. Point ``i`` is the element ``point-i`` of an SVG.
 
@@ -164,10 +164,10 @@ def draw_pareto(
 
 
 def to_svg(figure: Figure, salt: str = "harness") -> str:
-    """Return a figure as the text of an ``svg`` element, the same for the same figure; its text stays text.
+    """Return a picture as the text of an ``svg`` element, the same for the same picture; its text stays text.
 
     Args:
-        figure: What to write.
+        figure: The picture.
         salt: Makes the ids inside differ from those of other pictures on one page.
     """
     buffer = io.StringIO()
@@ -182,6 +182,7 @@ def to_svg(figure: Figure, salt: str = "harness") -> str:
 
 
 def _frame(axes: Axes, points: Sequence[Point], x: Axis, y: Axis, colours: Palette) -> None:
+    """Draw the axes: titles, grid, two spines, and a logarithmic scale where values span decades."""
     axes.patch.set_alpha(0)
     axes.set_xlabel(x.heading, color=colours.text, fontsize=10, parse_math=False)
     axes.set_ylabel(y.heading, color=colours.text, fontsize=10, parse_math=False)

@@ -60,7 +60,15 @@ class Scatter:
 
     def render(self, suffix: str) -> bytes:
         """Return the picture in one of `FORMATS`, the same bytes for the same records."""
-        return to_svg(self.draw()).encode() if suffix == ".svg" else self._bytes(suffix)
+        if suffix == ".svg":
+            return to_svg(self.draw()).encode()
+        buffer = io.BytesIO()
+        with matplotlib.style.context("default", after_reset=True), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # the names are the user's
+            picture = self.draw(_ON_WHITE)
+            # No program, no date: equal records give equal bytes.
+            picture.savefig(buffer, format=suffix[1:], dpi=200, facecolor="white", metadata=_METADATA[suffix])
+        return buffer.getvalue()
 
     def save(self, path: Path) -> None:
         """Write the picture.
@@ -73,14 +81,6 @@ class Scatter:
             raise UsageError(f"-o {path}: the name must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
         with writing_to(f"-o {path}"):
             write_atomically(path, self.render(suffix))
-
-    def _bytes(self, suffix: str) -> bytes:
-        buffer = io.BytesIO()
-        with matplotlib.style.context("default", after_reset=True), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing")  # the names are the user's
-            figure = self.draw(_ON_WHITE)
-            figure.savefig(buffer, format=suffix[1:], dpi=200, facecolor="white", metadata=_METADATA[suffix])
-        return buffer.getvalue()
 
 
 def scatter(records: Sequence[Record], x: str, y: str, label: Label = "method") -> Scatter:
@@ -147,7 +147,19 @@ def scatter(records: Sequence[Record], x: str, y: str, label: Label = "method") 
         signs |= set(sign)
         text = f"{name} {''.join(sign)}" if sign else name
         points.append(Point(text, across.value, up.value, across.std or 0.0, up.std or 0.0, reported, other))
-    return Scatter(points, _title(shown, timed, signs), x, y, batch_size, list(dict.fromkeys(notes)))
+    # The title: conditions, and the meaning of bars and signs.
+    measured = [record for record in shown if record.source == "measured"]
+    lines = [_conditions((measured or shown)[0], timed)]
+    if len({record.seed for record in measured}) > 1:
+        lines.append("mean and sample deviation over seeds")
+    if len(measured) < len(shown):
+        lines.append("† reported in the literature, under the conditions of its source; never on the front")
+    if OTHER_REFERENCE in signs:
+        lines.append(f"{OTHER_REFERENCE} Δm against a single-task row that another document prints")
+    if SESSION in signs:
+        lines.append(f"{SESSION} timed in another session than the others; never on the front")
+    title = "\n".join(textwrap.fill(line, 84) for line in lines)
+    return Scatter(points, title, x, y, batch_size, list(dict.fromkeys(notes)))
 
 
 def _check_conditions(records: Sequence[Record], timed: bool) -> None:
@@ -166,7 +178,7 @@ def _check_conditions(records: Sequence[Record], timed: bool) -> None:
         several = measured if len(measured) > 1 else list(groups.values())
         named = "; ".join(f"{_conditions(group[0], timed)} ({group[0].run_id})" for group in several)
         raise UsageError(
-            f"the records are of {len(several)} sets of conditions, which one figure never mixes: {named}. "
+            f"the records are of {len(several)} sets of conditions, which one picture never mixes: {named}. "
             f"Choose one by -d DATASET, or by giving the folders of its runs"
         )
 
@@ -186,20 +198,6 @@ def _labels(groups: Sequence[Group], label: Label) -> list[str]:
             named = [method.backbone] if len(encoders) > 1 and method.backbone else []
             names.append(" ".join([method.name, *named, *group.variant]))
     return names
-
-
-def _title(records: Sequence[Record], timed: bool, signs: set[str]) -> str:
-    measured = [record for record in records if record.source == "measured"]
-    lines = [_conditions((measured or records)[0], timed)]
-    if len({record.seed for record in measured}) > 1:
-        lines.append("mean and sample deviation over seeds")
-    if len(measured) < len(records):
-        lines.append("† reported in the literature, under the conditions of its source; never on the front")
-    if OTHER_REFERENCE in signs:
-        lines.append(f"{OTHER_REFERENCE} Δm against a single-task row that another document prints")
-    if SESSION in signs:
-        lines.append(f"{SESSION} timed in another session than the others; never on the front")
-    return "\n".join(textwrap.fill(line, 84) for line in lines)
 
 
 def _conditions(record: Record, timed: bool) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.records import Record, Reported
-from harness.report.cells import Cell, Column, Figure, size
+from harness.report.cells import Cell, Column, Number, size
 from harness.report.grid import merged
 
 INPUT = Column("input_size", "Input")
@@ -110,7 +110,7 @@ def printed_cells(record: Record) -> dict[str, Cell]:
     cells: dict[str, Cell] = {INPUT.key: size(record)}
     for column, value_of in _PRINTED.items():
         value = value_of(reported)
-        cells[column.key] = None if value is None else Figure(value)
+        cells[column.key] = None if value is None else Number(value)
     return cells
 
 

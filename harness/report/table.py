@@ -7,7 +7,7 @@ from typing import Any, Literal
 from harness.records import Record, conditions
 from harness.records.groups import Group, groups_of
 from harness.report.caption import caption, facts
-from harness.report.cells import Cell, Column, Figure, pooled
+from harness.report.cells import Cell, Column, Number, pooled
 from harness.report.columns import ALWAYS, DELTA_M, PAPER, WIDE, AccuracyColumns, CostColumns, task_title
 from harness.report.costs import cost_tables
 from harness.report.grid import BACKBONE, METHOD, Notes, Row, Table, filled, mark
@@ -82,7 +82,19 @@ def build_table(records: Sequence[Record], style: Style = "paper", known: Sequen
     accuracy = AccuracyColumns(records, every=style == "wide")
     costs = CostColumns(groups, WIDE if style == "wide" else PAPER)
     sources = Sources(records, known)
-    rows = [_row(group, accuracy, costs, sources) for group in groups]
+    rows = []
+    for group in groups:
+        first = group.first
+        cells: dict[str, Cell] = {METHOD.key: group.label, BACKBONE.key: first.method.backbone}
+        cells |= accuracy.cells(group) | costs.cells(group) | printed_cells(first)
+        gain = cells[DELTA_M.key]
+        if isinstance(gain, Number) and sources.other_reference(first):
+            cells[DELTA_M.key] = replace(gain, sign=OTHER_REFERENCE)
+        of_row: dict[str, Any] = {"run_ids": [record.run_id for record in group.records]}
+        if first.reported is None:
+            cells[SEEDS.key] = pooled([len(group.records)])
+            of_row["seeds"] = [record.seed for record in group.records]
+        rows.append(Row(cells, sources.signs(first), of_row | origin(first)))
 
     # Columns: those that the papers print in any case, and those in which some row has a value.
     wanted = {METHOD, BACKBONE, DELTA_M, *accuracy.columns}
@@ -91,35 +103,7 @@ def build_table(records: Sequence[Record], style: Style = "paper", known: Sequen
     wanted |= set(filled(order, rows))
     columns = tuple(column for column in order if column in wanted)
 
-    # Gains over single-task nets on several backbones do not compare.
-    one_backbone = len({record.method.backbone for record in records}) == 1
-    ranked = [replace(column, ranked=one_backbone) if column == DELTA_M else column for column in columns]
-    return Table(
-        columns=columns,
-        rows=mark(ranked, rows),
-        caption=caption(records, costs.caption(), [*records, *known]),
-        notes=(*sources.notes(), *_notes(groups, columns, accuracy, costs)),
-        facts=facts(records) | costs.facts(),
-    )
-
-
-def _row(group: Group, accuracy: AccuracyColumns, costs: CostColumns, sources: Sources) -> Row:
-    first = group.first
-    cells: dict[str, Cell] = {METHOD.key: group.label, BACKBONE.key: first.method.backbone}
-    cells |= accuracy.cells(group) | costs.cells(group) | printed_cells(first)
-    gain = cells[DELTA_M.key]
-    if isinstance(gain, Figure) and sources.other_reference(first):
-        cells[DELTA_M.key] = replace(gain, sign=OTHER_REFERENCE)
-    known: dict[str, Any] = {"run_ids": [record.run_id for record in group.records]}
-    if first.reported is None:
-        cells[SEEDS.key] = pooled([len(group.records)])
-        known["seeds"] = [record.seed for record in group.records]
-    return Row(cells, sources.signs(first), known | origin(first))
-
-
-def _notes(
-    groups: Sequence[Group], columns: Sequence[Column], accuracy: AccuracyColumns, costs: CostColumns
-) -> list[str]:
+    # Notes: reasons of empty cells and warnings of all rows first, then those of costs.
     notes = Notes([group.name for group in groups])
     for group in groups:
         accuracy.note(group, notes)
@@ -129,7 +113,17 @@ def _notes(
     for group in groups:
         if group.first.reported is None:
             costs.note(group, columns, notes)
-    return notes.lines() + costs.session_notes()
+
+    # Gains over single-task nets on several backbones do not compare.
+    one_backbone = len({record.method.backbone for record in records}) == 1
+    ranked = [replace(column, ranked=one_backbone) if column == DELTA_M else column for column in columns]
+    return Table(
+        columns=columns,
+        rows=mark(ranked, rows),
+        caption=caption(records, costs.caption(), [*records, *known]),
+        notes=(*sources.notes(), *notes.lines(), *costs.session_notes()),
+        facts=facts(records) | costs.facts(),
+    )
 
 
 def sharing_table(groups: Sequence[Group], caption: str, facts: dict[str, object]) -> Table | None:

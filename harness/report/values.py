@@ -151,7 +151,7 @@ def quantity(name: str) -> Quantity:
         UsageError: there is no such name.
     """
     if name not in QUANTITIES:
-        raise UsageError(unknown("figure", name, QUANTITIES))
+        raise UsageError(unknown("value", name, QUANTITIES))
     return QUANTITIES[name]
 
 

@@ -22,7 +22,7 @@ from harness.records.costs import (
 )
 from harness.records.literature import published_records
 from harness.records.reference import with_gains
-from harness.report.cells import Column, Figure
+from harness.report.cells import Column, Number
 from harness.report.grid import Notes, Row, Table, mark
 from harness.report.table import build_table, build_tables
 
@@ -35,9 +35,9 @@ def reported(method: str, values: tuple[float | None, ...] = MULTI, **changes: A
 
 def marks(values: Sequence[float | None], better: str = "higher", decimals: int = 2) -> list[str | None]:
     column = Column("x", "X", better, "unit", decimals=decimals, ranked=True)  # type: ignore[arg-type]
-    rows = [Row({"x": None if value is None else Figure(value)}) for value in values]
+    rows = [Row({"x": None if value is None else Number(value)}) for value in values]
     cells = [row.cells["x"] for row in mark([column], rows)]
-    return [cell.mark if isinstance(cell, Figure) else None for cell in cells]
+    return [cell.mark if isinstance(cell, Number) else None for cell in cells]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_is_marked_best_is_never_beaten_as_shown(values: list[float | None]
 
 
 def marked(table: Table, key: str) -> list[str | None]:
-    return [cell.mark if isinstance(cell, Figure) else None for cell in (row.cells.get(key) for row in table.rows)]
+    return [cell.mark if isinstance(cell, Number) else None for cell in (row.cells.get(key) for row in table.rows)]
 
 
 def test_the_direction_of_a_column_is_that_of_its_task() -> None:
@@ -360,7 +360,7 @@ def test_gains_over_the_reference_of_another_document_are_marked() -> None:
 
 
 def shows_sign(cell: object) -> bool:
-    return isinstance(cell, Figure) and bool(cell.sign)
+    return isinstance(cell, Number) and bool(cell.sign)
 
 
 def test_the_caption_says_how_many_images_of_the_split_were_scored() -> None:

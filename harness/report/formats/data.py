@@ -10,31 +10,31 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.cells import Figure
-from harness.report.grid import Row, Table
+from harness.report.cells import Number
+from harness.report.grid import Table
 from harness.report.text import csv_text, to_json
 
 
 def render_csv(tables: Sequence[Table]) -> str:
     """Return the tables as one; a column that a table lacks is empty there. Numbers keep their digits."""
-    rows = [_line(table, row) for table in tables for row in table.rows]
+    rows = []
+    for table in tables:
+        for row in table.rows:
+            cells: dict[str, Any] = {}
+            for column in table.columns:
+                cell = row.cells.get(column.key)
+                if isinstance(cell, Number):
+                    cells[column.csv_name] = f"{cell.value * column.scale:.12g}"
+                    if cell.std is not None:
+                        cells[f"{column.csv_name}_std"] = f"{cell.std * column.scale:.12g}"
+                else:
+                    cells[column.csv_name] = _flat(cell)
+            # Conditions in front, where a fact of the row takes the place of one of the table; other facts behind.
+            conditions, facts = ({key: _flat(value) for key, value in of.items()} for of in (table.facts, row.facts))
+            rows.append({key: facts.get(key, value) for key, value in conditions.items()} | cells | facts)
     names = list(dict.fromkeys(name for row in rows for name in row))
     frame = pd.DataFrame(rows, columns=names, dtype=object)
     return frame.to_csv(index=False, header=list(map(csv_text, names)), lineterminator="\n")
-
-
-def _line(table: Table, row: Row) -> dict[str, Any]:
-    cells: dict[str, Any] = {}
-    for column in table.columns:
-        cell = row.cells.get(column.key)
-        if isinstance(cell, Figure):
-            cells[column.csv_name] = f"{cell.value * column.scale:.12g}"
-            if cell.std is not None:
-                cells[f"{column.csv_name}_std"] = f"{cell.std * column.scale:.12g}"
-        else:
-            cells[column.csv_name] = _flat(cell)
-    conditions, facts = ({key: _flat(value) for key, value in found.items()} for found in (table.facts, row.facts))
-    return {key: facts.get(key, value) for key, value in conditions.items()} | cells | facts
 
 
 def _flat(value: Any) -> Any:
@@ -48,29 +48,30 @@ def _flat(value: Any) -> Any:
 
 def render_json(tables: Sequence[Table]) -> str:
     """Return a list of tables; a cell is a number with its deviation over seeds, a text, or null."""
-    return to_json([_content(table) for table in tables]) + "\n"
-
-
-def _content(table: Table) -> dict[str, Any]:
-    columns = [
-        {"key": column.key, "title": column.title, "unit": column.unit or None, "better": column.better}
-        for column in table.columns
-    ]
-    rows = []
-    for row in table.rows:
-        cells: dict[str, Any] = {}
-        for column in table.columns:
-            cell = row.cells.get(column.key)
-            cells[column.key] = cell
-            if isinstance(cell, Figure):
-                cells[column.key] = {"value": cell.value, "std": cell.std, "n": cell.n, "mark": cell.mark}
-                if cell.sign:
-                    cells[column.key]["sign"] = cell.sign
-        rows.append({**cells, **row.facts})
-    return {
-        "caption": table.caption,
-        "conditions": dict(table.facts),
-        "columns": columns,
-        "rows": rows,
-        "notes": list(table.notes),
-    }
+    content = []
+    for table in tables:
+        columns = [
+            {"key": column.key, "title": column.title, "unit": column.unit or None, "better": column.better}
+            for column in table.columns
+        ]
+        rows = []
+        for row in table.rows:
+            cells: dict[str, Any] = {}
+            for column in table.columns:
+                cell = row.cells.get(column.key)
+                cells[column.key] = cell
+                if isinstance(cell, Number):
+                    cells[column.key] = {"value": cell.value, "std": cell.std, "n": cell.n, "mark": cell.mark}
+                    if cell.sign:
+                        cells[column.key]["sign"] = cell.sign
+            rows.append({**cells, **row.facts})
+        content.append(
+            {
+                "caption": table.caption,
+                "conditions": dict(table.facts),
+                "columns": columns,
+                "rows": rows,
+                "notes": list(table.notes),
+            }
+        )
+    return to_json(content) + "\n"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from xml.etree import ElementTree as Tree
 
-from harness.report.cells import Figure
+from harness.report.cells import Number
 from harness.report.grid import METHOD, Table
 
 _STYLE = """
@@ -50,7 +50,7 @@ def _section(body: Tree.Element, table: Table) -> None:
             tag, scope = ("th", {"scope": "row"}) if column == METHOD else ("td", {})
             place = Tree.SubElement(line, tag, sides[column] | scope)
             cell = row.cells.get(column.key)
-            if isinstance(cell, Figure) and cell.mark:
+            if isinstance(cell, Number) and cell.mark:
                 place = Tree.SubElement(place, _MARKS[cell.mark])
             place.text = _clean(row.text(column))
     if table.notes:

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.report.cells import Figure
+from harness.report.cells import Number
 from harness.report.grid import Table
 
 PREAMBLE = "\\usepackage{booktabs}\n\\usepackage{graphicx}\n"
@@ -76,7 +76,7 @@ def _table(table: Table) -> str:
         cells = []
         for column in table.columns:
             cell = row.cells.get(column.key)
-            if isinstance(cell, Figure):
+            if isinstance(cell, Number):
                 number = replace(cell, sign="").text(column, plus_minus=" $\\pm$ ").replace("-", "$-$")
                 cells.append(" ".join(filter(None, (_MARKS[cell.mark].format(number), escape(cell.sign)))))
             else:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.report.cells import Figure
+from harness.report.cells import Number
 from harness.report.grid import Table
 from harness.report.text import markdown as escape
 
@@ -20,7 +20,7 @@ def render(tables: Sequence[Table]) -> str:
             shown = cells.setdefault(escape(column.heading), [])
             for row in table.rows:
                 cell = row.cells.get(column.key)
-                form = _MARKS[cell.mark] if isinstance(cell, Figure) else "{}"
+                form = _MARKS[cell.mark] if isinstance(cell, Number) else "{}"
                 shown.append(form.format(escape(row.text(column))))
         sides = ["left" if table.is_text(column) else "right" for column in table.columns]
         body = pd.DataFrame(cells).to_markdown(index=False, disable_numparse=True, colalign=sides)
