@@ -1,4 +1,4 @@
-"""A building kit: pieces put together from shapes in a frame of their own, then placed in a scene."""
+"""A building kit: pieces put together from shapes in a local frame, then placed in a scene."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -28,7 +28,7 @@ class Subject:
         places: Where it is found.
         eye: Lowest and highest camera, metres.
         lift: Height it hovers or stands above the ground, lowest and highest.
-        company: Classes that may stand beside it.
+        company: Classes that may stand next to it.
     """
 
     build: Callable[[Rng], Kit]
@@ -78,7 +78,7 @@ _GROUNDS = {
 _LABEL_OF_GROUND = {"sand": "ground"}
 
 NO_PEOPLE = ("bird", "boat", "bottle")
-"""Subjects that nobody stands beside."""
+"""Subjects that nobody stands next to."""
 
 
 def snapshot_scene(index: int, shape: tuple[int, int], rng: Rng) -> Scene:

@@ -9,9 +9,8 @@ from rich.console import Console
 
 from harness.bench import bench as measure
 from harness.cli.completion import complete
-from harness.cli.multi_value import SpreadCommand
 from harness.cli.outcome import finish
-from harness.cli.run import parse_options
+from harness.cli.run import SpreadCommand, parse_options
 from harness.compute import PRECISIONS
 from harness.config import BenchConfig, CompileMode
 from harness.report.costs import as_csv, cost_rows, cost_tables

@@ -8,7 +8,6 @@ import click
 from rich.console import Console
 
 from harness.cli.completion import complete, complete_init
-from harness.cli.multi_value import SpreadCommand
 from harness.cli.outcome import finish
 from harness.compute import PRECISIONS
 from harness.config import Overwrite, RunConfig, parse_assignments
@@ -18,6 +17,27 @@ from harness.records import Record, conditions
 from harness.report.formats import markdown
 from harness.report.table import build_table
 from harness.run import run as run_matrix
+
+
+class SpreadCommand(click.Command):
+    """A command without arguments whose repeatable options take several values: ``--seed 0 1`` sets both."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the flag before each further value, then parse as usual."""
+        repeatable = {
+            flag for param in self.params if isinstance(param, click.Option) and param.multiple for flag in param.opts
+        }
+        spread: list[str] = []
+        flag, values = "", 0
+        for arg in args:
+            if arg.startswith("-") and not (flag and values == 0):  # what follows a flag is its value, even -1
+                name, equals, _ = arg.partition("=")
+                flag, values = (name if name in repeatable else ""), (1 if equals else 0)
+            elif flag:
+                spread += [flag] if values else []
+                values += 1
+            spread.append(arg)
+        return super().parse_args(ctx, spread)
 
 
 @click.command(cls=SpreadCommand)

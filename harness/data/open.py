@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.data.cache import Scenes, open_scenes
-from harness.data.card import overlap_fault, split_fault
+from harness.data.card import Card, overlap_fault, split_fault
 from harness.data.dataset import Dataset, Reader, Split
 from harness.data.geometry import eval_transform, size_fault
 from harness.data.plausibility import facts, implausible, total
@@ -142,14 +142,8 @@ def open_data(
             warnings.append(f"{split}: {fault}")
     if training and (fault := overlap_fault(readers["train"].ids, readers["val"].ids)):
         warnings.append(f"train: {fault}")
-    # Implausible labels, judged by a few scenes spread over each split.
     for split in splits:
-        looked_at = range(0, len(scenes[split]), -(-len(scenes[split]) // _LOOKED_AT))
-        samples = [scenes[split][index] for index in looked_at]
-        for spec, label in zip(specs, labels[split], strict=True):
-            summary = total(facts(spec.name, sample.labels[label]) for sample in samples)
-            if reason := implausible(spec, summary, deepest=card.deepest):
-                warnings.append(f"{spec.name}: {reason}")
+        warnings += _label_warnings(scenes[split], specs, labels[split], card)
     return OpenedData(
         dataset=dataset,
         protocol=protocol,
@@ -180,6 +174,18 @@ def _check_sizes(scenes: Scenes, protocol: Protocol, size: tuple[int, int]) -> N
     for image_id, found in zip(scenes.ids, scenes.sizes, strict=True):
         if fault := size_fault(found, size):
             raise DataError(f"{scenes.reader.files(image_id)['image']}: {fault}")
+
+
+def _label_warnings(scenes: Scenes, specs: Sequence[TaskSpec], labels: Sequence[str], card: Card) -> list[str]:
+    """Return what is implausible about the labels of a few scenes spread over the split."""
+    step = -(-len(scenes) // _LOOKED_AT)
+    samples = [scenes[index] for index in range(0, len(scenes), step)]
+    found = []
+    for spec, label in zip(specs, labels, strict=True):
+        summary = total(facts(spec.name, sample.labels[label]) for sample in samples)
+        if reason := implausible(spec, summary, deepest=card.deepest):
+            found.append(f"{spec.name}: {reason}")
+    return found
 
 
 def named_tasks(dataset: Dataset, names: Sequence[str]) -> tuple[TaskSpec, ...]:

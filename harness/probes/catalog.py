@@ -126,7 +126,7 @@ def select(names: Sequence[str]) -> tuple[str, ...]:
         return ()
     for name in names:
         if name == NONE:
-            raise UsageError(f"--probe {NONE}: leaves no probe; do not name others beside it")
+            raise UsageError(f"--probe {NONE}: leaves no probe; do not name others with it")
         if name not in known():
             raise UsageError(f"--probe: {unknown('probe', name, [*known(), NONE])}")
     return tuple(name for name in known() if not names or name in names)

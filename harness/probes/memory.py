@@ -96,7 +96,7 @@ def _storages(tensors: Iterable[Tensor]) -> dict[int, int]:
 def _peak(work: Callable[[], object], device: torch.device) -> Peak:
     """Return the most bytes of a GPU that this process has taken while it works."""
     gc.collect()  # what earlier models have left
-    release_compiled()  # the CUDA graphs of --compile reduce-overhead keep pools of their own
+    release_compiled()  # the CUDA graphs of --compile reduce-overhead keep separate pools
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)

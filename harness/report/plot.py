@@ -99,6 +99,7 @@ def scatter(records: Sequence[Record], x: str, y: str, label: Label = "method") 
     Raises:
         UsageError: an unknown name, no record that has both values, or several sets of conditions.
     """
+    # What can be drawn: complete records with both values, at the smallest batch size that was timed.
     timed = any(quantity(name).timed for name in (x, y))
     sizes = [latency.batch_size for record in records for latency in record.latency]
     sizes += [record.energy.batch_size for record in records if record.energy and record.energy.batch_size]
@@ -147,19 +148,7 @@ def scatter(records: Sequence[Record], x: str, y: str, label: Label = "method") 
         signs |= set(sign)
         text = f"{name} {''.join(sign)}" if sign else name
         points.append(Point(text, across.value, up.value, across.std or 0.0, up.std or 0.0, reported, other))
-    # The title: conditions, and the meaning of bars and signs.
-    measured = [record for record in shown if record.source == "measured"]
-    lines = [_conditions((measured or shown)[0], timed)]
-    if len({record.seed for record in measured}) > 1:
-        lines.append("mean and sample deviation over seeds")
-    if len(measured) < len(shown):
-        lines.append("† reported in the literature, under the conditions of its source; never on the front")
-    if OTHER_REFERENCE in signs:
-        lines.append(f"{OTHER_REFERENCE} Δm against a single-task row that another document prints")
-    if SESSION in signs:
-        lines.append(f"{SESSION} timed in another session than the others; never on the front")
-    title = "\n".join(textwrap.fill(line, 84) for line in lines)
-    return Scatter(points, title, x, y, batch_size, list(dict.fromkeys(notes)))
+    return Scatter(points, _title(shown, timed, signs), x, y, batch_size, list(dict.fromkeys(notes)))
 
 
 def _check_conditions(records: Sequence[Record], timed: bool) -> None:
@@ -198,6 +187,21 @@ def _labels(groups: Sequence[Group], label: Label) -> list[str]:
             named = [method.backbone] if len(encoders) > 1 and method.backbone else []
             names.append(" ".join([method.name, *named, *group.variant]))
     return names
+
+
+def _title(records: Sequence[Record], timed: bool, signs: set[str]) -> str:
+    """Return the title of a picture: the conditions, and the meaning of error bars and signs."""
+    measured = [record for record in records if record.source == "measured"]
+    lines = [_conditions((measured or records)[0], timed)]
+    if len({record.seed for record in measured}) > 1:
+        lines.append("mean and sample deviation over seeds")
+    if len(measured) < len(records):
+        lines.append("† reported in the literature, under the conditions of its source; never on the front")
+    if OTHER_REFERENCE in signs:
+        lines.append(f"{OTHER_REFERENCE} Δm against a single-task row that another document prints")
+    if SESSION in signs:
+        lines.append(f"{SESSION} timed in another session than the others; never on the front")
+    return "\n".join(textwrap.fill(line, 84) for line in lines)
 
 
 def _conditions(record: Record, timed: bool) -> str:

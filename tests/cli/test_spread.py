@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from harness.cli.multi_value import SpreadCommand
+from harness.cli.run import SpreadCommand
 
 
 @click.command(cls=SpreadCommand)
