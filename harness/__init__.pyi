@@ -4,4 +4,3 @@ from harness.run.api import load as load
 from harness.run.matrix import run as run
 
 __version__: str
-__path__: list[str]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import numba
+from numba.core import config
 
 from harness.errors import UsageError
 from harness.files import cache_home
@@ -43,8 +44,8 @@ def prepare_cache() -> None:
         if "NUMBA_CACHE_DIR" not in os.environ:
             folder = cache_home() / "numba"
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            numba.config.CACHE_DIR = str(folder)
-        for path in Path(numba.config.CACHE_DIR).rglob("*.nb[ic]"):
+            vars(config)["CACHE_DIR"] = str(folder)  # numba makes its settings at run time
+        for path in Path(vars(config)["CACHE_DIR"]).rglob("*.nb[ic]"):
             if _is_damaged(path):
                 path.unlink(missing_ok=True)
 

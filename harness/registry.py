@@ -130,7 +130,8 @@ def load_plugin(source: str) -> list[str]:
         _given[kind][cls.name] = cls
         _places[cls] = module.__file__
     own = [cls for _, cls in inspect.getmembers(module, inspect.isclass) if cls.__module__ == module.__name__]
-    tasks = [cls for cls in own if _derived(cls, Task) and hasattr(cls, "name") and not inspect.isabstract(cls)]
+    named = [one for one in own if _derived(one, Task) and hasattr(one, "name")]
+    tasks: list[Any] = [one for one in named if not inspect.isabstract(one)]
     for task in tasks:
         try:
             register(task)

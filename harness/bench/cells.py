@@ -73,11 +73,12 @@ def cells_of(context: Context) -> Iterator[Cell]:
         # The tasks and the input size: the artifact's, else those asked for, else the data set's own.
         if manifest is not None:
             held = manifest.problem()
-            names, size = held.names, held.input_size
-        elif (size := config.input_size or dataset.nominal_input_size) is None:
-            raise UsageError(f"{dataset.name} has no nominal input size; give --input-size")
+            names, size = list(held.names), held.input_size
         else:
-            names = config.task
+            asked = config.input_size or dataset.nominal_input_size
+            if asked is None:
+                raise UsageError(f"{dataset.name} has no nominal input size; give --input-size")
+            names, size = config.task, asked
         problem = Problem(named_tasks(dataset, names), size)
         for backbone in config.backbone or [manifest.backbone if manifest else ""]:
             for method in configure(config.method, backbone or None, config.set, stored=stored):

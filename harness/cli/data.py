@@ -12,10 +12,11 @@ from harness.data.cache import open_scenes
 from harness.data.dataset import Dataset, Split, SyntheticDataset
 from harness.data.fetch import fetch as fetch_archive
 from harness.data.files import image_size
-from harness.data.locate import data_home, expanded, places
+from harness.data.locate import data_home, places
 from harness.data.open import absent_tasks
 from harness.data.verify import verify as problems_of
 from harness.errors import DataError, UsageError
+from harness.files import expanded
 from harness.progress import progress_bar
 from harness.registry import load_dataset, load_plugin
 

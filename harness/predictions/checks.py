@@ -152,7 +152,9 @@ class Vectors(Check):
             yield "no component is negative: they look like (n + 1) / 2 or 8-bit levels that were not decoded"
         # The mean cosine under a change of axes is a sum of products that are already added up.
         cosine = np.trace(self.products) / self.pixels
-        best, axes, signs = cosine, (0, 1, 2), (1, 1, 1)
+        best = cosine
+        axes: tuple[int, ...] = (0, 1, 2)
+        signs: tuple[int, ...] = (1, 1, 1)
         for order, flips in product(permutations(range(3)), product((1, -1), repeat=3)):
             changed = sum(
                 sign * self.products[axis, place] for place, (axis, sign) in enumerate(zip(order, flips, strict=True))

@@ -36,7 +36,7 @@ class BuiltIn:
 
     def load(self) -> Callable[[Candidate, MultiTaskModel, Inputs, Setting], Sequence[str]] | None:
         """Return what fills the record and returns the warnings on its value; None where all are measured together."""
-        return None if self.measure is None else pkgutil.resolve_name(self.measure)  # type: ignore[no-any-return]
+        return None if self.measure is None else pkgutil.resolve_name(self.measure)
 
 
 # Functions are named, not imported: the names are listed for shell completion, which does not wait for torch.
@@ -101,7 +101,8 @@ class Probe:
 
 def known() -> dict[str, str]:
     """Return all probes with their summaries, in the order in which they run."""
-    return {name: probe.summary for name, probe in (*PROBES.items(), *_given.items())}
+    built_in = {name: probe.summary for name, probe in PROBES.items()}
+    return built_in | {name: probe.summary for name, probe in _given.items()}
 
 
 def custom(names: Sequence[str]) -> Iterator[Probe]:

@@ -67,12 +67,12 @@ def evaluate(
                 label = batch.labels[labels[name]]
                 prediction = at_label_size(predictions[name].float(), label)
                 meter.update(prediction if all(fine) else prediction.nan_to_num(), label)
-                spoiled[name] += [image for image, kept in zip(batch.ids, fine, strict=True) if not kept]
+                spoiled[name] += [image for image, whole in zip(batch.ids, fine, strict=True) if not whole]
                 if writer is not None and all(fine):
                     writer.write(name, prediction, batch)
                 elif writer is not None and any(fine):  # ids and sizes are all that is needed to save the rest
-                    ids, sizes = (list(compress(values, fine)) for values in (batch.ids, batch.sizes))
-                    writer.write(name, prediction[torch.tensor(fine)], replace(batch, ids=ids, sizes=sizes))
+                    kept = replace(batch, ids=list(compress(batch.ids, fine)), sizes=list(compress(batch.sizes, fine)))
+                    writer.write(name, prediction[torch.tensor(fine)], kept)
             done += len(batch.ids)
             report(done)
         metrics = {name: meter.compute() for name, meter in meters.items()}
