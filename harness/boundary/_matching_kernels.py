@@ -116,9 +116,10 @@ def _reach_out(
         tile = (c >> 6) + steps[k]
         bits = untouched[tile] & masks[c & 63, k]
         while bits:
-            bit = bits & (~bits + _ONE)
+            bit = bits & (~bits + _ONE)  # the lowest bit that is set
             bits ^= bit
             untouched[tile] ^= bit
+            # Its number, by a de Bruijn sequence: one multiplication instead of a loop.
             target = tile << 6 | _LOWEST[np.int64((bit * _SEQUENCE) >> np.uint64(58))]
             parent[target] = c
             if mate_of_target[target] < 0:
@@ -153,6 +154,7 @@ def augment(
     parent, tree, leaf, queue = scratch[0], scratch[1], scratch[2], scratch[3]
     gained = 0
     while True:
+        # 1. A phase begins with the free roots; every target belongs to at most one tree of it.
         untouched = targets.copy()
         starts = 0
         for c in roots:
@@ -160,6 +162,7 @@ def augment(
                 queue[starts] = tree[c] = c
                 leaf[c] = -1
                 starts += 1
+        # 2. Breadth first; a tree that has found a free target does not grow further.
         head, tail, found = 0, starts, 0
         while head < tail:
             c = queue[head]
@@ -177,6 +180,7 @@ def augment(
         if found == 0:
             return gained
         gained += found
+        # 3. Flip the path of each tree that met a free target: every flip gains one pair.
         for root in queue[:starts]:
             target = leaf[root]
             while target >= 0:

@@ -1,4 +1,4 @@
-"""From one predicted boundary map to its counts at every threshold."""
+"""Counts of one predicted boundary map against the true one, at every threshold."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,9 +59,11 @@ def count_image(probability: NDArray[Any], gt: NDArray[np.bool_], rule: Boundary
     Raises:
         DataError: the two differ in size, or the map is not a map of probabilities.
     """
+    # 1. Thresholds that each pixel passes, and the true boundaries as a set that is quick to search.
     _check(probability, gt)
     levels = _levels(probability, rule)
     index = index_gt(gt, rule.radius((gt.shape[0], gt.shape[1])))
+    # 2. One matching that follows the prediction from the highest threshold to the lowest.
     matching = Matching(index)
     match_map = matching.update if rule.matcher == "exact" else matching.pair_greedily
     matched, predicted = np.zeros((2, len(rule.thresholds)), dtype=np.int64)
@@ -69,6 +71,7 @@ def count_image(probability: NDArray[Any], gt: NDArray[np.bool_], rule: Boundary
         # Between two levels that occur, all thresholds see the same map.
         matched[reached] = match_map(pixels)
         predicted[reached] = pixels.size
+    # 3. A true pixel is matched by one predicted pixel, so matched counts are the same on both sides.
     truth = np.full(len(rule.thresholds), index.cells.size, dtype=np.int64)
     return Counts(cnt_r=matched, sum_r=truth, cnt_p=matched.copy(), sum_p=predicted)
 
@@ -93,11 +96,13 @@ def _levels(probability: NDArray[Any], rule: BoundaryRule) -> NDArray[np.int16]:
     scale = 255 if probability.dtype == np.uint8 else 1
     levels = np.zeros(probability.shape, dtype=np.int16)
     if rule.nms:
+        # Above the threshold, in float32, as SEISM compares: searchsorted left counts thresholds < v.
         ridges = suppress(probability.astype(np.float32) / np.float32(scale))
         positive = ridges > 0
         above = np.array(rule.thresholds, dtype=np.float32)
         levels[positive] = np.searchsorted(above, ridges[positive], side="left")
     else:
+        # Reaching the threshold, in float64, as MTI-Net compares: right counts thresholds <= v.
         values = probability.astype(np.float64) / scale
         levels[:] = np.searchsorted(np.array(rule.thresholds), values, side="right")
     return levels
@@ -114,6 +119,7 @@ def _thinned_maps(levels: NDArray[np.int16]) -> Iterator[tuple[slice, Flat]]:
     """
     stride = levels.shape[1] + 2
     states = np.zeros((levels.shape[0] + 2) * stride, dtype=np.uint16)
+    # Sorted by level, each threshold adds a run of pixels to the map of the one above.
     passed = levels[levels > 0]
     descending = np.argsort(-passed, kind="stable")
     pixels, passed = flatten(levels > 0)[descending], passed[descending]

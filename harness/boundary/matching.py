@@ -81,14 +81,17 @@ class Matching:
         Args:
             pixels: Positions of the predicted pixels in the image with a rim.
         """
+        # 1. Predicted pixels without a true one in reach can never be matched.
         gt, tiling = self._gt, self._gt.tiling
         cells = tiling.cell_of[pixels]
         cells = cells[contains(gt.near, cells)]
+        # 2. Pairs of pixels that are gone are released; new pixels take the nearest free partner.
         fresh = cells[~contains(self._bits, cells)]
         bits = to_bits(cells, tiling.tiles)
         release(self._cells, bits, self._mate, self._mate_of_gt)
         self._cells, self._bits = cells, bits
         self._pair(fresh)
+        # 3. Augmenting paths make the matching maximum (Hopcroft and Karp, 1973).
         # Searching from the side with fewer free pixels proves sooner that nothing is left.
         if cells.size < gt.cells.size:
             ends = cells, self._mate, self._mate_of_gt, gt.bits
@@ -98,7 +101,7 @@ class Matching:
         return paired + augment(*ends, tiling.steps, tiling.masks, self._scratch)
 
     def pair_greedily(self, pixels: Flat) -> int:
-        """Start anew with a prediction, pair the nearest first and return the number of pairs: approximate.
+        """Start again with a prediction, pair the nearest first and return the number of pairs: approximate.
 
         Args:
             pixels: Positions of the predicted pixels in the image with a rim.

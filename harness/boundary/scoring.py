@@ -37,7 +37,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Totals:
-    """What a set of images adds up to: all that its score needs. Sets merge by adding.
+    """Totals of a set of images, all that its score needs. Sets merge by adding.
 
     Attributes:
         pooled: Counts of all images, [thresholds].
@@ -52,6 +52,7 @@ class Totals:
     @classmethod
     def of(cls, counts: Counts) -> "Totals":
         """Return the totals of one image."""
+        # OIS: the image at its own best threshold.
         k = int(np.argmax(f_measure(*precision_recall(counts))))
         at = slice(k, k + 1)
         best = Counts(counts.cnt_r[at], counts.sum_r[at], counts.cnt_p[at], counts.sum_p[at])
@@ -67,6 +68,7 @@ class Totals:
         Args:
             rule: The rule the images were counted by; names the thresholds.
         """
+        # ODS: one threshold for the whole set, the one with the best F of the pooled counts.
         precision, recall = precision_recall(self.pooled)
         f = f_measure(precision, recall)
         k = int(np.argmax(f))
@@ -111,12 +113,13 @@ def precision_recall(counts: Counts) -> tuple[Floats, Floats]:
 
 def f_measure(precision: Floats, recall: Floats) -> Floats:
     """Return the harmonic mean of precision and recall, 0 where both are 0."""
-    total = precision + recall
+    total = precision + recall  # F = 2 P R / (P + R)
     return np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
 
 
 def average_precision(precision: Floats, recall: Floats) -> float:
     """Return the mean of the precision interpolated at 101 recalls; recalls out of reach count 0."""
+    # The first threshold of each recall has its best precision.
     reached, first = np.unique(recall, return_index=True)
     at = np.interp(np.linspace(0, 1, 101), reached, precision[first], left=0.0, right=0.0)
     return float(at.sum() / 100)

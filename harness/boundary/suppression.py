@@ -10,9 +10,12 @@ from harness.jit import kernel
 
 Map = NDArray[np.float32]
 
+# The triangle filter of radius 4: a box of 5 convolved with itself, with sum 1.
 _TRIANGLE = np.array([1, 2, 3, 4, 5, 4, 3, 2, 1], dtype=np.float32) / np.float32(25)
 _MULTIPLIER = np.float32(1.01)
+"""A neighbour has to be 1 % higher to suppress a pixel, so that plateaus stay."""
 _RIM = 5
+"""Lines from each side that are damped: filters see the image's end there, and not a boundary."""
 
 
 def orientation(probability: Map) -> Map:
@@ -26,9 +29,11 @@ def orientation(probability: Map) -> Map:
     Returns:
         float32 [h, w].
     """
+    # 1. Smooth, and the three second derivatives: I_xx, I_xy, I_yy.
     smooth = correlate1d(correlate1d(probability, _TRIANGLE, axis=0, mode="reflect"), _TRIANGLE, axis=1, mode="reflect")
     ox, oy = _derivative(smooth, 1), _derivative(smooth, 0)
     oxx, oxy, oyy = _derivative(ox, 1), _derivative(ox, 0), _derivative(oy, 0)
+    # 2. tan(angle) = I_yy sgn(-I_xy) / I_xx; 1e-5 keeps flat areas finite.
     angle = np.arctan(oyy * np.sign(-oxy) / (oxx + np.float32(1e-5)))
     return np.mod(angle, np.float32(math.pi))
 
@@ -48,6 +53,7 @@ def _sample(image: Map, y: np.float32, x: np.float32) -> np.float32:
     y = max(np.float32(0), min(y, np.float32(height - 1.001)))
     x0, y0 = int(x), int(y)
     x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
+    # Weights of the four pixels around (y, x).
     right, below = np.float32(x - np.float32(x0)), np.float32(y - np.float32(y0))
     left, above = np.float32(1) - right, np.float32(1) - below
     return np.float32(
@@ -68,6 +74,7 @@ def _keep_ridges(image: Map, angle: Map) -> Map:
             value = image[y, x]
             if value <= 0:
                 continue
+            # Keep v if 1.01 v >= both neighbours at distance 1 across the boundary.
             raised = value * _MULTIPLIER
             dx, dy = np.float32(math.cos(angle[y, x])), np.float32(math.sin(angle[y, x]))
             fx, fy = np.float32(x), np.float32(y)

@@ -19,12 +19,16 @@ def _removable() -> NDArray[np.uint8]:
     by step, G3 or G3'. Bit i of a state is neighbour x(i+1), from the east one counter-clockwise; bit 8 is the
     pixel itself.
     """
+    # All 256 neighbourhoods at once, [256, 8].
     x = ((np.arange(256)[:, None] >> np.arange(8)) & 1).astype(bool)
     x1, x2, x3, x4, x5, x6, x7, x8 = x.T
     odd, even, following = x[:, 0::2], x[:, 1::2], np.roll(x[:, 0::2], -1, axis=1)
+    # G1: exactly one 0-to-1 crossing around the pixel, so that removing it disconnects nothing.
     crossings = (~odd & (even | following)).sum(axis=1)
+    # G2: two or three neighbour pairs, so that no line end and no inner pixel goes.
     pairs = np.minimum((odd | even).sum(axis=1), (even | following).sum(axis=1))
     alike = (crossings == 1) & (pairs >= 2) & (pairs <= 3)
+    # G3 in the first step and its mirror image G3' in the second, so that lines stay where they are.
     table = np.zeros((2, 512), dtype=np.uint8)
     table[0, 256:] = alike & ~((x2 | x3 | ~x8) & x1)
     table[1, 256:] = alike & ~((x6 | x7 | ~x4) & x5)
@@ -35,7 +39,7 @@ _REMOVABLE = _removable()
 
 
 @kernel
-def _tell_neighbours(p: int, stride: int, states: States) -> None:
+def _toggle_in_neighbours(p: int, stride: int, states: States) -> None:
     """Enter or strike pixel ``p`` in the states of its neighbours."""
     states[p - 1] ^= np.uint16(1)  # p is x1, the eastern neighbour, of the pixel west of it
     states[p - 1 + stride] ^= np.uint16(2)
@@ -52,7 +56,7 @@ def add_pixels(pixels: Flat, stride: int, states: States) -> None:
     """Set ``pixels`` in the image that `thin_pixels` works on."""
     for p in pixels:
         states[p] ^= np.uint16(256)
-        _tell_neighbours(p, stride, states)
+        _toggle_in_neighbours(p, stride, states)
 
 
 @kernel
@@ -74,13 +78,13 @@ def thin_pixels(pixels: Flat, stride: int, states: States) -> Flat:
     while step == 0 or last < total:
         found = total
         removable = _REMOVABLE[step & 1]
-        if step < 2:
+        if step < 2:  # every pixel, without a branch: what stays is overwritten by the next
             for p in pixels:
                 goes = removable[states[p]]
                 states[p] ^= np.uint16(goes) << np.uint16(8)
                 gone[found] = p
                 found += goes
-        else:
+        else:  # only around what went since the same step before
             for q in gone[before:total]:
                 for shift in around:
                     p = q + shift
@@ -89,9 +93,10 @@ def thin_pixels(pixels: Flat, stride: int, states: States) -> Flat:
                         gone[found] = p
                         found += 1
         for p in gone[total:found]:  # not before all are found: a step removes its pixels at once
-            _tell_neighbours(p, stride, states)
+            _toggle_in_neighbours(p, stride, states)
         before, last, total = last, total, found
         step += 1
+    # What stays, and the states as they were on entry.
     stay = np.empty(pixels.size + 1, dtype=np.int32)
     count = 0
     for p in pixels:

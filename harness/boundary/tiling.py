@@ -1,4 +1,4 @@
-"""The numbering of pixels that the matcher works in."""
+"""Tiling: the numbering of pixels that the matcher works in."""
 
 import math
 from dataclasses import dataclass
@@ -33,11 +33,13 @@ class Tiling:
     @classmethod
     def of(cls, shape: tuple[int, int], radius: float) -> "Tiling":
         """Return the tiling of an image of ``shape`` (height, width) for discs of ``radius`` pixels, inclusive."""
+        # A margin of whole tiles on every side, so that a disc never leaves the numbering.
         reach = min(math.floor(radius), max(shape))
         margin = -(-reach // 8)
         down, across = (-(-size // 8) + 2 * margin for size in shape)
         y = np.arange(-1, shape[0] + 1)[:, None] + 8 * margin
         x = np.arange(-1, shape[1] + 1) + 8 * margin
+        # Tile number times 64, plus the place inside the tile.
         cell_of = ((y >> 3) * across + (x >> 3)) << 6 | (y & 7) << 3 | x & 7
         steps, masks = _disc_in_tiles(radius, margin, across)
         return cls(
@@ -47,6 +49,7 @@ class Tiling:
 
 def _disc_by_distance(radius: float, reach: int) -> Cells:
     dy, dx = (axis.ravel() for axis in np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    # Nearest first; of pixels at one distance in reading order.
     square = dy * dy + dx * dx
     order = np.argsort(square, kind="stable")[: np.count_nonzero(square <= radius * radius)]
     return np.stack([dy, dx], axis=1)[order].astype(np.int32)
@@ -58,6 +61,7 @@ def _disc_in_tiles(radius: float, margin: int, across: int) -> tuple[Cells, Bits
     # Axes: place of the centre in its tile, tile, place in that tile.
     dy = 8 * step_y[:, None] + y - y[:, None, None]
     dx = 8 * step_x[:, None] + x - x[:, None, None]
+    # One bit per pixel of a tile, set where the pixel is within the radius.
     bits = np.uint64(1) << np.arange(64, dtype=np.uint64)
     masks = np.where(dy * dy + dx * dx <= radius * radius, bits, np.uint64(0)).sum(axis=2, dtype=np.uint64)
     touched = masks.any(axis=0)

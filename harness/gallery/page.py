@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def alternative(self) -> str:
-        """What the picture shows, for those who do not see it."""
+        """Description of the picture, for those who do not see it."""
         shown = []
         for column in self.columns:
             classes = ", ".join(name for name, _ in column.legend)

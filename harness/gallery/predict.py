@@ -54,7 +54,7 @@ class Subject:
 
 @dataclass
 class Drawn:
-    """What became of the images.
+    """Result of a prediction: pictures made, and images that could not be read.
 
     Attributes:
         page: The page that shows all pictures; None if no image could be read.
@@ -67,7 +67,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where images come from.
+    """Source of the images.
 
     Attributes:
         stems: Name of each image's picture, without suffix.

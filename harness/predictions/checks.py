@@ -27,7 +27,7 @@ _AXIS_GAIN = 0.2
 
 
 class Check(ABC):
-    """What is implausible about the predictions of one task."""
+    """Collector of what is implausible about the predictions of one task."""
 
     @abstractmethod
     def add(self, prediction: Floats, label: Floats) -> None:

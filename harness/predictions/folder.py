@@ -1,4 +1,4 @@
-"""Which tasks and images a folder of predictions holds."""
+"""Tasks and images of a folder of predictions."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

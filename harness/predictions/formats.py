@@ -1,4 +1,4 @@
-"""The files predictions are kept in: what the harness writes, and what published code bases save."""
+"""File formats of predictions: those the harness writes, and those of published code bases."""
 
 import io
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from harness.errors import DataError
 
 @dataclass(frozen=True)
 class Format:
-    """How predictions of one task are kept.
+    """Format of the predictions of one task.
 
     Attributes:
         folders: Names its folder goes by: the harness's, then those of ASTMT, MTI-Net, ATRC and InvPT.

@@ -1,4 +1,4 @@
-"""From a folder of predictions to a record: scoring what any code base saved."""
+"""Scoring of a folder of predictions, whatever code base saved it."""
 
 import contextlib
 import re
@@ -32,7 +32,7 @@ from harness.weights.artifact import digest_artifact
 
 @dataclass
 class Scored:
-    """What came of a folder of predictions.
+    """Result of scoring a folder of predictions.
 
     Attributes:
         record: The record, as it was written.

@@ -27,7 +27,7 @@ class Meter(ABC):
     """
 
     headline: ClassVar[str]
-    """Key of the figure that the papers' tables print."""
+    """Key of the metric that the papers' tables print."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
@@ -54,7 +54,7 @@ class Meter(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, Metric]:
-        """Return the figures so far, the headline first."""
+        """Return the metrics so far, the headline first."""
 
     def add(self, **values: Tensor) -> None:
         """Add ``values`` to the sums of the same names."""

@@ -89,7 +89,7 @@ class FMeasureMeter(Meter):
 
     @property
     def per_image(self) -> bool:
-        """Whether the headline averages over images."""
+        """True if the headline averages over images."""
         return self.mode.startswith("per-image")
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What semantic segmentation and part segmentation have in common."""
+"""Base of the label tasks, semantic segmentation and part segmentation."""
 
 from typing import ClassVar
 
@@ -36,7 +36,7 @@ class LabelTask(Task):
 
     @property
     def has_background(self) -> bool:
-        """Whether class 0 is the background, which is shown black; NYUD-v2 has no such class."""
+        """True if class 0 is the background, which is shown black; NYUD-v2 has no such class."""
         return self.spec.class_names[:1] == ("background",)
 
     def loss(self, prediction: Tensor, target: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How numbers become colours, and what is written at the colour bar."""
+"""Colour scales of numbers, with the texts at the colour bar."""
 
 from dataclasses import dataclass
 
