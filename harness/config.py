@@ -47,6 +47,7 @@ class Config(BaseModel):
         Raises:
             UsageError: the file or a value is wrong; the message names the key.
         """
+        # Texts of the command line that no path and no record can hold; pydantic would pass them.
         for key, value in overrides.items():
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str | Path) and (fault := _text_fault(str(text))):
@@ -73,6 +74,7 @@ class SizedConfig(Config):
     @field_validator("input_size", mode="before")
     @classmethod
     def _height_x_width(cls, value: Any) -> Any:
+        # Nine digits at most, which every system's integers hold; the range is checked below.
         if isinstance(value, str):
             sides = re.fullmatch(r"([0-9]{1,9})[xX]([0-9]{1,9})", value.strip())
             if sides is None:
@@ -176,6 +178,7 @@ class RunConfig(DataConfig):
         Raises:
             UsageError: the file of weights does not exist.
         """
+        # An artifact brings its weights; full training starts from pretrained encoders, as the papers do.
         if self.checkpoint is not None:
             return None
         start = self.init or ("random" if self.budget == "quick" else "pretrained")
@@ -208,6 +211,7 @@ class BenchConfig(SizedConfig):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
+        # A file is a published checkpoint, which does not say its tasks; a folder is an artifact, which does.
         artifact = self.checkpoint is not None and not self.checkpoint.is_file()
         if artifact and (self.task or self.input_size):
             raise ValueError("an artifact brings its own tasks and input size; leave out task and input_size")
@@ -293,6 +297,7 @@ def parse_yaml(text: str, place: str) -> Any:
     Raises:
         UsageError: it cannot be read; the message names the key.
     """
+    # Through the nodes rather than `yaml.load`, so that the message can name the key and see it twice.
     key = ""
     try:
         loader = _PlainLoader(text)
@@ -335,6 +340,7 @@ def _plain(value: Any) -> Any:
 
 def _text_fault(text: str) -> str | None:
     """Return why a text cannot be part of a path or a record."""
+    # Surrogates are bytes of a command line that are no UTF-8; JSON could not store them.
     if "\0" in text:
         return "a text has a zero byte"
     if any("\ud800" <= character <= "\udfff" for character in text):

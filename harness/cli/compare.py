@@ -51,6 +51,7 @@ def compare(
         comparison = compare_pair(ours[0], theirs[0], tolerances, allow_removed)
     else:
         comparison = compare_folders(ours, theirs, tolerances, allow_removed)
+    # Files first: a reader of standard output that goes away must not cost a job its report.
     if junit is not None:
         write_output("--junit", junit, to_junit(comparison))
     if summary is not None:

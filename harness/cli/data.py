@@ -39,6 +39,8 @@ _format = click.option(
 
 
 class _Size(click.ParamType[tuple[int, int]]):
+    """Height x width as a value of an option."""
+
     name = "HxW"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
@@ -99,6 +101,7 @@ def _found(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
             return {"missing": str(error)}
         searched = ", ".join(map(str, places(dataset.card, data_root)))
         return {"missing": f"None of these holds {dataset.card.marker}/: {searched}. Name one with --data-root."}
+    # A split that cannot be opened does not keep the other one from being shown.
     splits: dict[str, dict[str, Any]] = {}
     for split in get_args(Split):
         try:
@@ -131,6 +134,7 @@ def _tasks(dataset: Dataset, root: Path) -> dict[str, str | None]:
 
 
 def _echo_tasks(tasks: dict[str, str | None]) -> None:
+    """Print which tasks a folder can serve, and the reasons for the others; nothing where it serves all."""
     served = [task for task, reason in tasks.items() if reason is None]
     if len(served) == len(tasks):
         return
@@ -148,6 +152,7 @@ def verify(name: str, data_root: Path | None, style: str) -> None:
     """Check the lists of a data set and read every file; report all problems."""
     dataset = load_dataset(name)
     root = dataset.root(data_root)
+    # Printed as they are found: reading a whole data set takes minutes.
     problems = []
     for problem in problems_of(dataset, root):
         problems.append(problem)

@@ -46,6 +46,7 @@ def leaderboard(results: tuple[Path, ...], output: Path, published: bool, title:
         raise UsageError("nothing to show; give folders of results, or --published")
     check_writable("-o", output.absolute().parent)  # the site is made next to its place
     entries = read_entries(results) if results else []
+    # Gains are taken again, so that a reference that came later counts.
     renewed = with_gains([entry.record for entry in entries])
     entries = [replace(entry, record=record) for entry, record in zip(entries, renewed, strict=True)]
     entries += [Entry(record) for record in published_records()] if published else []

@@ -140,6 +140,7 @@ def _print(rows: list[Row]) -> None:
         missing = value is None or (isinstance(value, float) and not math.isfinite(value))
         return DASH if missing else printable(value)
 
+    # Plain lines where they fit the terminal, for they are printed at once; else rich wraps the cells.
     console = Console(width=None if sys.stdout.isatty() else 200)
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [list(map(printable, names)), *([shown(row.get(name)) for name in names] for row in rows)]

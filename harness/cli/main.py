@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an encoding without arrows shows question marks
-    termination.install()
+    termination.install()  # before any work, so that a cluster's signal always finds it
     code = exit_code(lambda: cli.main(args=arguments, prog_name="harness", standalone_mode=False))
     if code == Terminated.exit_code:  # loader processes that do not end would be waited for
         timer = threading.Timer(_GRACE, os._exit, (code,))
@@ -165,7 +165,7 @@ def _unforeseen(error: BaseException) -> int:
     if fault is not None or (isinstance(error, OSError) and error.filename is not None):
         place = getattr(error, "filename", None) or "the disk"
         return _end(f"{place}: {fault or getattr(error, 'strerror', error)}", UsageError.exit_code)
-    # 3. Anything else: the traceback goes to a file.
+    # 3. A fault of the harness itself: the traceback goes to a file.
     named = shortened(f"{type(error).__name__}: {error}")
     text = f"command: {shlex.join(sys.argv)}\nharness {harness.__version__}\n\n{traceback.format_exc()}"
     return _end(f"internal error ({named}); {_logged(text)}", HarnessError.exit_code)

@@ -44,6 +44,7 @@ def plot(results: tuple[Path, ...], x: str, y: str, output: Path, label: Label, 
         if dataset not in names:
             raise UsageError(f"-d: {unknown('data set of the records', dataset, sorted(names))}")
         records = [record for record in records if record.dataset.name == dataset]
+    # Notes go to stderr, so that `-o -` gives the picture alone.
     drawn = scatter(records, x, y, label)
     if str(output) == "-":
         write_output("-o", None, drawn.render(".svg"))

@@ -24,6 +24,7 @@ class SpreadCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the flag before each further value, then parse as usual."""
+        # Flags that may be given several times: each further value gets its flag.
         repeatable = {
             flag for param in self.params if isinstance(param, click.Option) and param.multiple for flag in param.opts
         }
@@ -81,6 +82,7 @@ def run(config: Path | None, **options: Any) -> int:
     """
     outcome = run_matrix(RunConfig.read(config, parse_options(options)))
     console = Console(width=None if sys.stdout.isatty() else 200)
+    # One table for each set of conditions, on the screen and next to the runs.
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in outcome.records:
         groups.setdefault(conditions(record), []).append(record)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 _stacks: ContextVar[tuple[list[str], ...]] = ContextVar("parts at work, innermost last, by running count", default=())
-"""One stack per count that runs, as counts nest: `MacCounter` inside a library's own count."""
+"""One stack per running `follow`, as counts may nest."""
 
 
 @contextmanager

@@ -295,8 +295,8 @@ def _data_set_folder(folder: Path, archive: Path, card: Card) -> Path:
     if len(nearest) == 1:
         return nearest[0]
     if nearest:
-        names = ", ".join(str(place.relative_to(folder)) for place in nearest[:5])
-        raise DataError(f"{archive}: holds several folders with {card.marker}/ ({names}); {_BY_HAND}")
+        shown = ", ".join(str(place.relative_to(folder)) for place in nearest[:5])
+        raise DataError(f"{archive}: holds several folders with {card.marker}/ ({shown}); {_BY_HAND}")
     # Another archive: say what it is instead.
     names = sorted(path.name for path in folder.iterdir())
     inner = sorted(path.name for path in folder.rglob("*") if path.name.lower().endswith(_ARCHIVE_SUFFIXES))

@@ -152,6 +152,7 @@ def build_boards(entries: Sequence[Entry]) -> list[Board]:
 
 def _board(entries: Sequence[Entry]) -> Board:
     """Return the board of records of the same conditions: rows, then cell by cell, then marks and order."""
+    # 1. Rows: the seeds of one configuration, in their order.
     records = [entry.record for entry in entries]
     of_record = {id(entry.record): entry for entry in entries}
     rows = []
@@ -160,6 +161,7 @@ def _board(entries: Sequence[Entry]) -> Board:
         variant = [group.first.method.paper or origin.source, origin.tier] if origin else list(group.variant)
         members = [of_record[id(record)] for record in group.records]
         rows.append(Row(sorted(members, key=lambda entry: entry.record.seed or 0), variant))
+    # 2. Cells, column by column, since marks compare the rows of one column.
     picks = dict(_columns(records))
     board = Board(rows, list(picks))
     others = other_documents(records, records)
@@ -176,6 +178,7 @@ def _board(entries: Sequence[Entry]) -> Board:
                 cell = replace(cell, sign=OTHER_REFERENCE)
             row.cells.append(cell)
             row.reasons.append(reason)
+        # Sessions before ranks: a latency of another session takes part in none.
         if column.title == "Latency" and column.ranked:
             _mark_sessions(rows, index, pick)
         if board.ranks(column):
@@ -183,6 +186,7 @@ def _board(entries: Sequence[Entry]) -> Board:
                 assert not isinstance(found, str)
                 row.cells[index] = found
 
+    # 3. Order: the best gain first, rows without one by name behind them.
     def place(row: Row) -> tuple[object, ...]:
         gains = [cell.value for cell, column in zip(row.cells, picks, strict=True) if cell and column.key == "delta_m"]
         return not gains, -gains[0] if gains else 0.0, row.record.method.name, board.label(row), row.seeds
@@ -224,6 +228,7 @@ def _columns(records: Sequence[Record]) -> Iterator[tuple[Column, Pick]]:
         yield column, partial(metric_of, task=task, factor=unit.factor)
     if tasks:
         yield Column("delta_m", "Δm", "higher", "percent", signed=True, ranked=True, detail="%"), gain_of
+    # Reported rows have the costs that their sources print, in columns that some source fills.
     if any(record.reported for record in records):
         for column, name in _PRINTED.items():
             pick = partial(printed_in, name=name)

@@ -63,6 +63,7 @@ def gain(record: Record) -> list[Fact]:
 
 def costs(record: Record) -> list[Fact]:
     """Return the costs, with units; one that is missing has its reason."""
+    # Work: executed MACs first, then what they compare with.
     macs, storage, found = record.macs, record.storage, []
     if macs is None:
         found.append(_absent("Executed MACs", record, "macs"))
@@ -84,6 +85,7 @@ def costs(record: Record) -> list[Fact]:
         outputs = _count(macs.elementwise_outputs)
         found.append(Fact("Element-wise outputs per image", outputs, "kept apart from MACs"))
 
+    # Size: in memory as parameters, on disk as bytes.
     if record.parameters:
         found.append(Fact("Parameters", _count(record.parameters.total)))
     else:

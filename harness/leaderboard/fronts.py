@@ -61,6 +61,7 @@ def fronts(board: Board, accuracy: str) -> Iterator[Front]:
 
 
 def _front(board: Board, x: Column, y: Column) -> Front:
+    """Return the picture of two columns of a board, with the text for those who cannot see it."""
     title, rows = f"{y.title} against {x.title} ({x.detail})", len(board.rows)
     across, up = (board.columns.index(column) for column in (x, y))
     points = []
@@ -69,6 +70,7 @@ def _front(board: Board, x: Column, y: Column) -> Front:
         if isinstance(a, Number) and isinstance(b, Number):
             label = " ".join(filter(None, (board.label(row), a.sign)))
             points.append(Point(label, a.value, b.value, other_session=a.sign == SESSION))
+    # One point is no front: say how many rows have which value instead.
     if len(points) < 2:
         counts = [(column.title, sum(value is not None for value in board.values(column))) for column in (y, x)]
         have = " and ".join(f"{name} for {count}" for name, count in counts)
@@ -88,13 +90,16 @@ def _front(board: Board, x: Column, y: Column) -> Front:
 
 def _embedded(points: list[Point], across: Axis, up: Axis, text: str) -> str:
     """Return the picture as markup for a page: distinct ids, the page's colours, a tooltip on every point."""
+    # Ids must differ between the pictures of a page and be the same for the same picture.
     salt = hashlib.sha256(repr((points, across, up)).encode()).hexdigest()[:8]
     svg = to_svg(draw_pareto(points, across, up, palette=_ROLES, size=_SIZE), salt)
+    # Colours by the style sheet, so that pictures follow a dark page.
     for placeholder, colour in _STYLE.items():
         svg = svg.replace(placeholder, colour)
     for index, point in enumerate(points):
         tip = html.escape(f"{point.label}: {point.x:.4g} ({across.title}), {point.y:.4g} ({up.title})")
         svg = svg.replace(f'<g id="point-{index}">', f'<g id="point-{index}"><title>{tip}</title>')
+    # Prefix every id and every reference to one, then drop comments and line breaks.
     svg = re.sub(r'\b(id="|xlink:href="#|url\(#)', rf"\g<1>{salt}-", svg)
     svg = re.sub(r"\s*\n\s*", " ", re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL))
     return svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(text)}" ', 1)

@@ -81,6 +81,7 @@ def render_site(entries: Sequence[Entry], *, title: str, accuracy: str) -> Itera
     yield "index.html", index.encode()
     for asset in ASSETS:
         yield asset, (files("harness.leaderboard") / "templates" / asset).read_bytes()
+    # A page for every record, also for those of unfinished runs, which have no row.
     rows = {entry: row for board in boards for row in board.rows for entry in row.entries}
     page = templates.get_template("record.html")
     for entry in entries:
@@ -98,6 +99,7 @@ def _record_files(
     """Yield the page, the record and the pictures of an entry."""
     slug, seeds = names[entry], row.entries if row else [entry]
     place, siblings, first = seeds.index(entry), seeds, None
+    # Links among thousands of seeds would make every page as long as the list.
     if len(seeds) > FULL_PAGES:
         siblings = seeds[max(0, place - _NEIGHBOURS) : place + _NEIGHBOURS + 1]
         first = seeds[0] if place >= FULL_PAGES else None
@@ -177,6 +179,7 @@ def write_site(files: Iterable[tuple[str, bytes]], output: Path) -> int:
     check_output(output)
     output = output.resolve()
     output.parent.mkdir(parents=True, exist_ok=True)
+    # Both next to the place, on the same disk, so that renaming swaps whole folders.
     fresh, old = (output.with_name(f".{output.name}.{os.getpid()}.{state}") for state in ("new", "old"))
     names: list[str] = []
     folders: set[Path] = set()
@@ -193,7 +196,7 @@ def write_site(files: Iterable[tuple[str, bytes]], output: Path) -> int:
         if output.exists():
             output.replace(old)
         fresh.replace(output)
-    except BaseException:
+    except BaseException:  # an interrupt between the two renamings, too: the older site comes back
         if old.exists() and not output.exists():
             old.replace(output)
         raise

@@ -74,14 +74,16 @@ def load_published(method: Method, problem: Problem, file: WeightFile) -> tuple[
     Raises:
         UsageError: the file is unreadable, or does not hold exactly the weights of this model.
     """
+    # 1. The weights, without wrappers, under the keys of the method's model.
     found = read_state(file.path)
     model = build_model(type(method)(method.options, method.backbone), problem)  # encoders start from the file, too
     adapted = method.adapt(found.state, model) if isinstance(method, PublishedKeys) else Adapted(found.state)
+    # 2. Exactly these weights: none missing, none left over, none of another shape.
     height, width = problem.input_size
     target = f"{method.name} on {method.backbone} for {', '.join(problem.names)} at {height}x{width}"
     load_exactly(model, adapted.state, f"checkpoint {file.path}", target)
     notes = [*found.notes, *adapted.notes]
-    # Weights that no prediction depends on: counted as parameters, absent from MACs.
+    # 3. Weights that no prediction depends on: counted as parameters, absent from MACs.
     idle = sum(value.numel() for name, value in model.named_parameters() if name.startswith(model.unused))
     if model.unused and idle:
         notes.append(f"{idle / 1e6:.2f} M of its parameters are never used, and kept")

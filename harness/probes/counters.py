@@ -66,7 +66,7 @@ class _AsTuple(nn.Module):
 
 
 def count_torch(subject: _AsTuple, images: Tensor) -> _Counts:
-    """Count by torch's `FlopCounterMode`, which knows attention on a GPU alone."""
+    """Count by torch's `FlopCounterMode`, which does not know attention on the CPU; it is added."""
     from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
     def attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:

@@ -65,7 +65,7 @@ def zipped_bytes(artifact: Path) -> int:
     counter = _Counter()
     with zipfile.ZipFile(counter, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in _files(artifact):
-            # `ZipInfo` of a name alone has a fixed date and no mode, so that equal files give equal bytes.
+            # `ZipInfo` of a name alone has a fixed date, so that equal files give equal bytes.
             entry = zipfile.ZipInfo(path.relative_to(artifact).as_posix())
             entry.compress_type = zipfile.ZIP_DEFLATED
             with path.open("rb") as source, archive.open(entry, "w", force_zip64=True) as target:

@@ -97,6 +97,7 @@ def pooled(values: Iterable[float | None]) -> Number | None:
     >>> pooled([1.0, None, 2.0])
     Number(value=1.5, std=0.7071067811865476, n=2, mark=None, sign='', ranked=True)
     """
+    # A seed without a value counts neither in the mean nor in n.
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not known:
         return None
@@ -129,6 +130,7 @@ def marked(cells: Sequence[Cell], column: Column) -> list[Cell]:
         round(cell.value * column.scale, column.decimals) if isinstance(cell, Number) and cell.ranked else None
         for cell in cells
     ]
+    # None stands for cells that take no part, and is never a key of a mark.
     known = [value for value in shown if value is not None]
     places: dict[float | None, Mark] = {}
     if len(set(known)) > 1:

@@ -91,6 +91,7 @@ def other_session(rows: Sequence[Sequence[Latency]]) -> list[bool]:
         rows: Latencies of the records of every row.
     """
     sessions = [{latency.sampling.session for latency in row} for row in rows]
+    # The session that most rows have; the rows of all others are marked.
     common = Counter(session for found in sessions for session in found).most_common(1)
     return [bool(found) and found != {common[0][0]} for found in sessions]
 
@@ -110,6 +111,7 @@ class AccuracyColumns:
     """
 
     def __init__(self, records: Sequence[Record], every: bool) -> None:
+        # 1. Every metric, as the records come.
         self._columns: dict[_Place, Column] = {}
         for record in sorted(records, key=lambda record: -len(record.metrics)):  # one with all tasks gives the order
             for task, metrics in record.metrics.items():
@@ -126,6 +128,7 @@ class AccuracyColumns:
                         ranked=True,
                     )
                     self._columns.setdefault(_Place(task, name), column)
+        # 2. The metrics of one task side by side, whichever record had them.
         tasks = list(dict.fromkeys(place.task for place in self._columns))
         self._columns = dict(sorted(self._columns.items(), key=lambda item: tasks.index(item[0].task)))
 
@@ -176,9 +179,11 @@ class CostColumns:
         self.columns = columns
         self.comparable = one_machine(records)
         self.batch_size = min((one.batch_size for record in records for one in record.latency), default=None)
+        # Ratios to different methods do not compare: only those to a reference, else all if they are to one method.
         against = {one.paired.reference for record in records for one in record.latency if one.paired}
         references = against & {record.run_id for record in records if record.method.is_reference}
         self._references = references or (against if len(against) == 1 else set())
+        # By identity: groups hold records, which have no hash.
         others = other_session([self._latencies(group.records) for group in groups])
         self._apart = {id(group) for group, other in zip(groups, others, strict=True) if other}
 
@@ -222,15 +227,18 @@ class CostColumns:
             shown: Columns of the table.
             notes: Collects the notes.
         """
+        # 1. Empty cells. The costs that every table has need no excuse unless the record gives a reason.
         for column, probe in {MACS: "macs", LATENCY: "latency", ARTIFACT: "storage"}.items():
             reason = next((record.unmeasured[probe] for record in group.records if probe in record.unmeasured), None)
             lacks = column in shown and self.cells(group)[column.key] is None
             if lacks and (reason or column not in ALWAYS):
                 notes.add(column.title, reason or "not measured", group.name)
+        # 2. Values that are there but are no numbers, from records of other programs.
         for column, name in COST_OF.items():
             for record in group.records:
                 if column in shown and (reason := not_finite(record, name)):
                     notes.add(column.title, reason, group.name)
+        # 3. Latencies: left out altogether, or measured on a busy machine.
         if not self.comparable:
             for one in notes.labels:
                 notes.add("", "latencies were measured on several machines and are left out", one)

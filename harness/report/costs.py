@@ -41,6 +41,7 @@ def cost_rows(record: Record, output: Path) -> list[Costs]:
         record: The record.
         output: Results folder that it is in.
     """
+    # Batch sizes that were asked for have a row even if nothing was timed; the reasons say why.
     known = {latency.batch_size: latency for latency in record.latency}
     sizes = record.config.get("batch_size") or sorted(known) or [1]
     return [
@@ -138,6 +139,7 @@ def cost_tables(records: Sequence[Record]) -> list[Table]:
     Args:
         records: In the order of the rows.
     """
+    # Precision and batch size are columns, so that tables differ in all other conditions alone.
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         weights = (record.method.init, record.method.checkpoint)
@@ -157,6 +159,7 @@ def _table(records: Sequence[Record]) -> Table:
         places = [place for place, (_, row) in enumerate(found) if (row["precision"], row["batch_size"]) == setting]
         for place, other in zip(places, shown.other_session([timed[place] for place in places]), strict=True):
             others[place] = other
+    # Cells of the rows.
     rows = []
     for (record, row), other in zip(found, others, strict=True):
         cells: dict[str, Cell] = {
@@ -176,6 +179,7 @@ def _table(records: Sequence[Record]) -> Table:
         where = f"{record.method.backbone}, {record.precision}, batch {row['batch_size']}"
         return f"{labels[record.run_id]} ({where})"
 
+    # Notes: reasons of empty cells, warnings, and disturbances of the latencies.
     notes = Notes([name(record, row) for record, row in found])
     for record, row in found:
         for probe, reason in row["unmeasured"].items():

@@ -136,7 +136,7 @@ class Notes:
         """Return the notes in the order in which their reasons came."""
         lines = []
         for (subject, _), (texts, labels) in self._found.items():
-            [reason] = merged(list(texts))
+            [reason] = merged(list(texts))  # they differ in their numbers alone, or they would be apart
             concerned = "" if len(labels) == len(self.labels) else ", ".join(labels)
             about = " of ".join(filter(None, (subject, concerned)))
             lines.append(f"{about}: {reason}" if about else reason)
@@ -149,11 +149,13 @@ def merged(texts: Sequence[str]) -> list[str]:
     >>> merged(["Table 2, row 1", "Table 3, row 1"])
     ['Table 2 and 3, row 1']
     """
+    # Texts by what they are without their numbers.
     similar: dict[str, list[str]] = {}
     for text in texts:
         similar.setdefault(_NUMBER.sub("#", text), []).append(text)
     lines = []
     for found in similar.values():
+        # Number by number: the first of each text, then the second, and so on.
         ranges = []
         for numbers in zip(*map(_NUMBER.findall, found), strict=True):
             known = sorted(set(numbers), key=float)

@@ -82,6 +82,7 @@ def pareto_front(points: Sequence[Point], x: Axis, y: Axis) -> list[Point]:
     def worth(point: Point) -> tuple[float, float]:
         return point.x if x.higher_is_better else -point.x, point.y if y.higher_is_better else -point.y
 
+    # From the best x on, a point is on the front if it is better in y than all before it, or equals the last in both.
     front: list[Point] = []
     for point in sorted(points, key=worth, reverse=True):
         if not front or worth(point)[1] > worth(front[-1])[1] or worth(point) == worth(front[-1]):
@@ -121,6 +122,7 @@ def draw_pareto(
         axes = figure.add_subplot()
         _frame(axes, points, x, y, colours)
         axes.set_title(_lines(title), fontsize=8, loc="left", color=colours.text, parse_math=False)
+        # The staircase lies under the points.
         front = pareto_front([point for point in points if point.ranked], x, y)
         axes.step(
             [point.x for point in front],
@@ -157,7 +159,7 @@ def draw_pareto(
                 gid=f"point-{index}",
                 zorder=3,
             )
-        figure.draw_without_rendering()
+        figure.draw_without_rendering()  # gives the axes their final place, which the labels need
         figure.set_layout_engine("none")  # labels lie inside the axes and move nothing
         _label(axes, [*front, *(point for point in points if point not in front)], front, colours)
     return figure

@@ -67,6 +67,7 @@ class Sources:
     """
 
     def __init__(self, records: Sequence[Record], known: Sequence[Record] = ()) -> None:
+        # Numbers in the order of the rows; one document may be printed by its authors here and quoted there.
         found = [record.reported for record in records if record.reported]
         self._places: dict[tuple[str, str], list[str]] = {}
         for reported in found:

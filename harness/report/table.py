@@ -38,6 +38,7 @@ def build_tables(records: Sequence[Record], style: Style = "paper") -> list[Tabl
     Costs alone get the tables of ``harness bench``. In the style ``share`` a table of the tasks follows, for methods
     that share weights sparsely.
     """
+    # One table for each set of conditions; reported records have conditions that no measured one has.
     comparable: dict[tuple[object, ...], list[Record]] = {}
     for record in _ordered(records):
         comparable.setdefault(conditions(record), []).append(record)
@@ -82,6 +83,7 @@ def build_table(records: Sequence[Record], style: Style = "paper", known: Sequen
     accuracy = AccuracyColumns(records, every=style == "wide")
     costs = CostColumns(groups, WIDE if style == "wide" else PAPER)
     sources = Sources(records, known)
+    # Rows: accuracy, gain and costs, each the mean over the seeds.
     rows = []
     for group in groups:
         first = group.first

@@ -43,7 +43,7 @@ CHECKPOINT = "checkpoint.pt"
 """Training state in the folder of a run, until the run is complete."""
 
 CALIBRATION_IMAGES = 64
-"""Training images that thresholds are chosen on: scores of a few candidates differ by more than their noise there."""
+"""Training images that thresholds are chosen on; each candidate costs one evaluation of them."""
 
 
 def execute(job: Job, progress: RunProgress, predictions: Path | None = None) -> Record:

@@ -55,10 +55,12 @@ def escape(text: str) -> str:
 
 
 def _character(character: str) -> str:
+    """Return LaTeX for one character."""
     if character in _CHARACTERS:
         return _CHARACTERS[character]
     if character.isascii() and character.isprintable():
         return character
+    # A letter with an accent that LaTeX can set: base letter and combining mark, decomposed.
     base, *marks = list(unicodedata.normalize("NFD", character))
     if base.isascii() and base.isalpha() and len(marks) == 1 and marks[0] in _ACCENTS:
         return f"\\{_ACCENTS[marks[0]]}{{{base}}}"
@@ -66,6 +68,7 @@ def _character(character: str) -> str:
 
 
 def _table(table: Table) -> str:
+    """Return one table environment."""
     sides = "".join("l" if table.is_text(column) else "r" for column in table.columns)
     # Titles take two lines, so that columns are as narrow as their numbers.
     titles = [column.heading.partition(" ") for column in table.columns]
@@ -77,6 +80,7 @@ def _table(table: Table) -> str:
         for column in table.columns:
             cell = row.cells.get(column.key)
             if isinstance(cell, Number):
+                # A true minus and a true ±; the sign goes behind the mark, so that it is not set in bold.
                 number = replace(cell, sign="").text(column, plus_minus=" $\\pm$ ").replace("-", "$-$")
                 cells.append(" ".join(filter(None, (_MARKS[cell.mark].format(number), escape(cell.sign)))))
             else:
