@@ -3,7 +3,7 @@
 import pytest
 
 from harness.errors import UsageError
-from harness.probes.catalog import PROBES, select
+from harness.probes.catalog import INTERLEAVED, PROBES, select
 from harness.records import Record
 
 
@@ -20,6 +20,11 @@ def test_what_latency_is_related_to_is_measured_before_it() -> None:
 
 def test_every_probe_has_its_place_in_the_record() -> None:
     assert set(PROBES) <= set(Record.model_fields)
+
+
+def test_every_probe_has_its_function_or_is_measured_interleaved() -> None:
+    assert {name for name, probe in PROBES.items() if not callable(probe.load())} == {*INTERLEAVED}
+    assert set(INTERLEAVED) == {"ceilings", "latency"}
 
 
 @pytest.mark.parametrize(
