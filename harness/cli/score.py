@@ -47,4 +47,6 @@ def score(**options: Any) -> int:
     for kind in ("missing", "broken", "surplus"):
         for name in getattr(scored, kind):
             click.echo(f"harness: {kind}: {name}", err=True)
+    for fault in scored.doubtful:
+        click.echo(f"harness: warning: {fault}", err=True)
     return DataError.exit_code if scored.missing or scored.broken else 0

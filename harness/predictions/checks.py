@@ -24,6 +24,8 @@ _UNIT_ROOM = 3.0
 """Ratio of medians around a unit's factor that is still taken for it; poor predictions are off by less."""
 _AXIS_GAIN = 0.2
 """Mean cosine by which other axes must agree better before they are named."""
+_LONGEST = 10.0
+"""Median length up to which vectors may be raw outputs of a network, of which direction alone is trained and scored."""
 
 
 class Check(ABC):
@@ -125,6 +127,7 @@ class Vectors(Check):
         self.products: NDArray[np.float64] = np.zeros((3, 3))  # sum over pixels of prediction x label
         self.labels: NDArray[np.float64] = np.zeros(3)
         self.pixels = 0
+        self.lengths: list[float] = []  # median of every image
         self.grey = self.positive = True
 
     def add(self, prediction: Floats, label: Floats) -> None:
@@ -135,7 +138,9 @@ class Vectors(Check):
             return
         self.grey &= bool((ours == ours[:1]).all())
         self.positive &= bool((ours >= 0).all())
-        ours /= np.linalg.norm(ours, axis=0).clip(1e-12)
+        lengths = np.linalg.norm(ours, axis=0)  # [N]
+        self.lengths.append(float(np.median(lengths)))
+        ours /= lengths.clip(1e-12)
         theirs /= np.linalg.norm(theirs, axis=0).clip(1e-12)
         self.products += ours @ theirs.T
         self.labels += theirs.sum(1)
@@ -145,11 +150,17 @@ class Vectors(Check):
         """Yield one channel for three, levels that were not decoded, other axes, and worse than the mean normal."""
         if not self.pixels:
             return
+        length = median(self.lengths)
+        if length == 0:
+            yield "half of the vectors or more are zero, which are scored as 90 degrees off; save a vector everywhere"
+            return
         if self.grey:
             yield "x, y and z are equal everywhere: one channel was spread to three; normals need three channels"
             return
         if self.positive:
             yield "no component is negative: they look like (n + 1) / 2 or 8-bit levels that were not decoded"
+        if length > _LONGEST:
+            yield f"the vectors have a median length of {length:.4g}, not 1; only their direction is scored"
         # The mean cosine under a change of axes is a sum of products that are already added up.
         cosine = np.trace(self.products) / self.pixels
         best = cosine

@@ -39,12 +39,14 @@ class Scored:
         missing: Predictions that are not there, as ``<folder>/<image id>``.
         broken: What is wrong with each file that cannot be used, path first.
         surplus: Files and folders that belong to no image or task.
+        doubtful: What is implausible about the values of a task, and what to do; they were scored as they are.
     """
 
     record: Record
     missing: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     surplus: list[str] = field(default_factory=list)
+    doubtful: list[str] = field(default_factory=list)
 
 
 def score(config: ScoreConfig) -> Scored:
@@ -81,12 +83,13 @@ def score(config: ScoreConfig) -> Scored:
         raise DataError(f"{config.predictions}: nothing can be scored; first problem: {_first_problem(scorers, data)}")
     record = _record(config, data, folders, metrics)
     record.dataset.n_evaluated = len(data.val) - incomplete
-    record.warnings += [warning for scorer in scorers for warning in scorer.warnings(len(data.val))]
+    doubtful = [fault for scorer in scorers for fault in scorer.faults()]
+    record.warnings += [*(warning for scorer in scorers for warning in scorer.warnings(len(data.val))), *doubtful]
     record.phases.append(Phase(name="evaluate", seconds=time.perf_counter() - start))
     write_record(record, config.output / record.run_id)
     known = set(data.val.reader.ids)
     surplus = [str(path) for path in [*others, *(path for folder in folders for path in folder.surplus(known))]]
-    return Scored(record, missing, broken, surplus)
+    return Scored(record, missing, broken, surplus, doubtful)
 
 
 def _first_problem(scorers: Sequence["_TaskScorer"], data: OpenedData) -> str:
@@ -143,11 +146,13 @@ class _TaskScorer:
                 f"{self.folder.task}: of {images} images, {len(self.missing)} have no prediction and "
                 f"{len(self.broken)} a broken one; the metrics are of the others"
             )
-        if self.check is not None:
-            for fault in self.check.faults():
-                yield f"{self.folder.task}: {fault}"
         if self.resized:
             yield f"{self.folder.task}: {self.resized} predictions were resized to their images"
+
+    def faults(self) -> Iterator[str]:
+        """Yield what is implausible about the values that were scored."""
+        if self.check is not None:
+            yield from (f"{self.folder.task}: {fault}" for fault in self.check.faults())
 
 
 def _stream(scorers: Sequence[_TaskScorer], data: OpenedData, progress: RunProgress) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harness.records import Gain, Record, conditions, find_records, headlines, write_record
 from harness.records.delta_m import delta_m
+from harness.records.metric import Metric
 
 
 def fill_gains(records: Sequence[Record], output: Path) -> None:
@@ -51,8 +52,20 @@ def gain_over_one(record: Record, references: Sequence[Record]) -> Gain:
 
 def gain_over(record: Record, reference: Record) -> Gain:
     """Return the gain of a record over another, which must have been made under the same conditions."""
-    gain = delta_m(headlines(record), headlines(reference))
+    gain = delta_m(_gained(record), _gained(reference))
     return Gain(value=gain.value, reference=reference.run_id, reason=gain.reason)
+
+
+def _gained(record: Record) -> dict[str, Metric]:
+    """Return the metric of every task that the gain is of: the headline, but for saliency scored image by image.
+
+    ASTMT and MTI-Net, whose meters average over images, take the gain of the mean IoU of salient pixels, not of maxF
+    (Maninis et al., CVPR 2019); only their modes measure it.
+    """
+    found = headlines(record)
+    if "miou" in record.metrics.get("saliency", {}):
+        found["saliency"] = record.metrics["saliency"]["miou"]
+    return found
 
 
 def is_reference_of(other: Record, record: Record) -> bool:

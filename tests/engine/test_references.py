@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from records import metric, origin, record
 
 from harness.records import Record, StageInfo, read_record, write_record
@@ -47,6 +48,18 @@ def test_a_paper_s_saliency_by_another_metric_is_not_drawn_as_max_f() -> None:
     assert QUANTITIES["saliency"].pick(by_iou, None) is None
     assert absence(by_iou, "saliency") == "no saliency (reported by another metric)"
     assert QUANTITIES["saliency"].pick(by_f, None) == 80.0
+
+
+def test_saliency_scored_image_by_image_gains_by_the_mean_iou_as_in_the_papers() -> None:
+    def scored(method: str, maxf: float, miou: float | None) -> Record:
+        found = {"maxf": metric(maxf, "fraction", True)}
+        if miou is not None:
+            found["miou"] = metric(miou, "fraction", True)
+        return record(method, metrics={"saliency": found})
+
+    by_iou = gain_over_one(scored("ours", 0.9, 0.66), [scored("single-task", 0.8, 0.6)])
+    by_f = gain_over_one(scored("ours", 0.9, None), [scored("single-task", 0.8, None)])
+    assert (by_iou.value, by_f.value) == (pytest.approx(10.0), pytest.approx(12.5))
 
 
 def test_the_reference_of_the_newest_code_counts() -> None:

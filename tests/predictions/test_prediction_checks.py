@@ -41,6 +41,7 @@ def scored(golden: Path, tmp_path: Path) -> Callable[..., Scored]:
 
 
 def said(scored: Scored, task: str) -> list[str]:
+    assert set(scored.doubtful) <= set(scored.record.warnings)
     return [line.removeprefix(f"{task}: ") for line in scored.record.warnings if line.startswith(f"{task}:")]
 
 
@@ -90,6 +91,8 @@ def test_depth_that_is_off_by_half_is_a_poor_prediction_and_no_other_unit(scored
     [
         (lambda n: n * [1, -1, 1], "taken as (x, -y, z) they agree better"),
         (lambda n: n[..., [2, 1, 0]], "taken as (z, y, x) they agree better"),
+        (lambda n: n * 127, "median length of 127, not 1"),
+        (lambda n: n * 0, "half of the vectors or more are zero"),
         (lambda n: (n + 1) / 2, "no component is negative"),
         (lambda n: np.repeat(n[..., :1], 3, axis=2), "x, y and z are equal everywhere"),
     ],
