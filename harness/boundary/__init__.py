@@ -4,7 +4,6 @@ Needs no deep-learning library: arrays in, integers out.
 """
 
 from harness.boundary.counting import Counts, count_image
-from harness.boundary.ground_truth import ground_truth, seg2bmap
 from harness.boundary.matching import GtIndex, greedy, index_gt, match
 from harness.boundary.pool import BoundaryPool
 from harness.boundary.rule import (
@@ -16,7 +15,7 @@ from harness.boundary.rule import (
 )
 from harness.boundary.scoring import Score, Totals, score
 from harness.boundary.suppression import orientation, suppress
-from harness.boundary.thinning import thin
+from harness.boundary.thinning import ground_truth, seg2bmap, thin
 
 __all__ = [
     "NYUD_MAX_DIST",

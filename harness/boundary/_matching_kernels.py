@@ -1,6 +1,6 @@
 """Pixel loops of the matcher.
 
-Pixels are numbered by tiles of 8x8 (`harness.boundary.tiling`), and a set of pixels is one 64-bit word per tile.
+Pixels are numbered by tiles of 8x8 (`harness.boundary.matching`), and a set of pixels is one 64-bit word per tile.
 A search then sees all it has not yet taken of a disc in about nine operations, and never meets a pixel twice.
 ``mate[c]`` is the partner of cell c on the other side, or -1.
 """

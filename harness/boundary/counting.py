@@ -50,7 +50,7 @@ def count_image(probability: NDArray[Any], gt: NDArray[np.bool_], rule: Boundary
 
     Args:
         probability: Boundary map in the original size, [h, w]; uint8, or float in [0, 1].
-        gt: Thinned true boundaries (`harness.boundary.ground_truth.ground_truth`), bool [h, w].
+        gt: Thinned true boundaries (`harness.boundary.ground_truth`), bool [h, w].
         rule: The conventions.
 
     Returns:

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.boundary.counting import Counts
+from harness.boundary.counting import Counts, count_image
 from harness.boundary.rule import BoundaryRule
 from harness.errors import HarnessError, MethodError, UsageError
 
@@ -25,8 +26,8 @@ _START = """
 import pickle, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = pickle.load(sys.stdin.buffer)
-from harness.boundary.worker import main
-main()
+from harness.boundary.pool import serve
+serve()
 """
 
 
@@ -169,3 +170,27 @@ def _usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def serve() -> None:
+    """Count images in a worker process until its input ends.
+
+    It reads pickles from its standard input: the rule, then a pair (probability, gt) for every image. It answers each
+    image with its counts or with the exception it raised.
+    """
+    requests = sys.stdin.buffer
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a stray print must not corrupt the replies
+    rule = pickle.load(requests)  # noqa: S301 - written by our own parent process
+    while True:
+        try:
+            probability, gt = pickle.load(requests)  # noqa: S301
+        except EOFError:
+            return
+        try:
+            reply: object = count_image(probability, gt, rule)
+        except Exception as error:
+            error.add_note(f"In a boundary worker process:\n{traceback.format_exc()}")
+            reply = error
+        pickle.dump(reply, replies)
+        replies.flush()

@@ -7,8 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from harness.tasks.base import Task
-from harness.tasks.pictures import Picture, Swatch
-from harness.tasks.scale import Scale
+from harness.tasks.pictures import Picture, Scale, Swatch
 
 
 @dataclass(frozen=True)

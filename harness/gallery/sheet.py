@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from harness.gallery.panels import Column, Panel
-from harness.tasks.pictures import Swatch
-from harness.tasks.scale import Scale
+from harness.tasks.pictures import Scale, Swatch
 
 _LEGIBLE = 400  # pixels; smaller pictures are magnified, each pixel to a square
 _INK, _FRAME, _PAPER = (20, 20, 20), (120, 120, 120), (255, 255, 255)

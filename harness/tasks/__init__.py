@@ -5,10 +5,9 @@ from harness.problem import TaskSpec
 from harness.tasks.base import Task
 from harness.tasks.boundary import Boundary
 from harness.tasks.depth import Depth
+from harness.tasks.labelling import Parts, Semseg
 from harness.tasks.normals import Normals
-from harness.tasks.parts import Parts
 from harness.tasks.saliency import Saliency
-from harness.tasks.semseg import Semseg
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Semseg, Parts, Saliency, Normals, Depth, Boundary)}
 """Tasks by name: the built-in ones in the order of the papers' tables, then those of plug-ins."""

@@ -11,8 +11,7 @@ from torch import Tensor
 from harness.problem import TaskSpec
 from harness.protocol import Protocol
 from harness.records.metric import Metric
-from harness.tasks.pictures import Swatch
-from harness.tasks.scale import Scale
+from harness.tasks.pictures import Scale, Swatch
 
 IGNORE = 255
 """Label value that no loss and no meter counts, in every task."""

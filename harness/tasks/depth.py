@@ -1,6 +1,6 @@
-"""Depth estimation."""
+"""Depth in metres: the task, and the meter of its errors."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -8,10 +8,104 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.protocol import Protocol
-from harness.tasks.base import IGNORE, Task
-from harness.tasks.depth_errors import DepthMeter
-from harness.tasks.pictures import blacken
-from harness.tasks.scale import DEPTH, DEPTH_ERROR, Scale
+from harness.records.metric import Metric, Unit
+from harness.tasks.base import IGNORE, Meter, Task, wide_sum
+from harness.tasks.pictures import DEPTH, DEPTH_ERROR, Scale, blacken
+
+Pool = Literal["pixel", "image"]
+Mask = Literal["finite", "not-255", "nonzero", "none"]
+
+FLOOR = 1e-9
+"""Depth in metres that stands for anything at or below zero, so that its logarithm exists."""
+
+LIMIT = 80.0
+"""Depth in metres beyond which TaskPrompter's mask drops a label."""
+
+_UNITS: dict[str, Unit] = {"rmse": "m", "log_rmse": "log m", "abs_rel": "ratio", "sq_rel": "m"}
+
+
+class DepthMeter(Meter):
+    """RMSE, RMSE of the natural logarithm, and relative errors (Eigen et al., NIPS 2014, section 3).
+
+    Pooled over all valid pixels of the split, or taken per image and averaged (Maninis et al., CVPR 2019,
+    whose log RMSE is the median over images).
+    """
+
+    headline: ClassVar[str] = "rmse"
+
+    def __init__(self, pool: Pool, mask: Mask) -> None:
+        super().__init__()
+        self.pool = pool
+        self.mask = mask
+
+    @torch.no_grad()
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch: depth in metres, [B, 1, H, W]."""
+        valid, label = self._valid(target)
+        # Where nothing is scored, both sides are 1 m: every error there is zero.
+        label = torch.where(valid, label, 1.0)
+        depth = torch.where(valid, prediction, 1.0).clamp_(min=FLOOR)
+        error = depth - label
+        log_squared = wide_sum((depth / label).log_().square_())
+        squared = wide_sum(torch.square(error, out=depth))
+        relative = wide_sum(depth.div_(label))
+        errors = torch.stack([squared, log_squared, wide_sum(error.abs_().div_(label)), relative])
+        pixels = valid.flatten(1).sum(1)
+        self.add(pixels=pixels.sum())
+        if self.pool == "pixel":
+            self.add(errors=errors.sum(1))
+        else:
+            seen = pixels > 0
+            for name, mean in zip(_UNITS, errors[:, seen] / pixels[seen], strict=True):
+                self.keep(**{name: mean})
+
+    def _valid(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mask of scored pixels and the labels to score there."""
+        if self.mask == "finite":
+            return (target > 0) & (target < LIMIT), target
+        if self.mask == "not-255":
+            return target != IGNORE, target.clamp(min=FLOOR)
+        if self.mask == "nonzero":
+            return target != 0, target.clamp(min=FLOOR)
+        holes = target == IGNORE
+        return torch.ones_like(holes), target.masked_fill(holes, FLOOR).clamp(min=FLOOR)
+
+    def compute(self) -> dict[str, Metric]:
+        """Return ``rmse``, ``log_rmse``, ``abs_rel`` and ``sq_rel``."""
+        values, n = self._pooled() if self.pool == "pixel" else self._over_images()
+        return {
+            name: Metric.of(
+                value,
+                unit=unit,
+                higher_is_better=False,
+                n=n,
+                protocol=f"depth.{name.replace('_', '-')}@{self._convention}",
+            )
+            for (name, unit), value in zip(_UNITS.items(), values, strict=True)
+        }
+
+    @property
+    def _convention(self) -> str:
+        return self.pool if self.mask == "finite" else f"{self.pool},{self.mask}"
+
+    def _pooled(self) -> tuple[list[float], int]:
+        n = int(self.sums["pixels"]) if self.sums else 0
+        if not n:
+            return [torch.nan] * len(_UNITS), 0
+        mean = self.sums["errors"].cpu() / n
+        return [*mean[:2].sqrt().tolist(), *mean[2:].tolist()], n
+
+    def _over_images(self) -> tuple[list[float], int]:
+        squared, log_squared, absolute, relative = (self.kept(name).double().numpy() for name in _UNITS)
+        if not len(squared):
+            return [torch.nan] * len(_UNITS), 0
+        values = [
+            np.sqrt(squared).mean(),
+            np.median(np.sqrt(log_squared)),
+            absolute.mean(),
+            relative.mean(),
+        ]
+        return [float(value) for value in values], len(squared)
 
 
 class Depth(Task):

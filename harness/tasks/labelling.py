@@ -1,4 +1,4 @@
-"""Base of the label tasks, semantic segmentation and part segmentation."""
+"""Label tasks: semantic segmentation and human parts, with their common base."""
 
 from typing import ClassVar
 
@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from harness.errors import UsageError
 from harness.problem import TaskSpec
+from harness.protocol import Protocol
 from harness.tasks.base import IGNORE, Task
-from harness.tasks.pictures import Swatch, label_picture
-from harness.tasks.scale import WRONG, Scale
+from harness.tasks.confusion import ConfusionMeter
+from harness.tasks.pictures import WRONG, Scale, Swatch, label_picture
 
 
 class LabelTask(Task):
@@ -77,3 +78,30 @@ class LabelTask(Task):
         """Return 1 where the most likely class is wrong and 0 where it is right, [H, W]; NaN where ignored."""
         wrong = (prediction.argmax(0, keepdim=True) != target).float()
         return torch.where(target != IGNORE, wrong, torch.nan)[0].cpu().numpy()
+
+
+class Semseg(LabelTask):
+    """Semantic segmentation: cross-entropy, scored by mIoU."""
+
+    name: ClassVar[str] = "semseg"
+    title: ClassVar[str] = "SemSeg"
+    weight: ClassVar[float] = 1.0
+
+    def meter(self, protocol: Protocol) -> ConfusionMeter:
+        """Return an empty mIoU meter."""
+        return ConfusionMeter(self.name, self.num_classes, protocol.semseg_absent)
+
+
+class Parts(LabelTask):
+    """Human part segmentation: cross-entropy, scored by mIoU over the parts and the background.
+
+    Images without a person are skipped; in the others the background counts everywhere.
+    """
+
+    name: ClassVar[str] = "parts"
+    title: ClassVar[str] = "Parsing"
+    weight: ClassVar[float] = 2.0
+
+    def meter(self, protocol: Protocol) -> ConfusionMeter:
+        """Return an empty mIoU meter; a part that never occurs counts as 0."""
+        return ConfusionMeter(self.name, self.num_classes, "zero", protocol.parts_skip)

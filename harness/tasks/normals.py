@@ -1,6 +1,7 @@
-"""Surface normal estimation."""
+"""Surface normals: the task, and the meter of the angular error."""
 
-from typing import ClassVar
+import math
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -8,10 +9,107 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.protocol import Protocol
-from harness.tasks.angles import AngleMeter, angle, unit
-from harness.tasks.base import IGNORE, Task
-from harness.tasks.pictures import normals_picture
-from harness.tasks.scale import ANGLE_ERROR, Scale
+from harness.records.metric import Metric
+from harness.tasks.base import IGNORE, Meter, Task, wide_sum
+from harness.tasks.pictures import ANGLE_ERROR, Scale, normals_picture
+
+Formula = Literal["atan2", "acos-uint8", "acos-raw"]
+
+LIMITS = (11.25, 22.5, 30.0)
+"""Angles in degrees below which the share of pixels is reported (Fouhey et al., ICCV 2013)."""
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Return ``vectors`` [B, 3, H, W] at length 1; zero stays zero, with zero gradient."""
+    # On a CPU, many times faster than a norm over the strided dimension.
+    return vectors * (vectors * vectors).sum(1, keepdim=True).clamp(min=1e-24).rsqrt()
+
+
+def angle(prediction: Tensor, target: Tensor, formula: Formula) -> Tensor:
+    """Return the angle between two maps of vectors in degrees, [B, H, W].
+
+    ``atan2``: accurate at all angles; a zero prediction is at 90 degrees. The ``acos`` formulas are those of
+    ASTMT and MTI-Net; see `Protocol`.
+
+    Args:
+        prediction: [B, 3, H, W], of any length.
+        target: [B, 3, H, W], of any length; of unit length for ``acos-raw``.
+        formula: One of the three above.
+    """
+    if formula == "atan2":
+        return _atan2_angle(prediction, target)
+    p = unit(prediction)
+    if formula == "acos-uint8":
+        p = unit(((p + 1) * 255 / 2).floor() * 2 / 255 - 1)
+        target = unit(target)
+    return (p * target).sum(1).clamp(-1, 1).acos_().mul_(180 / math.pi)
+
+
+def _atan2_angle(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return atan2(|p x g|, p . g) in degrees.
+
+    The field writes the same angle as 2 atan2(|p - g|, |p + g|) of unit vectors (Kahan, 2006). This form
+    needs no unit vectors and is several times faster; its buffers are used again on purpose.
+    """
+    (px, py, pz), (gx, gy, gz) = prediction.unbind(1), target.unbind(1)
+    along = torch.mul(px, gx).addcmul_(py, gy).addcmul_(pz, gz)
+    part = torch.mul(py, gz).addcmul_(pz, gy, value=-1)
+    across = torch.square(part)
+    for a, b, c, d in ((pz, gx, px, gz), (px, gy, py, gx)):
+        torch.mul(a, b, out=part).addcmul_(c, d, value=-1)
+        across.addcmul_(part, part)
+    # A zero vector has no direction; with the floor it lies across every other.
+    across.sqrt_().clamp_(min=1e-30)
+    return torch.atan2(across, along, out=part).mul_(180 / math.pi)
+
+
+class AngleMeter(Meter):
+    """Mean angular error over all valid pixels of the split, in degrees.
+
+    The ``acos`` formulas also give median, RMSE and the shares under `LIMITS`. A median is no sum: under
+    them the meter keeps every angle, 4 bytes per valid pixel (0.8 GB on NYUD-v2 at 480 x 640).
+    """
+
+    headline: ClassVar[str] = "merr"
+
+    def __init__(self, formula: Formula) -> None:
+        super().__init__()
+        self.formula = formula
+
+    @torch.no_grad()
+    def update(self, prediction: Tensor, target: Tensor) -> None:
+        """Add a batch: vectors and labels, [B, 3, H, W]; a label with a 255 in any channel is invalid."""
+        valid = target.amax(1) != IGNORE
+        degrees = angle(prediction, target, self.formula)
+        if self.formula != "atan2":
+            self.keep(degrees=degrees[valid])
+        self.add(degrees=wide_sum(torch.where(valid, degrees, 0.0)).sum(), pixels=valid.count_nonzero())
+
+    def compute(self) -> dict[str, Metric]:
+        """Return ``merr`` and, by acos, ``median``, ``rmse`` and the shares under `LIMITS`."""
+        n = int(self.sums["pixels"]) if self.sums else 0
+        figures = {"merr": self._metric(float(self.sums["degrees"]) / n if n else torch.nan, "merr", n)}
+        if self.formula == "atan2":
+            return figures
+        degrees = self.kept("degrees").numpy()
+        median = float(np.median(degrees)) if n else torch.nan
+        rmse = float(np.sqrt(np.square(degrees, dtype=np.float64).mean())) if n else torch.nan
+        figures["median"] = self._metric(median, "median", n)
+        figures["rmse"] = self._metric(rmse, "rmse", n)
+        for limit in LIMITS:
+            share = float((degrees < limit).mean()) if n else torch.nan
+            figures[f"under_{limit:g}"] = self._metric(share, f"under-{limit:g}", n)
+        return figures
+
+    def _metric(self, value: float, name: str, n: int) -> Metric:
+        share = name.startswith("under")
+        return Metric.of(
+            value,
+            unit="fraction" if share else "deg",
+            higher_is_better=share,
+            n=n,
+            protocol=f"normals.{name}@{self.formula}",
+        )
 
 
 class Normals(Task):

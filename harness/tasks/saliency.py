@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from harness.protocol import Protocol
 from harness.tasks.base import IGNORE, Task
 from harness.tasks.fmeasure import FMeasureMeter
-from harness.tasks.pictures import grey_picture
-from harness.tasks.scale import MISSED_OR_FALSE, PROBABILITY, Scale
+from harness.tasks.pictures import MISSED_OR_FALSE, PROBABILITY, Scale, grey_picture
 
 
 def log_odds(prediction: Tensor) -> Tensor:

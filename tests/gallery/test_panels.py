@@ -13,7 +13,7 @@ from harness.gallery.sheet import Sheet
 from harness.problem import TaskSpec
 from harness.tasks import build_task
 from harness.tasks.base import IGNORE, Task
-from harness.tasks.scale import DEPTH, UNLABELLED, WRONG, Scale
+from harness.tasks.pictures import DEPTH, UNLABELLED, WRONG, Scale
 
 WHITE_OF_REDS, DARK_OF_REDS = (255, 245, 240), (103, 0, 12)
 

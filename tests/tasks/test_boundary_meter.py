@@ -9,8 +9,9 @@ from harness.boundary import BoundaryRule, count_image, score
 from harness.errors import UsageError
 from harness.problem import BOUNDARY_TRUTH, TaskSpec
 from harness.protocol import Protocol
-from harness.tasks import boundary_meter, build_task
-from harness.tasks.boundary_meter import BoundaryMeter
+from harness.tasks import boundary as boundary_meter
+from harness.tasks import build_task
+from harness.tasks.boundary import BoundaryMeter
 
 SPEC = TaskSpec("boundary", tolerance=0.011)
 

@@ -13,9 +13,9 @@ from harness.problem import TaskSpec
 from harness.protocol import PROFILES, Protocol
 from harness.records.metric import Metric
 from harness.tasks import build_task, confusion
-from harness.tasks.angles import angle
 from harness.tasks.base import IGNORE, Meter
 from harness.tasks.fmeasure import POOLED_THRESHOLDS, cutoffs
+from harness.tasks.normals import angle
 from harness.tasks.tally import BLOCK, tally, tally_bins
 
 SPECS = {
