@@ -9,7 +9,7 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,19 @@ import harness
 from harness.errors import HarnessError, MethodError, Terminated, UsageError, shortened, shown, unknown
 from harness.files import disk_fault
 from harness.training import termination
+
+
+class _ReaderGoneError(Exception):
+    """The reader of stdout went away, as `head` does."""
+
+
+@contextlib.contextmanager
+def _pipe_past_click() -> Iterator[None]:
+    """Keep a closed pipe from Click, which ends with ``sys.exit(1)`` then: here, the code of a regression."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGoneError from error
 
 
 class LazyGroup(click.Group):
@@ -44,10 +57,16 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(__import__(module, fromlist=[attribute]), attribute)
         return command
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments, and print help where it is asked for."""
+        with _pipe_past_click():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand. Termination passes Click by, which would print an empty line for it."""
         try:
-            return super().invoke(ctx)
+            with _pipe_past_click():
+                return super().invoke(ctx)
         except Terminated as error:
             return _end(f"terminated by {error}; repeat the command to go on where it stopped", error.exit_code)
 
@@ -151,8 +170,8 @@ def _end(line: str, code: int) -> int:
 
 def _unforeseen(error: BaseException) -> int:
     """Return the exit code of an error that no room turned into a `HarnessError`."""
-    # 1. The reader of a pipe, for example `head`, has what it wanted. Click and rich exit with 1: here, a regression.
-    if isinstance(error, BrokenPipeError) or (
+    # 1. The reader of a pipe has what it wanted. rich turns it into sys.exit(1).
+    if isinstance(error, _ReaderGoneError | BrokenPipeError) or (
         isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
     ):
         with contextlib.suppress(OSError, ValueError):  # what is still buffered has nowhere to go

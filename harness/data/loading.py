@@ -1,5 +1,6 @@
 """Batches in a fixed order: each one follows from its number alone, whatever the number of workers."""
 
+import contextlib
 import signal
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -145,13 +146,18 @@ def _load(batches: _Batches, indices: range, workers: int) -> Iterator[Batch]:
         pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
         generator=torch.Generator(),  # its own, so that the number of workers leaves the global one alone
     )
+    iterator = iter(loader)
     try:
-        for loaded in loader:
+        for loaded in iterator:
             if isinstance(loaded, HarnessError):
                 raise loaded
             yield loaded
     except (RuntimeError, OSError, EOFError) as error:
         raise loader_fault(error) or error from error
+    finally:
+        # torch would end the processes in a destructor, where the report of a late death is printed as a traceback.
+        with contextlib.suppress(RuntimeError):
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def loader_fault(error: BaseException) -> MethodError | None:

@@ -4,15 +4,16 @@ import errno
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import files
 from harness.errors import UsageError
-from tests.cli.conftest import Harness
 
+Harness = Callable[..., Any]
 ROOT = getattr(os, "geteuid", lambda: 1)() == 0
 
 
