@@ -8,6 +8,7 @@ from harness.probes import catalog
 from harness.probes.candidate import Candidate, Inputs, Setting
 from harness.probes.memory import count_parameters
 from harness.probes.prepare import prepare_call
+from harness.records.schema import json_value
 
 
 def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, outcome: Outcome) -> bool:
@@ -44,6 +45,6 @@ def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, outcom
     for custom in catalog.custom(lacking):
         with outcome.guard(candidate, custom.name), torch.inference_mode(), setting.compute.autocast():
             images = inputs.batch(setting.batch_sizes[0]).to(setting.compute.device)
-            record.custom[custom.name] = custom.measure(model.eval(), images, setting.compute)
+            record.custom[custom.name] = json_value(custom.measure(model.eval(), images, setting.compute))
         candidate.write()
     return True

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from harness.compute import ExecutionSettings
+from harness.records.metric import Amount, Count, Name, Part, Positive, Ratio
 
 
 def _is_false(value: object) -> bool:
@@ -24,19 +25,17 @@ def _is_empty(value: object) -> bool:
     return not value
 
 
-class Cost(BaseModel):
+class Cost(Part):
     """Base of the cost objects."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class Spread(Cost):
     """A quantity over the images it was measured on."""
 
-    mean: float
-    p50: float
-    p95: float
-    n: int = Field(ge=1, description="Images.")
+    mean: Amount
+    p50: Amount
+    p95: Amount
+    n: Positive = Field(description="Images.")
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
@@ -50,22 +49,22 @@ class Ceilings(Cost):
 
     device: str
     precision: str
-    threads: int | None = Field(default=None, description="Threads of the CPU's kernels; null on a GPU.")
-    macs_per_second: float = Field(description="Of the best square matrix product.")
-    matrix_side: int = Field(description="Its side.")
-    copy_bytes_per_second: float = Field(description="Bytes read plus bytes written of the best large copy.")
+    threads: Count | None = Field(default=None, description="Threads of the CPU's kernels; null on a GPU.")
+    macs_per_second: Amount = Field(description="Of the best square matrix product.")
+    matrix_side: Count = Field(description="Its side.")
+    copy_bytes_per_second: Amount = Field(description="Bytes read plus bytes written of the best large copy.")
 
 
 class Conditions(Cost):
     """State of the machine at one moment; null where it cannot be read."""
 
-    load_average: float | None = Field(description="Processes running or waiting, over the last minute.")
-    cpu_mhz: float | None = None
-    gpu_sm_mhz: int | None = None
-    gpu_memory_mhz: int | None = None
+    load_average: Amount | None = Field(description="Processes running or waiting, over the last minute.")
+    cpu_mhz: Amount | None = None
+    gpu_sm_mhz: Count | None = None
+    gpu_memory_mhz: Count | None = None
     gpu_celsius: int | None = None
     gpu_throttle: list[str] = Field(default=[], description="Reasons the driver gives for lowered clocks.")
-    gpu_other_processes: int | None = Field(default=None, description="Other processes that hold memory of the GPU.")
+    gpu_other_processes: Count | None = Field(default=None, description="Other processes that hold memory of the GPU.")
 
 
 class CounterFigure(Cost):
@@ -74,8 +73,8 @@ class CounterFigure(Cost):
     counter: Literal["fvcore", "ptflops", "torch"]
     version: str
     convention: str = Field(description="What the counter counts, and the corrections that were applied to it.")
-    macs: int | None = Field(description="Null when the counter failed.")
-    unseen: dict[str, int] = Field(default={}, description="Operators it has no rule for, with their calls.")
+    macs: Count | None = Field(description="Null when the counter failed.")
+    unseen: dict[Name, Count] = Field(default={}, description="Operators it has no rule for, with their calls.")
     reason: str | None = Field(default=None, description="Why `macs` is null.")
 
 
@@ -94,59 +93,59 @@ class Macs(Cost):
         description="By the sharing paper's output thresholds; not executable, since outputs are clamped after they "
         "are paid for. Null for other methods.",
     )
-    per_part: dict[str, float] = Field(description="Executed MACs by part of the model, mean; `other` is the rest.")
-    per_task: dict[str, float] = Field(description="Executed MACs when this task alone is asked for, mean.")
-    unseen: dict[str, int] = Field(
+    per_part: dict[Name, Amount] = Field(description="Executed MACs by part of the model, mean; `other` is the rest.")
+    per_task: dict[Name, Amount] = Field(description="Executed MACs when this task alone is asked for, mean.")
+    unseen: dict[Name, Count] = Field(
         default={},
         description="Operators that may multiply and have no rule, with their calls.",
     )
-    elementwise_outputs: float = Field(description="Values written by all other arithmetic, mean.")
+    elementwise_outputs: Amount = Field(description="Values written by all other arithmetic, mean.")
     counters: list[CounterFigure] = Field(default=[], description="Independent counts of the same forward pass.")
 
 
 class Sampling(Cost):
     """How samples were taken."""
 
-    warmup: int = Field(description="Forward passes before the first sample.")
+    warmup: Count = Field(description="Forward passes before the first sample.")
     clock: str = Field(description="`cuda-events` or `perf_counter`.")
     interleaved_with: list[str] = Field(default=[], description="Methods that were timed in turn with this one.")
     session: str = Field(description="Id of the measurement; samples of one session are paired round by round.")
-    rounds: list[int] = Field(description="Samples per round, in order.")
-    other_cores: float = Field(description="Cores that other processes kept busy meanwhile, mean.")
+    rounds: list[Count] = Field(description="Samples per round, in order.")
+    other_cores: Amount = Field(description="Cores that other processes kept busy meanwhile, mean.")
 
 
 class PairedRatio(Cost):
     """Latency relative to another method of the same session, from rounds measured next to each other."""
 
     reference: str = Field(description="run_id of the record it is relative to.")
-    ratio: float = Field(description="Median over the rounds of this latency divided by the reference's.")
-    low: float = Field(description="Lower end of the 95 % bootstrap interval of the median.")
-    high: float = Field(description="Upper end of it.")
-    rounds: int
+    ratio: Ratio = Field(description="Median over the rounds of this latency divided by the reference's.")
+    low: Ratio = Field(description="Lower end of the 95 % bootstrap interval of the median.")
+    high: Ratio = Field(description="Upper end of it.")
+    rounds: Count
 
 
 class Floor(Cost):
     """The least time this machine needs for the executed MACs and for reading the weights once."""
 
-    compute_ms: float = Field(description="Executed MACs over the machine's matrix rate.")
-    transfer_ms: float = Field(description="Bytes of weights, images and predictions over the copy bandwidth.")
-    floor_ms: float = Field(description="The larger of the two.")
-    multiple: float = Field(description="Median latency as a multiple of the floor.")
-    compute_share: float = Field(description="Executed MACs per second as a share of the machine's matrix rate.")
+    compute_ms: Amount = Field(description="Executed MACs over the machine's matrix rate.")
+    transfer_ms: Amount = Field(description="Bytes of weights, images and predictions over the copy bandwidth.")
+    floor_ms: Amount = Field(description="The larger of the two.")
+    multiple: Amount = Field(description="Median latency as a multiple of the floor.")
+    compute_share: Amount = Field(description="Executed MACs per second as a share of the machine's matrix rate.")
 
 
 class EndToEnd(Cost):
     """Throughput from stored images to predictions in host memory, loading included."""
 
-    images_per_second: float | None
-    images: int = 0
+    images_per_second: Amount | None
+    images: Count = 0
     reason: str | None = None
 
 
 class Latency(Cost):
     """Time of one forward pass that predicts all tasks, images already on the device."""
 
-    batch_size: int
+    batch_size: Positive
     precision: str
     compiled: str | None = Field(default=None, description="Mode of torch.compile; null for eager execution.")
     cuda_graph: bool = False
@@ -156,14 +155,14 @@ class Latency(Cost):
         exclude_if=_is_false,
         description="Whether cuDNN chose its kernels by timing them; absent where not.",
     )
-    threads: int | None = Field(default=None, description="Threads of the CPU's kernels; null on a GPU.")
-    samples_ms: list[float]
-    p50_ms: float
-    p90_ms: float
-    p95_ms: float
-    p99_ms: float
-    iqr_ms: float = Field(description="Distance of the quartiles.")
-    images_per_second: float = Field(description="Batch size over the median.")
+    threads: Count | None = Field(default=None, description="Threads of the CPU's kernels; null on a GPU.")
+    samples_ms: list[Amount]
+    p50_ms: Amount
+    p90_ms: Amount
+    p95_ms: Amount
+    p99_ms: Amount
+    iqr_ms: Amount = Field(description="Distance of the quartiles.")
+    images_per_second: Amount = Field(description="Batch size over the median.")
     sampling: Sampling
     paired: PairedRatio | None = None
     floor: Floor | None = None
@@ -203,10 +202,10 @@ class Latency(Cost):
 class Energy(Cost):
     """Energy of the device over a window of forward passes."""
 
-    joules_per_image: float | None
-    window_s: float | None = None
-    images: int | None = None
-    batch_size: int | None = None
+    joules_per_image: Amount | None
+    window_s: Amount | None = None
+    images: Count | None = None
+    batch_size: Positive | None = None
     source: str | None = Field(default=None, description="The counter that was read.")
     reason: str | None = Field(default=None, description="Why it is null.")
     disturbed: list[str] = Field(
@@ -219,48 +218,48 @@ class Energy(Cost):
 class Peak(Cost):
     """Highest GPU memory of a window, as torch's allocator tells it."""
 
-    allocated_bytes: int
-    reserved_bytes: int
+    allocated_bytes: Count
+    reserved_bytes: Count
 
 
 class Resident(Cost):
     """Resident set of the process while the CPU works."""
 
-    before_bytes: int
-    peak_bytes: int
+    before_bytes: Count
+    peak_bytes: Count
 
 
 class Memory(Cost):
     """Memory of a model at work, at one batch size."""
 
-    parameter_bytes: int
-    buffer_bytes: int
-    batch_size: int
+    parameter_bytes: Count
+    buffer_bytes: Count
+    batch_size: Positive
     inference: Peak | None = None
     training_step: Peak | None = Field(default=None, description="Forward, backward and an AdamW step.")
     resident: Resident | None = None
-    reasons: dict[str, str] = Field(default={}, description="Field to why it is null.")
+    reasons: dict[Name, str] = Field(default={}, description="Field to why it is null.")
 
 
 class Parameters(Cost):
     """Parameter counts of the whole model."""
 
-    total: int
-    per_part: dict[str, int]
+    total: Count
+    per_part: dict[Name, Count]
 
 
 class Storage(Cost):
     """Bytes of the saved artifact."""
 
-    artifact_bytes: int
-    per_file: dict[str, int]
-    per_part: dict[str, int] = Field(
+    artifact_bytes: Count
+    per_file: dict[Name, Count]
+    per_part: dict[Name, Count] = Field(
         default={}, description="Bytes by part of the model; `other` is what belongs to none. Sums to the artifact."
     )
-    marginal_bytes: dict[str, int] = Field(
+    marginal_bytes: dict[Name, Count] = Field(
         default={}, description="Task to the bytes it adds to an artifact that serves all the others."
     )
-    zipped_bytes: int | None = Field(
+    zipped_bytes: Count | None = Field(
         default=None, description="Bytes of the artifact as one deflated archive; padding and zeros vanish in it."
     )
 

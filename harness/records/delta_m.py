@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from harness.records.metric import Metric
+from harness.records.metric import LARGEST, Metric
 
 
 class DeltaM(NamedTuple):
@@ -41,4 +41,7 @@ def delta_m(measured: Mapping[str, Metric], reference: Mapping[str, Metric]) -> 
             return DeltaM(None, f"{task}: the reference is in {base.unit}, the figure in {figure.unit}")
         gain = (figure.value - base.value) / base.value
         gains.append(gain if figure.higher_is_better else -gain)
-    return DeltaM(100 * sum(gains) / len(gains))
+    value = 100 * sum(gains) / len(gains)
+    if abs(value) > LARGEST:  # over a reference of next to nothing
+        return DeltaM(None, "the reference is too small to be divided by")
+    return DeltaM(value)

@@ -4,6 +4,7 @@ A folder of results has many owners: a record that cannot be read, damaged or wr
 and named, and the others are used. A file that was named by itself has to be readable.
 """
 
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,9 @@ class Stored:
     path: Path
 
     def neighbour(self, run_id: str) -> Record | None:
-        """Return another record of the same results folder; None where it is not there."""
+        """Return another record of the same results folder; None where it is not there, or would lie outside."""
+        if ".." in Path(run_id).parts or Path(run_id).is_absolute() or "\0" in run_id:
+            return None
         root = self.path.absolute().parent
         for _ in self.record.run_id.split("/"):
             root = root.parent
@@ -60,6 +63,8 @@ def read_record(path: Path) -> Record:
     """
     file = path / RECORD_NAME if path.is_dir() else path
     try:
+        if not stat.S_ISREG(file.stat().st_mode):  # a pipe would be waited for without end
+            raise UsageError(f"record {file}: not a regular file")
         return Record.model_validate_json(file.read_bytes())
     except OSError as error:
         raise UsageError(f"record {file}: {error.strerror}") from error

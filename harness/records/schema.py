@@ -1,21 +1,66 @@
-"""Schema of a result."""
+"""Schema of a result.
 
+Records come from many hands. Whatever the readers of records would stumble over is refused here, where a record is
+read: numbers that are not finite or not possible, empty names, nested values where a key is made of them.
+"""
+
+import math
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, TypeAdapter, model_validator
 
 from harness.records.costs import Ceilings, Energy, Latency, Macs, Memory, Parameters, Sparsity, Storage
-from harness.records.metric import Metric
+from harness.records.metric import Amount, Count, Metric, Name, Part, Positive, Real
 
 Init = Literal["random", "pretrained", "file", "checkpoint", "predictions", "reported"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+def _finite(value: Any) -> Any:
+    """Return a JSON-like value without NaN and infinity.
+
+    Raises:
+        ValueError: it has one somewhere, or an integer of more than 64 bits.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is no JSON number")
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError("an integer of more than 64 bits")
+    if isinstance(value, dict):
+        for part in value.values():
+            _finite(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            _finite(part)
+    return value
 
 
-class Software(_Part):
+def _of_our_time(moment: datetime) -> datetime:
+    """Return a moment that every time zone can show."""
+    if not 1970 <= moment.year <= 9000:
+        raise ValueError(f"the year {moment.year}")
+    return moment
+
+
+Free = Annotated[dict[str, Any], AfterValidator(_finite)]
+"""A JSON object of any content."""
+Scalar = Annotated[str | bool | int | float | None, AfterValidator(_finite)]
+"""A value that can be compared and be part of a key."""
+Moment = Annotated[AwareDatetime, AfterValidator(_of_our_time)]
+
+_JSON: TypeAdapter[JsonValue] = TypeAdapter(Annotated[JsonValue, AfterValidator(_finite)])
+
+
+def json_value(value: object) -> JsonValue:
+    """Return what a third-party probe measured, as a record can store it.
+
+    Raises:
+        ValueError: it is no JSON value, or holds NaN or infinity.
+    """
+    return _JSON.validate_python(value)
+
+
+class Software(Part):
     """The harness that made the record."""
 
     version: str
@@ -27,10 +72,10 @@ class Software(_Part):
     )
 
 
-class MethodInfo(_Part):
+class MethodInfo(Part):
     """The method and how it was set up."""
 
-    name: str
+    name: Name
     summary: str
     paper: str | None
     is_reference: bool = Field(description="Whether multi-task gains are measured against this row.")
@@ -41,7 +86,7 @@ class MethodInfo(_Part):
         "that is known is what a source prints."
     )
     checkpoint: str | None = Field(description="Name and sha256 of the weights or predictions that were loaded.")
-    options: dict[str, Any]
+    options: Free
     plugin: str | None = Field(description="Module that defines it; null where only predictions are at hand.")
     source: str | None = Field(
         default=None,
@@ -50,63 +95,63 @@ class MethodInfo(_Part):
     )
 
 
-class DatasetInfo(_Part):
-    """The data the figures were measured on; of costs that need none, the data set that poses the tasks."""
+class DatasetInfo(Part):
+    """The data the figures were measured on; of costs that need none, the data set that defines the tasks."""
 
-    name: str
+    name: Name
     synthetic: bool = Field(description="Rendered, not photographed: figures say nothing about real images.")
     build: str | None = Field(description="Null where no data was read.")
     split: str | None = Field(description="Null where no data was read.")
     fingerprint: str | None = Field(description="sha256 over the split's ids and files; null where no data was read.")
-    n_expected: int | None = Field(description="Null where a source does not say.")
-    n_evaluated: int | None = Field(description="Null where a source does not say.")
+    n_expected: Count | None = Field(description="Null where a source does not say.")
+    n_evaluated: Count | None = Field(description="Null where a source does not say.")
     train_fingerprint: str | None
-    n_train: int | None
+    n_train: Count | None
 
 
-class Reported(_Part):
+class Reported(Part):
     """Where the figures of a reported record come from, and what its source prints beside the accuracy.
 
     Sources count differently (MACs or FLOPs, one task or all of them, named or unnamed tools), so these figures are
     kept as they are printed, apart from what the harness measures.
     """
 
-    source: str = Field(description="Document that prints the figures.")
+    source: Name = Field(description="Document that prints the figures.")
     locator: str = Field(description="Place in it.")
     tier: Literal["own", "quoted"] = Field(description="Whether the method's authors print them, or others.")
     note: str | None
     differs: str | None = Field(description="Why the figures are known not to compare with those of other sources.")
-    delta_m_percent: float | None = Field(description="As printed, against the source's own reference.")
-    gflops: float | None
-    parameters_m: float | None
-    latency_ms: float | None
+    delta_m_percent: Real | None = Field(description="As printed, against the source's own reference.")
+    gflops: Amount | None
+    parameters_m: Amount | None
+    latency_ms: Amount | None
 
 
-class Gain(_Part):
+class Gain(Part):
     """Multi-task gain (Maninis et al., CVPR 2019, equation 4) in percent; positive is better."""
 
-    value: float | None
-    reference: str | None = Field(description="run_id of the single-task record it is measured against.")
+    value: Real | None
+    reference: Name | None = Field(description="run_id of the single-task record it is measured against.")
     reason: str | None = None
 
 
-class Phase(_Part):
+class Phase(Part):
     """Wall-clock time of one phase of the run."""
 
-    name: str
-    seconds: float
+    name: Name
+    seconds: Amount
     resumed: bool = Field(default=False, description="Whether an interrupted run was continued in it.")
 
 
-class StageInfo(_Part):
+class StageInfo(Part):
     """One training stage."""
 
-    name: str
-    iterations: int = Field(description="Steps of the optimiser.")
-    final_loss: float | None = Field(description="Weighted loss of the last step that was looked at.")
+    name: Name
+    iterations: Count = Field(description="Steps of the optimiser.")
+    final_loss: Real | None = Field(description="Weighted loss of the last step that was looked at.")
 
 
-class Record(_Part):
+class Record(Part):
     """One run of one method on one data set with one seed. Values are unrounded.
 
     Records of schema version 1 know no costs but parameters and storage, those before version 3 no sparsity and no
@@ -114,27 +159,29 @@ class Record(_Part):
     """
 
     schema_version: Literal[1, 2, 3] = 3
-    run_id: str
+    run_id: Name
     source: Literal["measured", "reported"]
     status: Literal["partial", "complete", "failed"]
     failure: str | None = None
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
     harness: Software
     command: list[str]
-    config: dict[str, Any]
+    config: Free
     config_hash: str
     method: MethodInfo
     dataset: DatasetInfo
-    protocol_name: str
-    protocol: dict[str, Any]
+    protocol_name: Name
+    protocol: dict[str, Scalar]
     budget: Literal["quick", "full"] | None = Field(description="Null for predictions made elsewhere and costs alone.")
-    input_size: tuple[int, int] | None = Field(description="Height and width; null where a source does not say.")
+    input_size: tuple[Positive, Positive] | None = Field(
+        description="Height and width; null where a source does not say."
+    )
     precision: str | None = Field(description="Null where only predictions are at hand.")
     device: str | None = Field(default=None, description="`cpu` or `cuda`; null where only predictions are at hand.")
-    seed: int | None = Field(description="Null where only predictions are at hand.")
+    seed: Annotated[int, AfterValidator(_finite)] | None = Field(description="Null where only predictions are at hand.")
     training: list[StageInfo] = Field(default_factory=list)
-    metrics: dict[str, dict[str, Metric]] = Field(default_factory=dict)
+    metrics: dict[Name, Annotated[dict[Name, Metric], Field(min_length=1)]] = Field(default_factory=dict)
     delta_m: Gain | None = None
     parameters: Parameters | None = None
     storage: Storage | None = None
@@ -146,7 +193,7 @@ class Record(_Part):
     memory: Memory | None = None
     energy: Energy | None = None
     ceilings: Ceilings | None = None
-    custom: dict[str, JsonValue] = Field(
+    custom: Annotated[dict[str, JsonValue], AfterValidator(_finite)] = Field(
         default_factory=dict,
         exclude_if=lambda value: not value,  # records without such probes stay as they were, byte for byte
         description="Probe to its value, of probes that have no field of their own; absent where there are none.",
@@ -156,7 +203,7 @@ class Record(_Part):
     )
     phases: list[Phase] = Field(default_factory=list)
     system_id: str = Field(description="Where the costs were measured, or where the run began if none were.")
-    environment: dict[str, Any]
+    environment: Free
     warnings: list[str] = Field(default_factory=list)
     reported: Reported | None = Field(default=None, description="Of records whose source is `reported`, these alone.")
 
@@ -167,13 +214,10 @@ class Record(_Part):
         return self
 
     @model_validator(mode="after")
-    def _can_be_compared(self) -> Self:
-        for name, value in self.protocol.items():
-            if isinstance(value, list | dict):
-                raise ValueError(f"protocol.{name}: a convention is a word, a number or null")
-        for task, metrics in self.metrics.items():
-            if not metrics:
-                raise ValueError(f"metrics.{task}: no metric")
+    def _tasks_are_names(self) -> Self:
+        tasks = self.config.get("task")
+        if tasks is not None and not (isinstance(tasks, list) and all(isinstance(task, str) for task in tasks)):
+            raise ValueError("config.task: a list of names of tasks is expected")
         return self
 
     @property
