@@ -10,6 +10,7 @@ from records import record
 
 from harness.cli.main import cli
 from harness.records import write_record
+from harness.records.load import UnreadableRecord
 
 NAMES = ["d/[/x]", "d/[bold]b[/bold]", "d/:smile:", "d/\x1b[31mred", "d/\x9b2J", "d/\u202eturned"]
 
@@ -50,8 +51,6 @@ def test_a_null_is_a_dash(tmp_path: Path) -> None:
 
 def test_json_is_strict_and_without_control_characters(tmp_path: Path) -> None:
     folder = stored(tmp_path, "d/\x1b\x9b", config={"x": 1.0})
-    path = folder / "record.json"
-    path.write_text(path.read_text().replace('"x": 1.0', '"x": Infinity').replace('"x":1.0', '"x": Infinity'))
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"JSON has no {constant}")
@@ -59,5 +58,16 @@ def test_json_is_strict_and_without_control_characters(tmp_path: Path) -> None:
     [row] = json.loads(listed(tmp_path, "-f", "json"), parse_constant=refuse)
     assert row["run_id"] == "d/\x1b\x9b"
     shown = CliRunner().invoke(cli, ["show", str(folder)], catch_exceptions=False)
-    assert json.loads(shown.stdout, parse_constant=refuse)["config"] == {"x": None}
+    assert json.loads(shown.stdout, parse_constant=refuse)["config"] == {"x": 1.0}
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown.stdout)
+
+
+def test_a_record_with_infinity_is_left_out(tmp_path: Path) -> None:
+    stored(tmp_path, "d/a")
+    folder = stored(tmp_path, "d/b", config={"x": 1.0})
+    path = folder / "record.json"
+    text = path.read_text().replace('"x": 1.0', '"x": Infinity').replace('"x":1.0', '"x": Infinity')
+    assert "Infinity" in text
+    path.write_text(text)
+    with pytest.warns(UnreadableRecord):
+        assert [row["run_id"] for row in json.loads(listed(tmp_path, "-f", "json"))] == ["d/a"]

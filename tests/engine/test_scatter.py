@@ -234,7 +234,7 @@ def test_gains_over_the_reference_of_another_document_are_marked() -> None:
 
 
 def test_values_that_are_no_finite_numbers_are_left_out() -> None:
-    endless = run("b", 9, 1, energy=Energy(joules_per_image=float("inf"), batch_size=1))
+    endless = run("b", 9, 1, energy=Energy.model_construct(joules_per_image=float("inf"), batch_size=1))
     drawn = scatter(
         [run("a", 10, 1, energy=Energy(joules_per_image=1.0, batch_size=1)), endless], "energy_j", "delta_m"
     )

@@ -16,7 +16,7 @@ from PIL import Image
 from harness.errors import UsageError
 from harness.leaderboard.entries import Entry, read_entries, slugs
 from harness.leaderboard.site import FULL_PAGES, render_site, write_site
-from harness.records import Record, write_record
+from harness.records import Record, UnreadableRecord, write_record
 
 FEW = many_records(1)[:12]
 BASE = FEW[0]
@@ -171,15 +171,23 @@ def test_a_page_names_what_a_command_put_over_the_recipe() -> None:
 
 
 def test_infinities_and_nan_end_neither_the_build_nor_the_script(tmp_path: Path) -> None:
-    record = json.loads(BASE.model_dump_json())
-    record["run_id"] = "nyud/endless"
-    for values in record["macs"]["executed"], record["macs"]["dense"]:
-        values["mean"] = float("inf")
-    record["macs"]["elementwise_outputs"] = float("nan")
-    record["method"]["options"] = {"x": float("-inf")}
-    (tmp_path / "endless").mkdir()
-    (tmp_path / "endless" / "record.json").write_text(json.dumps(record))
-    pages = dict(render_site([*read_entries([tmp_path]), Entry(FEW[1])], title="t", accuracy="delta_m"))
+    content = json.loads(BASE.model_dump_json())
+    content["run_id"] = "nyud/endless"
+    content["macs"]["executed"]["mean"] = float("inf")
+    for name, text in (("endless", json.dumps(content)), ("few", FEW[1].model_dump_json())):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_text(text)
+    with pytest.warns(UnreadableRecord, match="macs.executed.mean"):
+        entries = read_entries([tmp_path])
+    assert [entry.record.run_id for entry in entries] == [FEW[1].run_id]
+
+    # A record that was never written may hold them still.
+    endless = BASE.model_copy(deep=True, update={"run_id": "nyud/endless"})
+    assert endless.macs
+    endless.macs.executed.mean = endless.macs.dense.mean = float("inf")
+    endless.macs.elementwise_outputs = float("nan")
+    endless.method.options = {"x": float("-inf")}
+    pages = dict(render_site([Entry(endless), *entries], title="t", accuracy="delta_m"))
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"JSON has no {constant}")
