@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from harness.compare.result import Figure, Slowdown, Verdict
 from harness.compare.rows import differences, subject
-from harness.compare.slowdown import BATCHES, Interval, Values, paired_log_ratios, slowdown
+from harness.compare.slowdown import LEAST_PAIRS, Interval, Values, paired_log_ratios, slowdown
 from harness.compare.tolerance import Tolerance
 from harness.records import Record
 from harness.records.costs import Latency
@@ -163,6 +163,6 @@ def _pairs(ours: Latency, reference: Latency) -> Values:
         pairs = paired_log_ratios(ours, reference)
     except ValueError as error:
         raise _NotComparableError(str(error)) from error
-    if len(pairs) < BATCHES:
-        raise _NotComparableError(f"{len(pairs)} pairs of rounds are too few, {BATCHES} are needed")
+    if len(pairs) < LEAST_PAIRS:
+        raise _NotComparableError(f"{len(pairs)} pairs of rounds are too few, {LEAST_PAIRS} are needed")
     return pairs

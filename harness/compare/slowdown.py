@@ -4,14 +4,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
-from harness.probes.pairing import round_ratios
+from harness.probes.pairing import Mean, Values, correlated_mean, pair_means, round_ratios
 from harness.records.costs import Latency
 
 LEVEL = 0.99
-BATCHES = 10
+LEAST_PAIRS = 10
+"""Pairs of rounds below which nothing is judged: fewer do not tell how neighbours are correlated."""
 SESSION_DEVIATION = 0.015
 """Of the log ratio between repeats of one session: where memory lands, and what else runs for all of it.
 
@@ -19,18 +18,16 @@ The rounds of a session cannot tell it. Measured by ``benchmarks/compare.py`` on
 """
 
 TEST = {
-    "name": "Welch's t interval of batch medians of paired log ratios",
-    "statistic": "mean over HEAD minus mean over BASE of the medians of consecutive batches of log ratios; a log ratio "
-    "is that of a row's block to the reference's of the same round, averaged over two rounds of opposite order",
+    "name": "Welch's t interval of means of correlated paired log ratios",
+    "statistic": "mean over HEAD minus mean over BASE of log ratios, outliers cut off at 3 robust standard deviations; "
+    "a log ratio is of a row's block to the reference's in the same round, averaged over two rounds of opposite order",
+    "standard_error": "that of an autoregressive series of order 1, whose correlation is estimated",
     "level": LEVEL,
-    "batches": BATCHES,
     "session_deviation": SESSION_DEVIATION,
     "regressed": "the whole interval lies above 1 + tolerance",
     "improved": "the whole interval lies below 1 / (1 + tolerance)",
 }
 """The test in words and numbers, as it is printed with the results."""
-
-Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -57,39 +54,29 @@ def paired_log_ratios(ours: Latency, reference: Latency) -> Values:
     one, other = _rounds(ours), _rounds(reference)
     if len(one) != len(other):
         raise ValueError(f"{len(one)} rounds do not go with {len(other)}")
-    whole = len(one) // 2 * 2
-    ratios: Values = np.log(round_ratios(one[:whole], other[:whole]))
-    means: Values = ratios.reshape(-1, 2).mean(axis=1)
-    return means
+    return pair_means(np.log(round_ratios(one, other)))
 
 
 def slowdown(head: Values, base: Values | None = None) -> Interval:
     """Return how many times as long HEAD takes as BASE, with its interval.
 
-    What disturbs one round disturbs the next, so the interval is made from batches of neighbours, which are nearly
-    independent (batch means: Schmeiser, Operations Research 1982), and from their medians, which bear outliers. Two
-    sessions differ by more than their rounds tell; `SESSION_DEVIATION` is added for each.
+    What disturbs one round disturbs the next, which `correlated_mean` allows for. Two sessions differ by more than
+    their rounds tell; `SESSION_DEVIATION` is added for each.
 
     Args:
-        head: Log ratios of HEAD to the reference, [pairs], no less than `BATCHES`; or to BASE itself.
+        head: Log ratios of HEAD to the reference, [pairs], no less than `LEAST_PAIRS`; or to BASE itself.
         base: Log ratios of BASE to the same reference, from another session, [pairs]; None where HEAD's are to BASE.
     """
-    middle, square = _batched(head)
-    squares, known = [square], 0.0
+    means, known = [correlated_mean(head)], 0.0
+    middle = means[0].value
     if base is not None:
-        other, square = _batched(base)
-        middle, known = middle - other, 2 * SESSION_DEVIATION**2
-        squares.append(square)
-    total, spread = sum(squares) + known, sum(square**2 for square in squares) / (BATCHES - 1)
-    freedom = total**2 / spread if spread else math.inf  # Welch and Satterthwaite; what is known has infinite freedom
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(total)
+        means.append(correlated_mean(base))
+        middle, known = middle - means[1].value, 2 * SESSION_DEVIATION**2
+    # Welch and Satterthwaite: squares add up, degrees of freedom by their weights; what is known has infinitely many.
+    total = sum(mean.square for mean in means) + known
+    spread = sum(mean.square**2 / mean.freedom for mean in means)
+    half = Mean(middle, total, total**2 / spread if spread else math.inf).half_width(LEVEL)
     return Interval(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
-
-
-def _batched(values: Values) -> tuple[float, float]:
-    """Return the mean of the medians of consecutive batches, and the square of its standard error."""
-    medians = np.array([np.median(batch) for batch in np.array_split(values, BATCHES)])
-    return float(medians.mean()), float(medians.var(ddof=1)) / BATCHES
 
 
 def _rounds(latency: Latency) -> list[list[float]]:

@@ -11,7 +11,7 @@ import torch
 
 from harness.compute import EAGER, ExecutionSettings, Precision
 from harness.probes.conditions import GpuWatch, OtherWork, conditions, disturbances
-from harness.probes.pairing import median_interval, round_ratios
+from harness.probes.pairing import ratio_interval
 from harness.probes.rules import LatencyRules
 from harness.probes.timing import Clock, Stopwatch, Subject, Timing, stopwatch
 from harness.records.costs import Latency, Sampling
@@ -151,7 +151,7 @@ class _Sampler:
             )
             progress(int(100 * done))
             rounds = len(self.rounds[0])
-            # Checked ever more rarely: the bootstrap works, and its data would evict the subjects' from the caches.
+            # Checked ever more rarely: the check works, and its data would evict the subjects' from the caches.
             if rules.enough(self.samples, self.seconds) and rounds >= next_check:
                 if self._margin() <= rules.ratio_margin:
                     return
@@ -160,9 +160,8 @@ class _Sampler:
     def _margin(self) -> float:
         """Return half the width of the widest interval of a ratio to the first subject, relative to the ratio."""
         first, *others = self.rounds
-        ratios = [round_ratios(other, first) for other in others]
-        intervals = [(*median_interval(values), float(np.median(values))) for values in ratios]
-        return max(((high - low) / 2 / ratio for low, high, ratio in intervals), default=0.0)
+        intervals = [ratio_interval(other, first) for other in others]
+        return max(((high - low) / 2 / ratio for ratio, low, high in intervals), default=0.0)
 
 
 def _fraction(done: float, wanted: float) -> float:

@@ -119,7 +119,7 @@ class PairedRatio(Cost):
 
     reference: str = Field(description="run_id of the record it is relative to.")
     ratio: Ratio = Field(description="Median over the rounds of this latency divided by the reference's.")
-    low: Ratio = Field(description="Lower end of the 95 % bootstrap interval of the median.")
+    low: Ratio = Field(description="Lower end of its 95 % interval; neighbouring rounds are taken as correlated.")
     high: Ratio = Field(description="Upper end of it.")
     rounds: Count
 
