@@ -1,4 +1,4 @@
-"""Mutated inputs, many: images, labels, .mat, .npy, lists, archives, checkpoints, artifacts, YAML, options, plug-ins.
+"""Mutated inputs, many: of every kind of file that comes from outside, from images and archives to plug-ins.
 
 The suite tries a few hundred of each kind with the same mutators (`tests/fuzzing`); this goes on where it stops. Every
 input has to be read, or refused in one line, within 20 seconds; anything else is printed with its kind and seed.
@@ -8,6 +8,7 @@ Usage: python benchmarks/mutated_inputs.py [--inputs 20000] [--first 1000]
 
 import argparse
 import io
+import shutil
 import sys
 import tempfile
 import time
@@ -20,14 +21,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from fuzzing.predictions import attempt_predictions, sound_predictions
+from fuzzing.records import attempt_record, sound_record
 from fuzzing.settings import attempt_options, attempt_plugin, attempt_yaml
 from fuzzing.subjects import SUBJECTS, attempt
 from fuzzing.weights import attempt_artifact, attempt_checkpoint
 
 from harness.method import save_artifact
 from harness.problem import Problem, TaskSpec
-from harness.registry import load_method
+from harness.registry import load_dataset, load_method
 
+ROOT = Path(__file__).resolve().parents[1]
 PROBLEM = Problem((TaskSpec("semseg", 3, ("a", "b", "c")), TaskSpec("depth")), (32, 48))
 
 
@@ -74,6 +78,9 @@ def _kinds(folder: Path) -> dict[str, Callable[[int], str]]:
         place.mkdir()
     files = {kind: (lambda seed, kind=kind: attempt(kind, seed, places[kind])) for kind in SUBJECTS}
     other = places["other"]
+    record, root = sound_record(ROOT), ROOT / "tests/golden/mini_NYUDv2"
+    sound_predictions(load_dataset("nyud"), root, folder / "predictions")
+    shutil.rmtree(folder / "predictions/boundary")  # its reader is saliency's, and its workers take seconds to start
     return {
         **files,
         "artifact": lambda seed: attempt_artifact(sound["multi-task"], seed, other),
@@ -82,7 +89,14 @@ def _kinds(folder: Path) -> dict[str, Callable[[int], str]]:
         "yaml": lambda seed: attempt_yaml(seed, other),
         "options": attempt_options,
         "plugin": lambda seed: attempt_plugin(seed, other),
+        "record": lambda seed: attempt_record(record, seed, other),
+        "predictions": lambda seed: _predictions(seed, root, folder / "predictions", other),
     }
+
+
+def _predictions(seed: int, root: Path, sound: Path, folder: Path) -> str:
+    """Score mutated predictions; ``read`` if nothing was said of them."""
+    return "refused" if attempt_predictions(load_dataset("nyud"), root, sound, seed, folder)[1] else "read"
 
 
 if __name__ == "__main__":

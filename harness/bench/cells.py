@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import torch
 
@@ -13,9 +12,9 @@ from harness.data.open import named_tasks
 from harness.errors import MethodError, UsageError, described
 from harness.files import digest
 from harness.method import Method, accounting_of
-from harness.probes.environment import command_line, environment, software, system_id
+from harness.probes.environment import provenance
 from harness.problem import Problem
-from harness.records import DatasetInfo, Record
+from harness.records import DatasetInfo, Record, build_record
 from harness.registry import load_dataset
 from harness.run.configure import check_artifact, configure, method_of
 from harness.run.job import Artifact
@@ -99,8 +98,8 @@ def cells_of(context: Context) -> Iterator[Cell]:
 
 def new_record(cell: Cell, precision: Precision, context: Context) -> Record:
     """Return the record of a cell at a precision, without its costs."""
-    config, method, now = context.config, cell.method, datetime.now(UTC)
-    system = environment(context.device)  # with the switches that the precision has set
+    config, method = context.config, cell.method
+    here = provenance(context.device)  # with the switches that the precision has set
     # Name and sha256 of the checkpoint that is measured.
     artifact, file = context.artifact, context.published
     loaded = f"{file.path.name} sha256:{file.sha256}" if file is not None else None
@@ -116,32 +115,19 @@ def new_record(cell: Cell, precision: Precision, context: Context) -> Record:
         "input_size": cell.problem.input_size,
         "precision": precision,
         "device": context.device.type,
-        "system": system_id(system),
+        "system": here.system_id,
         **config.model_dump(include={"batch_size", "compile", "cuda_graph", "channels_last"}),
     }
     name = f"{method.name}.{method.backbone}.bench.{precision}.{digest(identity)[:8]}"
-    return Record(
-        run_id=f"{cell.dataset.name}/{name}",
+    return build_record(
+        f"{cell.dataset.name}/{name}",
+        identity,
+        here,
+        method_info(method, "checkpoint" if loaded else "random", loaded),
+        DatasetInfo.without_images(cell.dataset.name, cell.dataset.synthetic, images=0),
         source="measured",
         status="partial",
-        created_at=now,
-        updated_at=now,
-        harness=software(),
-        command=command_line(),
         config=config.model_dump(mode="json"),
-        config_hash=digest(identity),
-        method=method_info(method, "checkpoint" if loaded else "random", loaded),
-        dataset=DatasetInfo(
-            name=cell.dataset.name,
-            synthetic=cell.dataset.synthetic,
-            build=None,
-            split=None,
-            fingerprint=None,
-            n_expected=0,
-            n_evaluated=0,
-            train_fingerprint=None,
-            n_train=None,
-        ),
         protocol_name="none",
         protocol={},
         budget=None,
@@ -149,7 +135,5 @@ def new_record(cell: Cell, precision: Precision, context: Context) -> Record:
         precision=precision,
         device=context.device.type,
         seed=SEED,
-        system_id=system_id(system),
-        environment=system,
         warnings=[_NOISE] if accounting_of(method).data_dependent else [],
     )

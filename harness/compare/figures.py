@@ -15,7 +15,7 @@ from harness.tasks import TASKS
 
 @dataclass(frozen=True)
 class _Title:
-    """What a figure is called and how it is judged."""
+    """Name of a value, and its tolerance."""
 
     key: str
     title: str
@@ -27,7 +27,7 @@ class _Title:
 
 
 def exact_figures(base: Record, head: Record, tolerances: Tolerances) -> Iterator[Figure]:
-    """Yield every exact figure that BASE or HEAD has, judged.
+    """Yield every exact value that BASE or HEAD has, judged.
 
     Args:
         base: A row of BASE.
@@ -72,7 +72,7 @@ def _metrics(base: Record, head: Record, tolerances: Tolerances) -> Iterator[Fig
 
 
 def _incomparable(base: Metric | None, head: Metric | None) -> str | None:
-    """Return why two figures are not of the same thing; None where they are, or one of them is not there."""
+    """Return why two values are not of the same thing; None where they are, or one of them is not there."""
     if base is None or head is None or base.value is None or head.value is None:
         return None
     for what in ("protocol", "unit", "n"):
@@ -119,7 +119,7 @@ def _why_unmeasured(record: Record, probe: str) -> str:
 
 
 def _judged(what: _Title, base: float | None, head: float | None, lost: str, gained: str) -> Iterator[Figure]:
-    """Yield the figure with its verdict; none where neither side has it.
+    """Yield the value with its verdict; none where neither side has it.
 
     Args:
         what: The figure.

@@ -21,7 +21,7 @@ def compare(
     Args:
         base: Records of BASE.
         head: Records of HEAD.
-        tolerances: How much worse figures may be.
+        tolerances: How much worse values may be.
         allow_removed: Let pass what BASE has and HEAD cannot be held against.
 
     Raises:
@@ -47,7 +47,7 @@ def compare_pair(base: Stored, head: Stored, tolerances: Tolerances, allow_remov
     Args:
         base: Record of BASE.
         head: Record of HEAD.
-        tolerances: How much worse figures may be.
+        tolerances: How much worse values may be.
         allow_removed: Let pass what BASE has and HEAD cannot be held against.
 
     Raises:
@@ -82,7 +82,7 @@ def _comparison(rows: list[Row], pairs: Sequence[tuple[Stored, Stored]], allow_r
 
 
 def _software(entry: Stored) -> dict[str, object]:
-    """Return what may change figures beside the code: versions of packages, and settings of the process."""
+    """Return what may change values beside the code: versions of packages, and settings of the process."""
     known = entry.record.environment
     facts = [known.get(name) for name in ("packages", "variables")]
     return {name: value for group in facts if isinstance(group, dict) for name, value in group.items()}

@@ -43,7 +43,7 @@ def _case(row: Row, name: str, message: str, fails: bool, skipped: bool) -> ET.E
 
 
 def _message(row: Row, figure: Figure) -> str:
-    """Return what a figure's line of the table says."""
+    """Return what a value's line of the table says."""
     cells = line_of(row, figure)
     values = f"{cells['BASE']} → {cells['HEAD']} {figure.unit}"
     return "; ".join(filter(None, [VERDICTS[figure.verdict], values, cells["Change"], cells["Why"]]))

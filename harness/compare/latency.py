@@ -21,8 +21,8 @@ class _NotComparableError(Exception):
 def latency_figures(base: Stored, head: Stored, tolerance: Tolerance) -> Iterator[Figure]:
     """Yield the latency at every batch size that BASE or HEAD has, judged.
 
-    Latencies of one session were measured in turn and are compared directly; those of two sessions by their ratios to
-    one reference that was timed in turn with each, if neither session was disturbed.
+    Latencies of one session were measured interleaved and are compared directly; those of two sessions by their
+    ratios to one reference that was timed interleaved with each, if neither session was disturbed.
 
     Args:
         base: A row of BASE.

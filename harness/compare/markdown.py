@@ -10,7 +10,7 @@ def to_markdown(comparison: Comparison, everything: bool = False) -> str:
 
     Args:
         comparison: The comparison.
-        everything: Show figures that are as they were too.
+        everything: Show values that are as they were too.
     """
     shown = lines(comparison, everything)
     parts = [f"### harness compare: {headline(comparison)}"]

@@ -1,4 +1,4 @@
-"""Which record of HEAD answers which of BASE."""
+"""Pairs of a record of HEAD and one of BASE."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence

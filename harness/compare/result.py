@@ -1,4 +1,4 @@
-"""What a comparison found, as it is printed in JSON."""
+"""Result of a comparison, as it is printed in JSON."""
 
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ class Slowdown(_Part):
 
 
 class Figure(_Part):
-    """One figure of a row in BASE and in HEAD."""
+    """One value of a row in BASE and in HEAD."""
 
     key: str = Field(description="For example `metrics.semseg`, `macs.executed`, `latency.batch1`.")
     title: str
@@ -41,7 +41,7 @@ class Figure(_Part):
 
     @property
     def unanswered(self) -> bool:
-        """Whether HEAD has nothing to hold against an exact figure of BASE."""
+        """Whether HEAD has nothing to hold against an exact value of BASE."""
         return self.verdict == "incomparable" and self.kind != "latency"
 
 
@@ -73,7 +73,7 @@ class Comparison(_Part):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def failures(self) -> list[str]:
-        """What fails the gate, each as a line."""
+        """Failures of the gate, a line each."""
         lines = []
         for row in self.rows:
             if self.fails(row):
@@ -84,7 +84,7 @@ class Comparison(_Part):
                 if self.fails(figure)
             ]
         if not self.allow_removed and not any(row.figures for row in self.rows):
-            lines.append("nothing was compared: no figure is held by both")
+            lines.append("nothing was compared: no value is held by both")
         return lines
 
     @computed_field  # type: ignore[prop-decorator]
@@ -94,7 +94,7 @@ class Comparison(_Part):
         return bool(self.failures)
 
     def fails(self, part: Row | Figure) -> bool:
-        """Return whether a row as a whole, or a figure, fails the gate."""
+        """Return whether a row as a whole, or a value, fails the gate."""
         worse = isinstance(part, Figure) and part.verdict in ("regressed", "lost")
         return worse or (part.unanswered and not self.allow_removed)
 

@@ -1,4 +1,4 @@
-"""What a row is, what its figures hold for, and what it is called."""
+"""Rows of a comparison: their keys, conditions and labels."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ def subject(record: Record) -> Facts:
 
 
 def setting(record: Record) -> Facts:
-    """Return what the figures of two rows must share to be compared at all."""
+    """Return what the values of two rows must share to be compared at all."""
     dataset = record.dataset
     return {
         "source": record.source,

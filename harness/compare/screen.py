@@ -15,7 +15,7 @@ def print_comparison(comparison: Comparison, console: Console, everything: bool 
     Args:
         comparison: The comparison.
         console: Where to.
-        everything: Show figures that are as they were too.
+        everything: Show values that are as they were too.
     """
     if shown := lines(comparison, everything):
         table = Table(box=box.SIMPLE_HEAD)

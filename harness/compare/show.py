@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from harness.compare.result import FATES, VERDICTS, Comparison, Figure, Row
 from harness.report.cells import DASH
 
-COLUMNS = ("Row", "Figure", "BASE", "HEAD", "Change", "Verdict", "Why")
+COLUMNS = ("Row", "Value", "BASE", "HEAD", "Change", "Verdict", "Why")
 NUMBERS = ("BASE", "HEAD", "Change")
 """Columns that are set to the right."""
 
@@ -25,7 +25,7 @@ class Line:
 
 
 def lines(comparison: Comparison, everything: bool = False) -> list[Line]:
-    """Return a line for each row that stands alone and for each figure that is not as it was, or for all figures."""
+    """Return a line for each row that stands alone and for each value that is not as it was, or for all values."""
     found = []
     for row in comparison.rows:
         if row.fate != "compared":
@@ -43,14 +43,14 @@ def headline(comparison: Comparison) -> str:
 
 
 def summary(comparison: Comparison) -> str:
-    """Return how many figures and rows were compared, and what became of them."""
+    """Return how many values and rows were compared, and what became of them."""
     figures = [figure for row in comparison.rows for figure in row.figures]
     compared = sum(row.fate == "compared" for row in comparison.rows)
     verdicts = Counter(figure.verdict for figure in figures)
     fates = Counter(row.fate for row in comparison.rows)
     counts = [f"{verdicts[verdict]} {said}" for verdict, said in VERDICTS.items() if verdicts[verdict]]
     others = [f"{fates[fate]} {said}" for fate, said in FATES.items() if fates[fate] and fate != "compared"]
-    told = f"{len(figures)} figures of {compared} rows: {', '.join(counts) or 'none'}"
+    told = f"{len(figures)} values of {compared} rows: {', '.join(counts) or 'none'}"
     return f"{told}; rows {', '.join(others)}" if others else told
 
 
@@ -63,7 +63,7 @@ def latency_test(comparison: Comparison) -> str | None:
 
 
 def line_of(row: Row, figure: Figure) -> dict[str, str]:
-    """Return the cells of a figure by column."""
+    """Return the cells of a value by column."""
     base, head = _values(figure)
     why = figure.reason or (f"tolerance {figure.tolerance}" if figure.verdict in ("regressed", "within") else "")
     cells = (row.label, f"{figure.title} [{figure.unit}]", base, head, _change(figure), VERDICTS[figure.verdict], why)
@@ -71,7 +71,7 @@ def line_of(row: Row, figure: Figure) -> dict[str, str]:
 
 
 def _values(figure: Figure) -> tuple[str, str]:
-    """Return both figures with as many decimals as it takes to tell them apart."""
+    """Return both values with as many decimals as it takes to tell them apart."""
     for decimals in range(figure.decimals, 13):
         base, head = (_number(value, decimals) for value in (figure.base, figure.head))
         if base != head or figure.base == figure.head:

@@ -1,4 +1,4 @@
-"""How much worse a figure may be."""
+"""Tolerances: the loss of a value that passes the gate."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -11,12 +11,12 @@ from harness.tasks import TASKS
 
 KINDS = ("metrics", "macs", "params", "bytes", "latency")
 _ROUNDING = 1e-9
-"""Of a tolerance; figures that differ by exactly the tolerance in decimals do not in binary."""
+"""Of a tolerance; values that differ by exactly the tolerance in decimals do not in binary."""
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a figure may lose.
+    """Loss of a value that is allowed.
 
     Attributes:
         amount: In the unit of the tables, or a fraction of BASE's figure.
@@ -41,7 +41,7 @@ class Tolerance:
         return cls(amount, relative)
 
     def allows(self, worse: float, base: float) -> bool:
-        """Return whether a figure may be worse than BASE's by ``worse``."""
+        """Return whether a value may be worse than BASE's by ``worse``."""
         return worse <= self.amount * (abs(base) if self.relative else 1.0) * (1 + _ROUNDING)
 
     def __str__(self) -> str:
@@ -53,7 +53,7 @@ _BY_UNIT: Mapping[Unit, Tolerance] = {
     "m": Tolerance(0.001),
     "deg": Tolerance(0.05),
 }
-"""Of headline figures: a tenth of a point, a millimetre, a twentieth of a degree."""
+"""Of headline values: a tenth of a point, a millimetre, a twentieth of a degree."""
 
 _DEFAULTS = {
     "macs": Tolerance(0.0),
@@ -68,7 +68,7 @@ class Tolerances:
     """The tolerances of a comparison.
 
     Attributes:
-        given: Kind of figure, or a task, to its tolerance; the defaults hold for the others.
+        given: Kind of value, or a task, to its tolerance; the defaults hold for the others.
     """
 
     given: Mapping[str, Tolerance]
@@ -86,7 +86,7 @@ class Tolerances:
             if not equals:
                 raise UsageError(f"--tolerance {pair!r}: expected KIND=AMOUNT, for example metrics=0.1 or latency=5%")
             if kind not in (*KINDS, *TASKS):
-                raise UsageError(f"--tolerance: {unknown('kind of figure', kind, [*KINDS, *TASKS])}")
+                raise UsageError(f"--tolerance: {unknown('kind of value', kind, [*KINDS, *TASKS])}")
             if kind in given:
                 raise UsageError(f"--tolerance: {kind} is given twice")
             try:
@@ -102,5 +102,5 @@ class Tolerances:
         return self.given.get(kind) or _DEFAULTS[kind]
 
     def of_task(self, task: str, unit: Unit) -> Tolerance:
-        """Return the tolerance of a task's headline figure: the task's own, or that of all metrics."""
+        """Return the tolerance of a task's headline value: the task's own, or that of all metrics."""
         return self.given.get(task) or self.given.get("metrics") or _BY_UNIT.get(unit, Tolerance(0.0))

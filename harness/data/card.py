@@ -81,7 +81,7 @@ class Card(_Part):
         description="Tasks in the order of the papers' tables, with the class names of label tasks."
     )
     boundary_tolerance: float = Field(
-        default=0.0075, gt=0, description="How far a boundary match may lie, as a share of the image's diagonal."
+        default=0.0075, gt=0, description="How far a boundary match may lie, as a fraction of the image's diagonal."
     )
     deepest: float = Field(default=80, gt=0, description="Metres that the depth sensor can measure.")
     splits: dict[Literal["train", "val"], SplitCard] | None = Field(

@@ -86,7 +86,7 @@ def unfold_tokens(tokens: Tensor, cells: int = CELLS) -> Tensor:
     """
     b, h, w, width = tokens.shape
     spread = tokens.view(b, h, w, cells, cells, width // cells**2)
-    spread = spread.permute(0, 1, 3, 2, 4, 5)  # [B, h, n, w, n, C]: rows of cells inside rows of tokens
+    spread = spread.permute(0, 1, 3, 2, 4, 5)  # [B, h, n, w, n, C]: cells inside tokens
     return spread.reshape(b, h * cells, w * cells, -1)
 
 

@@ -233,7 +233,7 @@ def provenance(record: Record) -> list[Fact]:
     state = {True: "with uncommitted changes", False: "clean", None: "no source checkout"}[made.git_dirty]
     kind = "synthetic: rendered, not photographed" if data.synthetic else "real images"
     if record.costs_only:
-        kind = "poses the tasks; nothing of it was read"
+        kind = "defines the tasks; nothing of it was read"
     given = ", ".join(f"{key}={value}" for key, value in overrides(record).items())
     return [
         Fact("Run", record.run_id, record.status),

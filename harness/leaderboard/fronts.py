@@ -75,7 +75,7 @@ def _front(board: Board, x: Column, y: Column) -> Front:
         counts = [(column.title, sum(value is not None for value in board.values(column))) for column in (y, x)]
         have = " and ".join(f"{name} for {count}" for name, count in counts)
         lacking = f"of {rows} here, {len(points) or 'none'} has: {have}."
-        return Front(title, None, f"A front takes two rows that have both figures; {lacking}")
+        return Front(title, None, f"A front takes two rows that have both values; {lacking}")
     horizontal, vertical = (Axis(f"{one.title}, {one.detail}", one.better == "higher") for one in (x, y))
     best = [point.label for point in pareto_front([point for point in points if point.ranked], horizontal, vertical)]
     listed = ", ".join(best[:8]) + (f" and {len(best) - 8} more" if len(best) > 8 else "")

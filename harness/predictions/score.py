@@ -5,7 +5,6 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import torch
 
@@ -19,10 +18,10 @@ from harness.files import digest
 from harness.predictions.checks import check_of
 from harness.predictions.folder import TaskFolder, find_tasks
 from harness.predictions.formats import format_of, read_prediction
-from harness.probes.environment import command_line, environment, software, system_id
+from harness.probes.environment import provenance
 from harness.progress import RunProgress
 from harness.protocol import Protocol
-from harness.records import Gain, MethodInfo, Phase, Record, write_record
+from harness.records import Gain, MethodInfo, Phase, Record, build_record, write_record
 from harness.records.metric import Metric
 from harness.registry import load_dataset, load_plugin
 from harness.tasks import build_task
@@ -172,8 +171,6 @@ def _record(
     folders: Sequence[TaskFolder],
     metrics: dict[str, dict[str, Metric]],
 ) -> Record:
-    now = datetime.now(UTC)
-    system = environment()
     predictions = digest({folder.task: digest_artifact(folder.path) for folder in folders})
     identity = {
         "predictions": predictions,
@@ -184,17 +181,11 @@ def _record(
         "protocol": data.protocol.model_dump(mode="json"),
     }
     folder = re.sub(r"[^\w.+-]+", "-", config.method_name)[:80]
-    return Record(
-        run_id=f"{data.dataset.name}/{folder}.predictions.{digest(identity)[:8]}",
-        source="measured",
-        status="complete",
-        created_at=now,
-        updated_at=now,
-        harness=software(),
-        command=command_line(),
-        config=config.model_dump(mode="json"),
-        config_hash=digest(identity),
-        method=MethodInfo(
+    return build_record(
+        f"{data.dataset.name}/{folder}.predictions.{digest(identity)[:8]}",
+        identity,
+        provenance(),
+        MethodInfo(
             name=config.method_name,
             summary="predictions that were made elsewhere",
             paper=None,
@@ -205,7 +196,10 @@ def _record(
             options={},
             plugin=None,
         ),
-        dataset=data.info(),
+        data.info(),
+        source="measured",
+        status="complete",
+        config=config.model_dump(mode="json"),
         protocol_name=config.protocol_name,
         protocol=data.protocol.model_dump(mode="json"),
         budget=None,
@@ -218,7 +212,5 @@ def _record(
             reference=None,
             reason="predictions were made elsewhere, so that no single-task record is known to be their reference",
         ),
-        system_id=system_id(system),
-        environment=system,
         warnings=data.warnings,
     )

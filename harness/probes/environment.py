@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 import harness
 from harness.files import digest, sha256_of
 from harness.probes.nvml import NvmlUnavailableError, open_gpu
-from harness.records import Software
+from harness.records import Provenance, Software
 
 _PACKAGES = (
     "torch",
@@ -121,6 +122,12 @@ def system_id(environment: dict[str, Any]) -> str:
     name = hardware["gpu"] or hardware["cpu"] or "unknown"
     slug = "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")
     return f"{slug[:40]}-{digest(hardware)[:8]}"
+
+
+def provenance(device: torch.device | None = None) -> Provenance:
+    """Return what a record that begins now says of its origin, on a device if one is used."""
+    system = environment(device)
+    return Provenance(datetime.now(UTC), software(), command_line(), system_id(system), system)
 
 
 def _gpu(device: torch.device | None) -> dict[str, Any]:

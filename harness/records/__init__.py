@@ -1,5 +1,6 @@
 """Records: the schema of a result, its costs and metrics, and what is read out of many of them."""
 
+from harness.records.build import Provenance, build_record
 from harness.records.load import (
     RECORD_NAME,
     UnreadableRecord,
@@ -29,11 +30,13 @@ __all__ = [
     "Init",
     "MethodInfo",
     "Phase",
+    "Provenance",
     "Record",
     "Reported",
     "Software",
     "StageInfo",
     "UnreadableRecord",
+    "build_record",
     "conditions",
     "find_records",
     "headlines",

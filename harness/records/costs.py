@@ -45,7 +45,7 @@ class Spread(Cost):
 
 
 class Ceilings(Cost):
-    """What the machine reached at best in the same process: the matrix rate and the copy bandwidth."""
+    """Peak rate of a matrix product and bandwidth of a copy, as the machine reached them in the same process."""
 
     device: str
     precision: str
@@ -68,7 +68,7 @@ class Conditions(Cost):
 
 
 class CounterFigure(Cost):
-    """What one library counts on the same forward pass of all tasks, batch size 1."""
+    """Count of one library on the same forward pass of all tasks, batch size 1."""
 
     counter: Literal["fvcore", "ptflops", "torch"]
     version: str
@@ -104,11 +104,11 @@ class Macs(Cost):
 
 
 class Sampling(Cost):
-    """How samples were taken."""
+    """Sampling of a latency."""
 
     warmup: Count = Field(description="Forward passes before the first sample.")
     clock: str = Field(description="`cuda-events` or `perf_counter`.")
-    interleaved_with: list[str] = Field(default=[], description="Methods that were timed in turn with this one.")
+    interleaved_with: list[str] = Field(default=[], description="Methods that were timed interleaved with this one.")
     session: str = Field(description="Id of the measurement; samples of one session are paired round by round.")
     rounds: list[Count] = Field(description="Samples per round, in order.")
     other_cores: Amount = Field(description="Cores that other processes kept busy meanwhile, mean.")
@@ -131,7 +131,7 @@ class Floor(Cost):
     transfer_ms: Amount = Field(description="Bytes of weights, images and predictions over the copy bandwidth.")
     floor_ms: Amount = Field(description="The larger of the two.")
     multiple: Amount = Field(description="Median latency as a multiple of the floor.")
-    compute_share: Amount = Field(description="Executed MACs per second as a share of the machine's matrix rate.")
+    compute_share: Amount = Field(description="Executed MACs per second as a fraction of the machine's matrix rate.")
 
 
 class EndToEnd(Cost):
@@ -265,9 +265,9 @@ class Storage(Cost):
 
 
 class Sparsity(Cost):
-    """What a task has of its own where methods share weights and computation between tasks; 1 is a whole encoder."""
+    """Part that a task has for itself where methods share weights and computation; 1 is a whole encoder."""
 
-    weight_density: float = Field(ge=0, le=1, description="Weights kept for it, as a share of the encoder's.")
+    weight_density: float = Field(ge=0, le=1, description="Weights kept for it, as a fraction of the encoder's.")
     active_rows: float = Field(
-        ge=0, le=1, description="Rows of tokens computed for it, as a share of all, mean over blocks and images."
+        ge=0, le=1, description="Fraction of tokens computed for it, mean over blocks and images."
     )

@@ -18,29 +18,29 @@ def delta_m(measured: Mapping[str, Metric], reference: Mapping[str, Metric]) -> 
 
     100 / T * sum_i s_i (M_i - B_i) / B_i with s_i = 1 where higher is better and -1 where lower is
     (Maninis et al., CVPR 2019, equation 4, with the sign of Vandenhende et al., TPAMI 2021). A mean over
-    some of the tasks would be another figure, so one missing task makes the gain null.
+    some of the tasks would be another value, so one missing task makes the gain null.
 
     Args:
-        measured: Task name to its headline figure.
-        reference: Task name to the figure of the single-task model on the same backbone; may hold more tasks.
+        measured: Task name to its headline value.
+        reference: Task name to the value of the single-task model on the same backbone; may hold more tasks.
     """
     if not measured:
         return DeltaM(None, "no task")
     gains = []
-    for task, figure in measured.items():
+    for task, metric in measured.items():
         base = reference.get(task)
-        if figure.value is None:
-            return DeltaM(None, f"{task}: {figure.reason}")
+        if metric.value is None:
+            return DeltaM(None, f"{task}: {metric.reason}")
         if base is None:
             return DeltaM(None, f"{task}: the reference has no such task")
         if base.value is None:
-            return DeltaM(None, f"{task}: the reference has no figure: {base.reason}")
+            return DeltaM(None, f"{task}: the reference has no value: {base.reason}")
         if base.value == 0:
-            return DeltaM(None, f"{task}: the reference figure is 0")
-        if base.unit != figure.unit:
-            return DeltaM(None, f"{task}: the reference is in {base.unit}, the figure in {figure.unit}")
-        gain = (figure.value - base.value) / base.value
-        gains.append(gain if figure.higher_is_better else -gain)
+            return DeltaM(None, f"{task}: the reference value is 0")
+        if base.unit != metric.unit:
+            return DeltaM(None, f"{task}: the reference is in {base.unit}, this one in {metric.unit}")
+        gain = (metric.value - base.value) / base.value
+        gains.append(gain if metric.higher_is_better else -gain)
     value = 100 * sum(gains) / len(gains)
     if abs(value) > LARGEST:  # over a reference of next to nothing
         return DeltaM(None, "the reference is too small to be divided by")

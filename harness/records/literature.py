@@ -1,4 +1,4 @@
-"""The figures that papers and repositories report, as records.
+"""The values that papers and repositories report, as records.
 
 ``results/published/results.csv`` holds one row per reported model; it is installed with the package.
 """
@@ -12,8 +12,17 @@ from functools import cache
 from importlib.resources import files
 
 import harness
-from harness.files import digest
-from harness.records import DatasetInfo, Gain, MethodInfo, Record, Reported, Software, conditions
+from harness.records import (
+    DatasetInfo,
+    Gain,
+    MethodInfo,
+    Provenance,
+    Record,
+    Reported,
+    Software,
+    build_record,
+    conditions,
+)
 from harness.records.gain import gain_over
 from harness.records.metric import Metric, Unit
 
@@ -44,10 +53,10 @@ def _rows() -> tuple[_Row, ...]:
 
 
 def published_records() -> list[Record]:
-    """Return the reported figures of NYUD-v2 and PASCAL-Context as records, in the order of the file.
+    """Return the reported values of NYUD-v2 and PASCAL-Context as records, in the order of the file.
 
-    What a source scores is told by all its rows on a data set; a figure that one of these rows lacks is null. The gain
-    is computed anew against the single-task row on the same backbone that scores the same metrics: the one of the
+    What a source scores is told by all its rows on a data set; a value that one of these rows lacks is null. The gain
+    is computed again against the single-task row on the same backbone that scores the same metrics: the one of the
     row's own source where that prints one, else the only other one. The gain as printed stands in ``reported``.
     """
     scored: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -63,18 +72,16 @@ def _record(row: _Row, scored: Iterable[str]) -> Record:
     dataset = _DATASETS[row["dataset"]]
     columns = [column for column in _FIGURES if column in scored]
     name = f"{row['method']} {row['backbone']}".strip()
-    return Record(
-        run_id=f"{dataset}/reported.{re.sub('[^a-z0-9+]+', '-', name.lower()).strip('-')}",
+    software = Software(version=harness.__version__, git_commit=None, git_dirty=None)
+    return build_record(
+        f"{dataset}/reported.{re.sub('[^a-z0-9+]+', '-', name.lower()).strip('-')}",
+        row,
+        Provenance(COPIED_AT, software, command=[], system_id="not stated", environment={}),
+        _method(row),
+        DatasetInfo.without_images(dataset, synthetic=False),
         source="reported",
         status="complete",
-        created_at=COPIED_AT,
-        updated_at=COPIED_AT,
-        harness=Software(version=harness.__version__, git_commit=None, git_dirty=None),
-        command=[],
         config={},
-        config_hash=digest(row),
-        method=_method(row),
-        dataset=_dataset(dataset),
         protocol_name="as printed",
         protocol={_FIGURES[column][0]: _FIGURES[column][1] for column in columns},
         budget=None,
@@ -82,8 +89,6 @@ def _record(row: _Row, scored: Iterable[str]) -> Record:
         precision=None,
         seed=None,
         metrics={_FIGURES[column][0]: {_FIGURES[column][1]: _metric(column, row[column])} for column in columns},
-        system_id="not stated",
-        environment={},
         reported=_origin(row),
     )
 
@@ -99,20 +104,6 @@ def _method(row: _Row) -> MethodInfo:
         checkpoint=None,
         options={},
         plugin=None,
-    )
-
-
-def _dataset(name: str) -> DatasetInfo:
-    return DatasetInfo(
-        name=name,
-        synthetic=False,
-        build=None,
-        split=None,
-        fingerprint=None,
-        n_expected=None,
-        n_evaluated=None,
-        train_fingerprint=None,
-        n_train=None,
     )
 
 
@@ -160,7 +151,7 @@ def _gain(record: Record, records: Sequence[Record]) -> Gain:
         if other.method.is_reference and other.method.backbone == backbone and conditions(other) == conditions(record)
     ]
     if not references:
-        return Gain(value=None, reference=None, reason="no single-task figures on this backbone by these metrics")
+        return Gain(value=None, reference=None, reason="no single-task values on this backbone by these metrics")
     return gain_over(record, min(references, key=lambda other: _document(other) != _document(record)))
 
 

@@ -1,4 +1,4 @@
-"""What tables say of the machine that latencies are of."""
+"""Words of tables on the machine that latencies are of."""
 
 from collections.abc import Iterator, Sequence
 

@@ -46,11 +46,11 @@ class Metric(Part):
 
     model_config = ConfigDict(frozen=True)
 
-    value: float | None = Field(description="The figure in `unit`; null when it could not be had.")
+    value: float | None = Field(description="The value in `unit`; null when it could not be had.")
     unit: Unit
     higher_is_better: bool
     n: Count | None = Field(
-        description="Pixels the figure was pooled over; images where `protocol` says so; null where unknown.",
+        description="Pixels the value was pooled over; images where `protocol` says so; null where unknown.",
     )
     protocol: Name = Field(description="Id of the metric's convention, for example `depth.rmse@pixel`.")
     reason: str | None = Field(default=None, description="Why `value` is null.")

@@ -1,4 +1,4 @@
-"""Which record the multi-task gain of each record is measured against."""
+"""Reference records: those that multi-task gains are taken against."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from harness.records.gain import gain_over_one, is_reference_of
 def with_gains(records: Sequence[Record], reference: str | None = None) -> list[Record]:
     """Return copies of scored records with their gains.
 
-    Without a reference, the gains of measured records are taken anew against the records of the reference method with
+    Without a reference, the gains of measured records are taken again against the records of the reference method with
     the same conditions, backbone and seed, where these are among the records; other gains stay as they are stored.
 
     Args:

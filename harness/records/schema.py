@@ -8,7 +8,7 @@ import math
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, TypeAdapter, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, JsonValue, TypeAdapter, model_validator
 
 from harness.records.costs import Ceilings, Energy, Latency, Macs, Memory, Parameters, Sparsity, Storage
 from harness.records.metric import Amount, Count, Metric, Name, Part, Positive, Real
@@ -96,10 +96,10 @@ class MethodInfo(Part):
 
 
 class DatasetInfo(Part):
-    """The data the figures were measured on; of costs that need none, the data set that defines the tasks."""
+    """The data the values were measured on; of costs that need none, the data set that defines the tasks."""
 
     name: Name
-    synthetic: bool = Field(description="Rendered, not photographed: figures say nothing about real images.")
+    synthetic: bool = Field(description="Rendered, not photographed: values say nothing about real images.")
     build: str | None = Field(description="Null where no data was read.")
     split: str | None = Field(description="Null where no data was read.")
     fingerprint: str | None = Field(description="sha256 over the split's ids and files; null where no data was read.")
@@ -108,19 +108,34 @@ class DatasetInfo(Part):
     train_fingerprint: str | None
     n_train: Count | None
 
+    @classmethod
+    def without_images(cls, name: str, synthetic: bool, images: int | None = None) -> Self:
+        """Return a data set of which no image was read here; ``images`` is the number that is evaluated, if known."""
+        return cls(
+            name=name,
+            synthetic=synthetic,
+            build=None,
+            split=None,
+            fingerprint=None,
+            n_expected=images,
+            n_evaluated=images,
+            train_fingerprint=None,
+            n_train=None,
+        )
+
 
 class Reported(Part):
-    """Where the figures of a reported record come from, and what its source prints beside the accuracy.
+    """Source of a reported record, and what it prints beside the accuracy.
 
-    Sources count differently (MACs or FLOPs, one task or all of them, named or unnamed tools), so these figures are
+    Sources count differently (MACs or FLOPs, one task or all of them, named or unnamed tools), so these values are
     kept as they are printed, apart from what the harness measures.
     """
 
-    source: Name = Field(description="Document that prints the figures.")
+    source: Name = Field(description="Document that prints the values.")
     locator: str = Field(description="Place in it.")
     tier: Literal["own", "quoted"] = Field(description="Whether the method's authors print them, or others.")
     note: str | None
-    differs: str | None = Field(description="Why the figures are known not to compare with those of other sources.")
+    differs: str | None = Field(description="Why the values are known not to compare with those of other sources.")
     delta_m_percent: Real | None = Field(description="As printed, against the source's own reference.")
     gflops: Amount | None
     parameters_m: Amount | None
@@ -151,11 +166,19 @@ class StageInfo(Part):
     final_loss: Real | None = Field(description="Weighted loss of the last step that was looked at.")
 
 
+class _ReadSettings(BaseModel):
+    """Settings of a command that tables and comparisons read; all others are only shown."""
+
+    task: list[str] | None
+    batch_size: Positive | list[Positive] | None
+    iterations: Count | None
+
+
 class Record(Part):
     """One run of one method on one data set with one seed. Values are unrounded.
 
     Records of schema version 1 know no costs but parameters and storage, those before version 3 no sparsity and no
-    reported figures; they are read as they are.
+    reported values; they are read as they are.
     """
 
     schema_version: Literal[1, 2, 3] = 3
@@ -199,7 +222,7 @@ class Record(Part):
         description="Probe to its value, of probes that have no field of their own; absent where there are none.",
     )
     unmeasured: dict[str, str] = Field(
-        default_factory=dict, description="Probe to why its figure is null; it was not asked for where neither is here."
+        default_factory=dict, description="Probe to why its value is null; it was not asked for where neither is here."
     )
     phases: list[Phase] = Field(default_factory=list)
     system_id: str = Field(description="Where the costs were measured, or where the run began if none were.")
@@ -214,10 +237,8 @@ class Record(Part):
         return self
 
     @model_validator(mode="after")
-    def _tasks_are_names(self) -> Self:
-        tasks = self.config.get("task")
-        if tasks is not None and not (isinstance(tasks, list) and all(isinstance(task, str) for task in tasks)):
-            raise ValueError("config.task: a list of names of tasks is expected")
+    def _config_is_readable(self) -> Self:
+        _ReadSettings.model_validate({key: self.config.get(key) for key in _ReadSettings.model_fields})
         return self
 
     @property
@@ -227,7 +248,7 @@ class Record(Part):
 
 
 def conditions(record: Record) -> tuple[object, ...]:
-    """Return what two records must share for their figures to be compared.
+    """Return what two records must share for their values to be compared.
 
     Costs alone are compared on one machine only, and never with records that were scored. Papers compare models of
     several input sizes and seldom print them, so the input size is no condition among reported records; those that are
@@ -247,5 +268,5 @@ def conditions(record: Record) -> tuple[object, ...]:
 
 
 def headlines(record: Record) -> dict[str, Metric]:
-    """Return the figure of every task that the papers' tables print: the first one its meter gives."""
-    return {task: next(iter(figures.values())) for task, figures in record.metrics.items()}
+    """Return the value of every task that the papers' tables print: the first one its meter gives."""
+    return {task: next(iter(metrics.values())) for task, metrics in record.metrics.items()}

@@ -43,7 +43,8 @@ def cost_rows(record: Record, output: Path) -> list[Costs]:
     """
     # Batch sizes that were asked for have a row even if nothing was timed; the reasons say why.
     known = {latency.batch_size: latency for latency in record.latency}
-    sizes = record.config.get("batch_size") or sorted(known) or [1]
+    asked = record.config.get("batch_size")  # a list where costs were asked for; of an evaluation, one number
+    sizes = asked if isinstance(asked, list) and asked else sorted(known) or [1]
     return [
         {
             "method": record.method.name,

@@ -24,8 +24,8 @@ _MACS = Column("task_macs", "MACs G", "lower", "MACs", "giga", 1e-9)
 _ADDED = Column("added", "Added MB", "lower", "bytes", "mb", 1e-6)
 
 _MEANING = {
-    _WEIGHTS: "own weights: kept for this task, as a share of the encoder's",
-    _ROWS: "active rows: computed for this task, as a share of all, mean over the blocks",
+    _WEIGHTS: "own weights: kept for this task, as a fraction of the encoder's",
+    _ROWS: "active rows: computed for this task, as a fraction of all, mean over the blocks",
     _ADDED: "added MB: what the artifact is larger by than one that serves all other tasks",
     _MACS: "MACs: executed when this task alone is asked for, so what tasks share is in each of them",
 }

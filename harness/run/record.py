@@ -1,14 +1,12 @@
 """The record of a job before anything is known."""
 
-from datetime import UTC, datetime
-
-from harness.files import digest
 from harness.method import Method
-from harness.probes.environment import command_line, environment, software, system_id
+from harness.probes.environment import provenance
 from harness.records import (
     Init,
     MethodInfo,
     Record,
+    build_record,
 )
 from harness.registry import source_digest
 from harness.run.job import Job
@@ -17,8 +15,6 @@ from harness.weights import WeightFile
 
 def new_record(job: Job) -> Record:
     """Return the record of a job that begins."""
-    now = datetime.now(UTC)
-    system = environment(job.compute.device)
     config = job.config
     # Origin of the model, with the name and sha256 of the file it was loaded from.
     weights = job.method.weights
@@ -32,18 +28,15 @@ def new_record(job: Job) -> Record:
         init, source = "file", f"{weights.path.name} sha256:{weights.sha256}"
     elif weights is not None:
         init = weights
-    return Record(
-        run_id=job.run_id,
+    return build_record(
+        job.run_id,
+        job.identity,
+        provenance(job.compute.device),
+        method_info(job.method, init, source),
+        job.data.info(),
         source="measured",
         status="partial",
-        created_at=now,
-        updated_at=now,
-        harness=software(),
-        command=command_line(),
         config=config.model_dump(mode="json"),
-        config_hash=digest(job.identity),
-        method=method_info(job.method, init, source),
-        dataset=job.data.info(),
         protocol_name=config.protocol_name,
         protocol=job.data.protocol.model_dump(mode="json"),
         budget=config.budget,
@@ -51,8 +44,6 @@ def new_record(job: Job) -> Record:
         precision=config.precision,
         device=job.compute.device.type,
         seed=job.seed,
-        system_id=system_id(system),
-        environment=system,
         warnings=job.data.warnings,
     )
 

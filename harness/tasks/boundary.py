@@ -25,8 +25,8 @@ class BoundaryMeter(Meter):
     """The boundary score of a split by one rule; see `harness.boundary`.
 
     Targets are the maps of true boundaries, 1 on a boundary and 0 elsewhere; what holds 255 around them is
-    padding and is cut off, since the tolerance is a share of the original image's diagonal. Images without any
-    valid pixel are skipped. The state is integer counts, so any split of the work gives the same figures.
+    padding and is cut off, since the tolerance is a fraction of the original image's diagonal. Images without any
+    valid pixel are skipped. The state is integer counts, so any split of the work gives the same values.
     """
 
     headline: ClassVar[str] = "odsf"
@@ -36,7 +36,7 @@ class BoundaryMeter(Meter):
 
         Args:
             rule: How maps are thinned, matched and counted.
-            convention: What the ids of the figures say after the ``@``.
+            convention: What the ids of the values say after the ``@``.
         """
         super().__init__()
         self.rule = rule

@@ -87,7 +87,7 @@ class ConfusionMeter(Meter):
         iou = self.class_iou()
         n = int(self._table().sum())
         headline = iou.nan_to_num(0).mean() if self.absent == "zero" and (n or self.skip != "never") else iou.nanmean()
-        figures = {
+        metrics = {
             "miou": (headline, f"miou@absent-{self.absent}"),
             "miou_present": (iou.nanmean(), "miou@present"),
             "pixel_acc": (true_positive.sum() / n, "pixel-acc"),
@@ -101,7 +101,7 @@ class ConfusionMeter(Meter):
                 n=n,
                 protocol=f"{self.task}.{convention}",
             )
-            for name, (value, convention) in figures.items()
+            for name, (value, convention) in metrics.items()
         }
 
     def _table(self) -> Tensor:

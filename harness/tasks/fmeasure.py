@@ -61,9 +61,9 @@ class FMeasureMeter(Meter):
 
     ``pooled``: true positives, predicted and actual pixels are summed over the split, then
     F = (1 + b2) P R / (b2 P + R) with b2 = 0.3. ``double-sigmoid``: the same on sigmoid(p); all published
-    figures of the InvPT line are of this kind, and it leaves five operating points. ``per-image``: P and R
+    values of the InvPT line are of this kind, and it leaves five operating points. ``per-image``: P and R
     are averaged over images, b2 = 1; the mean IoU of the salient class is reported beside it (Maninis et
-    al., CVPR 2019). The pooled figure is reported under every mode, for it is the true one.
+    al., CVPR 2019). The pooled value is reported under every mode, for it is the true one.
 
     Each probability is put into its bin between the cutoffs once; the counts at all thresholds are tail sums.
     """

@@ -16,7 +16,7 @@ from harness.tasks.pictures import ANGLE_ERROR, Scale, normals_picture
 Formula = Literal["atan2", "acos-uint8", "acos-raw"]
 
 LIMITS = (11.25, 22.5, 30.0)
-"""Angles in degrees below which the share of pixels is reported (Fouhey et al., ICCV 2013)."""
+"""Angles in degrees below which the fraction of pixels is reported (Fouhey et al., ICCV 2013)."""
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -88,18 +88,18 @@ class AngleMeter(Meter):
     def compute(self) -> dict[str, Metric]:
         """Return ``merr`` and, by acos, ``median``, ``rmse`` and the shares under `LIMITS`."""
         n = int(self.sums["pixels"]) if self.sums else 0
-        figures = {"merr": self._metric(float(self.sums["degrees"]) / n if n else torch.nan, "merr", n)}
+        metrics = {"merr": self._metric(float(self.sums["degrees"]) / n if n else torch.nan, "merr", n)}
         if self.formula == "atan2":
-            return figures
+            return metrics
         degrees = self.kept("degrees").numpy()
         median = float(np.median(degrees)) if n else torch.nan
         rmse = float(np.sqrt(np.square(degrees, dtype=np.float64).mean())) if n else torch.nan
-        figures["median"] = self._metric(median, "median", n)
-        figures["rmse"] = self._metric(rmse, "rmse", n)
+        metrics["median"] = self._metric(median, "median", n)
+        metrics["rmse"] = self._metric(rmse, "rmse", n)
         for limit in LIMITS:
             share = float((degrees < limit).mean()) if n else torch.nan
-            figures[f"under_{limit:g}"] = self._metric(share, f"under-{limit:g}", n)
-        return figures
+            metrics[f"under_{limit:g}"] = self._metric(share, f"under-{limit:g}", n)
+        return metrics
 
     def _metric(self, value: float, name: str, n: int) -> Metric:
         share = name.startswith("under")

@@ -49,7 +49,7 @@ def test_measuring_again_changes_nothing(harness, base: Path) -> None:
     assert harness(*again).code == 0
     result = harness("compare", base, "head")
     assert result.code == 0
-    assert result.out == "8 figures of 2 rows: 8 same\nno regression\n"
+    assert result.out == "8 values of 2 rows: 8 same\nno regression\n"
     assert "MACs executed" in harness("compare", base, "head", "--all").out
 
 

@@ -71,7 +71,7 @@ def test_the_json_states_the_test_and_what_fails(tmp_path: Path) -> None:
     told = json.loads(comparison(tmp_path).to_json())
     assert told["failed"] is True
     assert len(told["failures"]) == 8
-    assert (told["latency_test"]["level"], told["latency_test"]["batches"]) == (0.99, 10)
+    assert (told["latency_test"]["level"], told["latency_test"]["session_deviation"]) == (0.99, 0.015)
     [figure] = [f for row in told["rows"] for f in row["figures"] if f["kind"] == "latency" and f["slowdown"]]
     assert figure["verdict"] == "regressed"
 
