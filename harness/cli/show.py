@@ -36,9 +36,9 @@ def _describe(name: str) -> dict[str, Any]:
     path = Path(name)
     if (path / "artifact.json").is_file():
         manifest = read_manifest(path)
-        for task in manifest.problem().names:
-            if task not in TASKS:
-                raise UsageError(f"artifact {path}: {unknown('task', task, TASKS)}")
+        for named in manifest.problem().names:
+            if named not in TASKS:
+                raise UsageError(f"artifact {path}: {unknown('task', named, TASKS)}")
         described = accounting_of(method_of(manifest, path)).describe(path)
         return {"artifact": str(path), **manifest.model_dump(mode="json"), **described, "bytes": file_bytes(path)}
     if (path / RECORD_NAME).is_file() or path.is_file():

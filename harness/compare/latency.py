@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from harness.compare.result import Figure, Slowdown, Verdict
 from harness.compare.rows import differences, subject
-from harness.compare.slowdown import LEAST_PAIRS, Interval, Values, paired_log_ratios, slowdown
+from harness.compare.slowdown import LEAST_PAIRS, Interval, paired_log_ratios, slowdown
 from harness.compare.tolerance import Tolerance
+from harness.probes.pairing import Values
 from harness.records import Record
 from harness.records.costs import Latency
 from harness.records.load import Stored

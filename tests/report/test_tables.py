@@ -306,7 +306,7 @@ def test_a_reason_is_told_once_with_the_rows_it_concerns() -> None:
 
 def test_notes_name_the_backbone_where_a_method_has_several() -> None:
     tables = build_tables(published_records())
-    [lacking] = [note for note in tables[0].notes if "no single-task figures on this backbone" in note]
+    [lacking] = [note for note in tables[0].notes if "no single-task values on this backbone" in note]
     assert "SAK (ViT-S)" in lacking
     assert "SAK (ViT-B)" not in lacking
     assert "PRISM-lite," in lacking

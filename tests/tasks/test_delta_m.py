@@ -30,12 +30,12 @@ def test_lower_is_better_counts_against_the_rise() -> None:
         ({}, {"a": figure(1.0)}, "no task"),
         ({"a": figure(None)}, {"a": figure(1.0)}, "a: not measured"),
         ({"a": figure(1.0), "b": figure(1.0)}, {"a": figure(1.0)}, "b: the reference has no such task"),
-        ({"a": figure(1.0)}, {"a": figure(None)}, "a: the reference has no figure: not measured"),
-        ({"a": figure(1.0)}, {"a": figure(0.0)}, "a: the reference figure is 0"),
+        ({"a": figure(1.0)}, {"a": figure(None)}, "a: the reference has no value: not measured"),
+        ({"a": figure(1.0)}, {"a": figure(0.0)}, "a: the reference value is 0"),
         (
             {"a": figure(1.0)},
             {"a": figure(1.0, unit="m")},
-            "a: the reference is in m, the figure in fraction",
+            "a: the reference is in m, this one in fraction",
         ),
     ],
 )

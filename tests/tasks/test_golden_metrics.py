@@ -216,7 +216,12 @@ def test_delta_m(case: dict[str, Any]) -> None:
     def figures(row: dict[str, dict[str, float]]) -> dict[str, Metric]:
         return {
             task: Metric.of(
-                value, unit="fraction", higher_is_better=task not in ("depth", "normals"), n=1, protocol=task
+                # Percent and fractions alike: the unit falls out of the ratio, and a fraction is at most 1.
+                value,
+                unit="m",
+                higher_is_better=task not in ("depth", "normals"),
+                n=1,
+                protocol=task,
             )
             for task, named in row.items()
             for value in named.values()
