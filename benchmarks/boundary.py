@@ -16,8 +16,6 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from harness.boundary import (
-    NYUD_MAX_DIST,
-    PASCAL_MAX_DIST,
     BoundaryPool,
     BoundaryRule,
     count_image,
@@ -31,8 +29,8 @@ Truth = NDArray[np.bool_]
 
 SETS = {
     # name: size, scene cells, tolerance
-    "NYUD 425x560": ((425, 560), 120, NYUD_MAX_DIST),
-    "PASCAL 375x500": ((375, 500), 40, PASCAL_MAX_DIST),
+    "NYUD 425x560": ((425, 560), 120, 0.011),
+    "PASCAL 375x500": ((375, 500), 40, 0.0075),
 }
 
 
@@ -132,7 +130,7 @@ def main() -> None:
         report(name, n)
     print("\nExtremes at 425x560, radius 7.73 px, 101 thresholds")
     for name, image in extremes((425, 560)).items():
-        print(f"  {name:34} {seconds_per_image([image], BoundaryRule(NYUD_MAX_DIST))[0]:.3f} s")
+        print(f"  {name:34} {seconds_per_image([image], BoundaryRule(0.011))[0]:.3f} s")
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(f"\npeak memory of a process: {peak / 1024:.0f} MiB")
 

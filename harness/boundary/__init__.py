@@ -6,20 +6,12 @@ Needs no deep-learning library: arrays in, integers out.
 from harness.boundary.counting import Counts, count_image
 from harness.boundary.matching import GtIndex, greedy, index_gt, match
 from harness.boundary.pool import BoundaryPool
-from harness.boundary.rule import (
-    NYUD_MAX_DIST,
-    PASCAL_MAX_DIST,
-    PLAIN_THRESHOLDS,
-    SEISM_THRESHOLDS,
-    BoundaryRule,
-)
+from harness.boundary.rule import PLAIN_THRESHOLDS, SEISM_THRESHOLDS, BoundaryRule
 from harness.boundary.scoring import Score, Totals, score
 from harness.boundary.suppression import orientation, suppress
 from harness.boundary.thinning import ground_truth, seg2bmap, thin
 
 __all__ = [
-    "NYUD_MAX_DIST",
-    "PASCAL_MAX_DIST",
     "PLAIN_THRESHOLDS",
     "SEISM_THRESHOLDS",
     "BoundaryPool",

@@ -13,12 +13,6 @@ SEISM_THRESHOLDS = (0.001, *(k / 100 for k in range(1, 100)), 0.999)
 PLAIN_THRESHOLDS = tuple(k / 100 for k in range(1, 100))
 """The 99 thresholds of the variant without non-maximum suppression."""
 
-PASCAL_MAX_DIST = 0.0075
-"""Tolerance on PASCAL-Context as a fraction of the image diagonal."""
-
-NYUD_MAX_DIST = 0.011
-"""Tolerance on NYUD-v2 as a fraction of the image diagonal."""
-
 Matcher = Literal["exact", "greedy"]
 
 
@@ -27,7 +21,7 @@ class BoundaryRule:
     """Every choice that changes a boundary score.
 
     Attributes:
-        max_dist: Largest distance of a match, as a fraction of the image diagonal.
+        max_dist: Largest distance of a match, as a fraction of the image diagonal; a data set's card has its value.
         nms: With it, the map is thinned to its ridges and damped at the rim, and a pixel is a boundary
             where its value is above the threshold in float32 (SEISM). Without it, the map is taken as it
             is and a pixel is a boundary where its value reaches the threshold in float64.

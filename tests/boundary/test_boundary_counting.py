@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from harness.boundary import NYUD_MAX_DIST, BoundaryRule, count_image, ground_truth, seg2bmap, suppress, thin
+from harness.boundary import BoundaryRule, count_image, ground_truth, seg2bmap, suppress, thin
 from harness.boundary.matching import index_gt, match
 from harness.errors import DataError, UsageError
 
@@ -23,7 +23,7 @@ def all_counts(counts):
     return np.stack([counts.cnt_r, counts.sum_r, counts.cnt_p, counts.sum_p])
 
 
-@pytest.mark.parametrize("rule", [BoundaryRule(NYUD_MAX_DIST), BoundaryRule.plain(0.0075)], ids=["nms", "plain"])
+@pytest.mark.parametrize("rule", [BoundaryRule(0.011), BoundaryRule.plain(0.0075)], ids=["nms", "plain"])
 def test_every_threshold_equals_the_written_out_protocol(rule):
     picture, labels = scene(1)
     gt = ground_truth(labels)

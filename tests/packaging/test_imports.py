@@ -116,3 +116,13 @@ def test_the_map_shows_the_rooms_on_their_floors() -> None:
     drawn = {name: int(floor) for floor, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", page, flags=re.MULTILINE)}
     floors = {name: number for number, layer in enumerate(LAYERS, 1) for name in layer}
     assert drawn == floors
+
+
+def test_the_map_names_files_that_exist() -> None:
+    named = set(re.findall(r"`([\w/.-]+\.(?:py|md|toml|yaml|csv|json))`", (ROOT / "docs/architecture.md").read_text()))
+    assert len(named) > 20
+    produced = {"record.json", "artifact.json"}  # of a run, not of the checkout
+    lost = {
+        name for name in named - produced if not (ROOT / name).is_file() and not (ROOT / "harness" / name).is_file()
+    }
+    assert lost == set()
