@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 
 _DISK = {
     errno.ENOSPC: "no space left on the disk",
@@ -197,7 +197,7 @@ def writing_to(place: object) -> Iterator[None]:
     """
     try:
         yield
-    except UsageError:
+    except HarnessError:  # whatever it says of some other place
         raise
     except Exception as error:  # torch and safetensors have their own kinds of error for a full disk
         reason = disk_fault(error)

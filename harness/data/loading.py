@@ -1,6 +1,7 @@
 """Batches in a fixed order: each one follows from its number alone, whatever the number of workers."""
 
 import contextlib
+import errno
 import signal
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -146,18 +147,29 @@ def _load(batches: _Batches, indices: range, workers: int) -> Iterator[Batch]:
         pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
         generator=torch.Generator(),  # its own, so that the number of workers leaves the global one alone
     )
-    iterator = iter(loader)
+    iterator = None
     try:
+        iterator = iter(loader)  # starts the processes
         for loaded in iterator:
             if isinstance(loaded, HarnessError):
                 raise loaded
             yield loaded
     except (RuntimeError, OSError, EOFError) as error:
+        # Queues and their semaphores lie in the shared memory too.
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise MethodError(_SHARED_MEMORY_FULL.format(error)) from error
         raise loader_fault(error) or error from error
     finally:
         # torch would end the processes in a destructor, where the report of a late death is printed as a traceback.
-        with contextlib.suppress(RuntimeError):
-            iterator._shutdown_workers()  # type: ignore[attr-defined]
+        if iterator is not None:
+            with contextlib.suppress(RuntimeError):
+                iterator._shutdown_workers()  # type: ignore[attr-defined]
+
+
+_SHARED_MEMORY_FULL = (
+    "the shared memory is full, which loader processes hand images over in ({}): use --workers 0, or give the "
+    "container more /dev/shm with --shm-size"
+)
 
 
 def loader_fault(error: BaseException) -> MethodError | None:
@@ -206,11 +218,7 @@ class _Guarded(Dataset[Any]):
             for tensor in (batch.images, *batch.labels.values()):
                 tensor.share_memory_()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
-            return MethodError(
-                f"the shared memory is full, which loader processes hand images over in "
-                f"({str(error).splitlines()[0][:160]}): use --workers 0, or give the container more /dev/shm with "
-                f"--shm-size"
-            )
+            return MethodError(_SHARED_MEMORY_FULL.format(str(error).splitlines()[0][:160]))
         return batch
 
 

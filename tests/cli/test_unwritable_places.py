@@ -181,3 +181,17 @@ def test_odd_values_are_one_line(harness: Harness, mini: tuple[object, ...], arg
     result = harness("run", "-m", "multi-task", *mini, "-q", *arguments)
     assert result.code == 2
     one_line(result.err)
+
+
+def test_full_shared_memory_is_not_taken_for_a_full_disk(
+    harness: Harness, mini: tuple[object, ...], monkeypatch
+) -> None:
+    def full(self: object) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr("torch.Tensor.share_memory_", full)  # loader processes are forked
+    result = harness("run", "-m", "multi-task", *mini, "-t", "depth", "--workers", 2, "-q")
+    assert result.code == 4
+    [line] = [line for line in result.err.splitlines() if "--shm-size" in line]
+    assert "--workers 0" in line
+    assert "-o" not in line

@@ -1,6 +1,8 @@
 """The cache builds once and notices changes; batches follow from their numbers."""
 
+import errno
 import multiprocessing
+import multiprocessing.synchronize
 import os
 import pickle
 import signal
@@ -313,6 +315,16 @@ def test_too_little_shared_memory_is_one_line(pascal_root, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
     with pytest.raises(MethodError, match=r"--workers 0.*--shm-size") as caught:
         run(pascal_scenes(pascal_root), workers=2)
+    assert caught.value.exit_code == 4
+
+
+def test_no_room_for_semaphores_is_one_line(pascal_root, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", full)
+    with pytest.raises(MethodError, match=r"/dev/shm.*--shm-size") as caught:
+        list(eval_batches(pascal_scenes(pascal_root), Pad((48, 48)), 1, workers=1))
     assert caught.value.exit_code == 4
 
 
