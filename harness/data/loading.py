@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -149,6 +150,9 @@ def _load(batches: _Batches, indices: range, workers: int) -> Iterator[Batch]:
     )
     iterator = None
     try:
+        # As many semaphores as the queues will take: torch's iterator cannot be taken down while it is half built.
+        reserved = [multiprocessing.Semaphore() for _ in range(4 * workers + 8)]
+        del reserved
         iterator = iter(loader)  # starts the processes
         for loaded in iterator:
             if isinstance(loaded, HarnessError):
