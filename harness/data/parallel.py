@@ -56,12 +56,22 @@ def mapped(
         died: Gives the result of an item whose process dies each time, or raises.
     """
     processes = min(_MOST_PROCESSES, _cores())
-    if processes == 1 or len(items) < _WORTH_PROCESSES:
+    if processes == 1 or len(items) < _WORTH_PROCESSES or not _room_for(processes):
         yield map(function, items)
         return
     # However the caller leaves the block, the generator is closed and its processes end.
     with contextlib.closing(_in_processes(function, items, died, processes)) as results:
         yield results
+
+
+def _room_for(processes: int) -> bool:
+    """Return whether the shared memory has room for the queues of processes; small containers have little or none."""
+    try:
+        reserved = [multiprocessing.Semaphore() for _ in range(4 * processes + 8)]
+    except (OSError, ImportError):  # ImportError where the system has no semaphores
+        return False
+    del reserved
+    return True
 
 
 def _cores() -> int:

@@ -1,5 +1,7 @@
 """A cache belongs to one content, gives back what was decoded or decodes again, and outlives dying processes."""
 
+import errno
+import multiprocessing.synchronize
 import os
 import shutil
 import signal
@@ -156,6 +158,15 @@ def _die_once(marker, item):
 def test_a_process_that_was_killed_once_costs_nothing(tmp_path, in_processes):
     with parallel.mapped(partial(_die_once, tmp_path / "once"), LETTERS) as found:
         assert list(found) == LETTERS
+
+
+def test_without_room_for_semaphores_one_process_does_it_all(monkeypatch, in_processes):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", full)
+    with parallel.mapped(str.upper, LETTERS) as found:
+        assert "".join(found) == "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def test_a_block_that_is_left_early_ends_its_processes(in_processes):
