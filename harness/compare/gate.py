@@ -6,7 +6,7 @@ from harness.compare.figures import exact_figures
 from harness.compare.latency import latency_figures
 from harness.compare.matching import match
 from harness.compare.result import Comparison, Row
-from harness.compare.rows import Labels, differences, setting
+from harness.compare.rows import RowLabels, differences, setting
 from harness.compare.slowdown import TEST
 from harness.compare.tolerance import Tolerances
 from harness.records.load import Stored
@@ -27,7 +27,7 @@ def compare(
     Raises:
         UsageError: records of one folder cannot be told apart, or hold what there is not.
     """
-    labels = Labels(*([entry.record for entry in side] for side in (base, head)))
+    labels = RowLabels(*([entry.record for entry in side] for side in (base, head)))
     matched = match(base, head)
     rows = [_row(labels.of(one.record), one, other, tolerances) for one, other in matched.pairs]
     rows += [
@@ -53,7 +53,7 @@ def compare_pair(base: Stored, head: Stored, tolerances: Tolerances, allow_remov
     Raises:
         UsageError: a record holds what there is not.
     """
-    labels = Labels([base.record, head.record])
+    labels = RowLabels([base.record, head.record])
     names = dict.fromkeys(labels.of(entry.record) for entry in (base, head))
     row = _row(" → ".join(names), base, head, tolerances)
     return _comparison([row], [(base, head)], allow_removed)

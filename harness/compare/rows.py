@@ -1,10 +1,10 @@
 """Rows of a comparison: their keys, conditions and labels."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.records import Record
+from harness.records.groups import Varied
 from harness.report.cells import size
 from harness.report.text import printable
 
@@ -72,29 +72,20 @@ def differences(base: Facts, head: Facts) -> list[str]:
     ]
 
 
-class Labels:
-    """Names rows by what tells them apart.
+class RowLabels:
+    """Names rows by the settings in which those of BASE differ, or those of HEAD.
 
     Args:
         sides: The records of BASE and those of HEAD.
     """
 
     def __init__(self, *sides: Sequence[Record]) -> None:
-        self._varied: dict[str, set[str]] = defaultdict(set)
-        for side in sides:
-            seen: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-            for record in side:
-                for key, value in _details(record).items():
-                    seen[record.method.name][key].add(str(value))
-            for method, facts in seen.items():
-                self._varied[method] |= {key for key, values in facts.items() if len(values) > 1}
+        self._varied = Varied(sides, _details)
 
     def of(self, record: Record) -> str:
         """Return the label of a row."""
-        method, details = record.method, _details(record)
-        told = [f"{key}={details[key]}" for key in details if key in self._varied[method.name]]
-        names = [record.dataset.name, *([method.backbone] if method.backbone else [])]
-        return printable(" ".join([method.name, *told, f"({', '.join(names)})"]))
+        names = ", ".join(filter(None, [record.dataset.name, record.method.backbone]))
+        return printable(" ".join([record.method.name, *self._varied.label(record), f"({names})"]))
 
 
 def _details(record: Record) -> Facts:

@@ -5,8 +5,9 @@ configuration are averaged; nothing else ever is.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from harness.records.schema import Record
@@ -100,6 +101,32 @@ def groups_of(records: Sequence[Record]) -> list[Group]:
     ]
 
 
+class Varied:
+    """Settings in which the records of one method differ; what is the same in all of them names none.
+
+    Args:
+        sides: Records that are shown together; more than one side where each is looked at by itself.
+        settings: Gives the settings of a record.
+    """
+
+    def __init__(self, sides: Iterable[Sequence[Record]], settings: Callable[[Record], Mapping[str, Any]]) -> None:
+        self._settings, self._places = settings, set[tuple[str, str]]()
+        for side in sides:
+            seen: dict[tuple[str, str], set[str]] = defaultdict(set)
+            for record in side:
+                for key, value in settings(record).items():
+                    seen[record.method.name, key].add(str(value))
+            self._places |= {place for place, values in seen.items() if len(values) > 1}
+
+    def label(self, record: Record, given: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
+        """Return the settings that name a record, and those that are ``given``, as ``key=value``."""
+        return [
+            f"{key}={value}"
+            for key, value in {**self._settings(record), **given}.items()
+            if key in given or (record.method.name, key) in self._places
+        ]
+
+
 class Labels:
     """Names configurations by the settings in which those of one method differ, and by what they override.
 
@@ -110,11 +137,7 @@ class Labels:
 
     def __init__(self, firsts: Sequence[Record], repeated: set[str] = frozenset()) -> None:  # type: ignore[assignment]
         self._repeated = repeated
-        seen: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for record in firsts:
-            for key, value in _settings(record).items():
-                seen[record.method.name, key].add(str(value))
-        self._varied = {place for place, values in seen.items() if len(values) > 1}
+        self._varied = Varied([firsts], _settings)
 
     def of(self, record: Record) -> str:
         """Return the label of a configuration: the method, and `variant`."""
@@ -124,15 +147,8 @@ class Labels:
         """Return the settings that tell a configuration from others, as ``key=value``."""
         if record.reported:
             return []
-        given = overrides(record)
-        shown = {
-            key: value
-            for key, value in (_settings(record) | given).items()
-            if key in given or (record.method.name, key) in self._varied
-        }
-        if record.run_id in self._repeated:
-            shown["run"] = record.run_id.rpartition(".")[2]
-        return [f"{key}={value}" for key, value in shown.items()]
+        run = {"run": record.run_id.rpartition(".")[2]} if record.run_id in self._repeated else {}
+        return self._varied.label(record, overrides(record) | run)
 
 
 def overrides(record: Record) -> dict[str, Any]:

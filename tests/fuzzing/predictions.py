@@ -70,7 +70,8 @@ def _odd_file(suffix: str, rng: random.Random) -> bytes:
     if suffix == ".npy":
         np.save(buffer, values)
     elif suffix == ".mat":
-        scipy.io.savemat(buffer, {rng.choice(("depth", "x")): values.astype(float)})
+        numbers = values.astype(float) if values.dtype.kind != "U" else values  # a text may be half a number
+        scipy.io.savemat(buffer, {rng.choice(("depth", "x")): numbers})
     else:
         mode = rng.choice(("1", "L", "P", "LA", "RGB", "RGBA", "I;16", "I", "F", "CMYK"))
         size = rng.choice(((1, 1), (1, 3000), (40, 30), (560, 425)))
