@@ -11,17 +11,7 @@ from harness.records.costs import Conditions, Latency, Macs, PairedRatio, Sampli
 from harness.records.load import Stored
 
 QUIET = Conditions(load_average=0.1)
-NOTHING = DatasetInfo(
-    name="nyud-synth",
-    synthetic=True,
-    build=None,
-    split=None,
-    fingerprint=None,
-    n_expected=0,
-    n_evaluated=0,
-    train_fingerprint=None,
-    n_train=None,
-)
+NOTHING = DatasetInfo.without_images("nyud-synth", synthetic=True, images=0)
 
 
 def macs(executed: float, ideal: float | None = None) -> Macs:

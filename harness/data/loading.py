@@ -1,8 +1,6 @@
 """Batches in a fixed order: each one follows from its number alone, whatever the number of workers."""
 
 import contextlib
-import errno
-import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -15,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.data.augment import TrainTransform
 from harness.data.cache import Scenes
+from harness.data.parallel import room_for_queues
 from harness.data.sample import Batch
 from harness.data.transforms import EvalTransform, Item
 from harness.errors import HarnessError, MethodError, described
@@ -137,6 +136,8 @@ def _load(batches: _Batches, indices: range, workers: int) -> Iterator[Batch]:
     if workers == 0:
         yield from map(batches.__getitem__, indices)
         return
+    if not room_for_queues(workers):  # torch's iterator cannot be taken down while it is half built
+        raise MethodError(_SHARED_MEMORY_FULL.format("no room for semaphores"))
     loader = DataLoader(
         _Guarded(batches),
         batch_size=None,
@@ -148,26 +149,18 @@ def _load(batches: _Batches, indices: range, workers: int) -> Iterator[Batch]:
         pin_memory=torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
         generator=torch.Generator(),  # its own, so that the number of workers leaves the global one alone
     )
-    iterator = None
+    iterator = iter(loader)  # starts the processes
     try:
-        # As many semaphores as the queues will take: torch's iterator cannot be taken down while it is half built.
-        reserved = [multiprocessing.Semaphore() for _ in range(4 * workers + 8)]
-        del reserved
-        iterator = iter(loader)  # starts the processes
         for loaded in iterator:
             if isinstance(loaded, HarnessError):
                 raise loaded
             yield loaded
     except (RuntimeError, OSError, EOFError) as error:
-        # Queues and their semaphores lie in the shared memory too.
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise MethodError(_SHARED_MEMORY_FULL.format(error)) from error
         raise loader_fault(error) or error from error
     finally:
         # torch would end the processes in a destructor, where the report of a late death is printed as a traceback.
-        if iterator is not None:
-            with contextlib.suppress(RuntimeError):
-                iterator._shutdown_workers()  # type: ignore[attr-defined]
+        with contextlib.suppress(RuntimeError):
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
 
 
 _SHARED_MEMORY_FULL = (

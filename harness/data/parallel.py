@@ -56,7 +56,7 @@ def mapped(
         died: Gives the result of an item whose process dies each time, or raises.
     """
     processes = min(_MOST_PROCESSES, _cores())
-    if processes == 1 or len(items) < _WORTH_PROCESSES or not _room_for(processes):
+    if processes == 1 or len(items) < _WORTH_PROCESSES or not room_for_queues(processes):
         yield map(function, items)
         return
     # However the caller leaves the block, the generator is closed and its processes end.
@@ -64,7 +64,7 @@ def mapped(
         yield results
 
 
-def _room_for(processes: int) -> bool:
+def room_for_queues(processes: int) -> bool:
     """Return whether the shared memory has room for the queues of processes; small containers have little or none."""
     try:
         reserved = [multiprocessing.Semaphore() for _ in range(4 * processes + 8)]

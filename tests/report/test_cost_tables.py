@@ -50,17 +50,7 @@ def costed(name: str = "m", **changes: Any) -> Record:
 
 
 def bench(name: str = "m", batch_size: tuple[int, ...] = (1,), **changes: Any) -> Record:
-    dataset = DatasetInfo(
-        name="nyud",
-        synthetic=False,
-        build=None,
-        split=None,
-        fingerprint=None,
-        n_expected=0,
-        n_evaluated=0,
-        train_fingerprint=None,
-        n_train=None,
-    )
+    dataset = DatasetInfo.without_images("nyud", synthetic=False, images=0)
     costs = {"dataset": dataset, "metrics": {}, "budget": None, "config": {"batch_size": list(batch_size)}}
     return costed(name, **(costs | {"run_id": f"nyud/{name}.bench"} | changes))
 
