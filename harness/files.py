@@ -237,7 +237,8 @@ def disk_fault(error: BaseException) -> str | None:
     for one in chain:  # a number is surer than a text
         if isinstance(one, OSError) and one.errno in _DISK:
             return _DISK[one.errno]
-    if any(text in str(one) for one in chain for text in _DISK_TEXTS):
+    texts = [str(one) for one in chain if "shared memory" not in str(one)]  # torch's, which lies on no disk
+    if any(known in text for text in texts for known in _DISK_TEXTS):
         return _DISK[errno.ENOSPC]
     return None
 

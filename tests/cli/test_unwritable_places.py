@@ -195,3 +195,9 @@ def test_full_shared_memory_is_not_taken_for_a_full_disk(
     [line] = [line for line in result.err.splitlines() if "--shm-size" in line]
     assert "--workers 0" in line
     assert "-o" not in line
+
+
+def test_a_text_of_shared_memory_is_no_fault_of_a_disk() -> None:
+    text = "unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)"
+    assert files.disk_fault(RuntimeError(text)) is None
+    assert files.disk_fault(RuntimeError("write failed: No space left on device")) is not None
