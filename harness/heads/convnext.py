@@ -71,10 +71,17 @@ class ConvNeXtHead(nn.Module):
         self.blocks = nn.Sequential(*(ConvNeXtBlock(channels) for _ in range(depth)))
         self.predict = nn.Conv2d(channels, out_channels, 1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map encoder features [B, C, h, w] to a raw prediction [B, out, H, W]."""
+    def forward(self, features: Tensor, detail: Tensor | None = None) -> Tensor:
+        """Map encoder features [B, C, h, w] to a raw prediction [B, out, H, W].
+
+        Args:
+            features: The encoder's map.
+            detail: Added to the unfolded map before the first block, [B, cells h, cells w, width / cells^2]; None for
+                nothing.
+        """
         tokens = self.project(features.permute(0, 2, 3, 1))  # [B, h, w, width]
-        x = self.blocks(unfold_tokens(tokens, self.cells))  # [B, cells h, cells w, width / cells^2]
+        x = unfold_tokens(tokens, self.cells)  # [B, cells h, cells w, width / cells^2]
+        x = self.blocks(x if detail is None else x + detail)
         prediction = self.predict(x.permute(0, 3, 1, 2))  # [B, out, cells h, cells w]
         return F.interpolate(prediction, size=self.output_size, mode="bilinear", align_corners=False)
 

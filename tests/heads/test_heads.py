@@ -82,3 +82,14 @@ def test_bad_sizes_and_missing_weights_are_usage_errors() -> None:
         build_backbone("vit-t16", (100, 96))
     with pytest.raises(UsageError, match="no published weights"):
         build_backbone("vit-micro", (32, 32), weights="pretrained")
+
+
+def test_a_detail_of_the_cells_is_added_before_the_first_block() -> None:
+    torch.manual_seed(0)
+    head = task_head(TaskSpec("boundary"), 32, (16, 24)).eval()
+    features, detail = torch.randn(2, 32, 4, 6), torch.randn(2, 16, 24, 8)
+    with torch.inference_mode():
+        cells = unfold_tokens(head.project(features.permute(0, 2, 3, 1)))
+        expected = head.predict(head.blocks(cells + detail).permute(0, 3, 1, 2))  # the output has the cells' size
+        torch.testing.assert_close(head(features, detail), expected)
+        assert torch.equal(head(features), head(features, torch.zeros_like(detail)))
