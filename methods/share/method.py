@@ -164,6 +164,8 @@ class Share(Method, ArtifactFormat, Extension, Calibration):
         return LearnedDelta({name: weights[name] for name in names}, self.options.granularity, self.options.values)
 
     def _check(self, problem: Problem) -> None:
+        if self.options.engine != "paper":
+            raise UsageError(f"--set engine={self.options.engine}: this version of share has the engine paper alone")
         if self.options.base_task not in problem.names:
             raise UsageError(
                 f"--set base_task={self.options.base_task}: is none of the tasks {', '.join(problem.names)}; "

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from harness.backbones import Encoder
 from harness.backbones.vit import ViTEncoder
 from harness.counting import attributed_to
+from harness.errors import UsageError
 from harness.heads.convnext import task_head
 from harness.methods.share.block import BlockWeights, Execution
 from harness.methods.share.delta import Delta
@@ -114,19 +115,36 @@ class SharedNets(MultiTaskModel):
             # Thresholds leave a different number of tokens per image, which no batch can hold.
             single = [self(image[None], tasks) for image in images]
             return {task: torch.cat([predictions[task] for predictions in single]) for task in tasks}
+        return {task: self.decode(task, features) for task, features in self.encode(images, tasks).items()}
+
+    def encode(self, images: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
+        """Return the map [B, D, h, w] that the head of each task reads, by the engine of the options.
+
+        Args:
+            images: [B, 3, H, W].
+            tasks: Tasks to predict.
+        """
+        # Dense and clamped runs are the same whatever engine skips work.
+        match self.options.engine if self.options.mode == "gated" else "paper":
+            case "paper":
+                return self._encode_by_gates(images, tasks)
+            case engine:
+                raise UsageError(f"--set engine={engine}: this version of share has the engine paper alone")
+
+    def _encode_by_gates(self, images: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
+        """Run the base once, and from it every sub-task block by block, in the mode of the options."""
         subs = [task for task in tasks if task in self.deltas]
         keep: Keep = "nothing" if self.options.mode == "dense" else "all"
         if self.options.mode == "gated" and self.options.ungated == "reuse":
             keep = "gated"
         base = self.run_base(images, subs, keep)
-        predictions = {}
-        for task in tasks:
-            if task in self.deltas:
-                features = self.run_sub(task, base, images, self.execution(task, base))
-            else:
-                features = self.features_of(base)
-            predictions[task] = self.decode(task, features)
-        return predictions
+        # The base's map, then [B, D, h, w] of every sub-task
+        return {
+            task: self.run_sub(task, base, images, self.execution(task, base))
+            if task in self.deltas
+            else self.features_of(base)
+            for task in tasks
+        }
 
     def decode(self, task: str, features: Tensor) -> Tensor:
         """Map features [B, D, h, w] to the task's raw map at input size."""

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from harness.method import MethodOptions
 
+Engine = Literal["paper", "tokens", "corrections"]
 Mode = Literal["gated", "dense", "clamped"]
 Policy = Literal["top-k", "threshold"]
 Queries = Literal["active", "all"]
@@ -42,6 +43,10 @@ class ShareOptions(MethodOptions):
         default="gated",
         description="gated: inactive tokens are skipped; dense: nothing is; clamped: the paper's thresholds on "
         "outputs, which skip nothing (simulated).",
+    )
+    engine: Engine = Field(
+        default="paper",
+        description="How mode gated skips work, and what training prepares for. paper: gates in every block.",
     )
     policy: Policy = Field(
         default="top-k",
