@@ -9,6 +9,9 @@ from harness.backbones import Encoder, build_backbone
 from harness.baselines.common.tasks import head_for, key_of
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem
+from harness.stream import Stream, StreamPolicy
+from harness.stream.contract import FrameByFrame
+from harness.stream.gated import gate_networks
 from harness.training.recipes import baseline_stage
 
 
@@ -40,6 +43,13 @@ class SharedEncoder(MultiTaskModel):
         """Return the encoder and one head per task."""
         heads = {f"head/{task}": self.decoders[key_of(task)] for task in self.problem.names}
         return {"encoder": self.backbone} | heads
+
+    def open(self, policy: StreamPolicy) -> Stream:
+        """Return a stream: frame by frame, or the encoder and the heads gated where that is asked for."""
+        if policy.mode != "gated":
+            return FrameByFrame(self)
+        heads = {task: self.decoders[key_of(task)] for task in self.problem.names}
+        return gate_networks(self, {"encoder": (self.backbone, heads)}, policy)
 
 
 class MultiTask(Method):

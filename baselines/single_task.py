@@ -9,6 +9,9 @@ from harness.backbones import Encoder, build_backbone
 from harness.baselines.common.tasks import head_for
 from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem, TaskSpec
+from harness.stream import Stream, StreamPolicy
+from harness.stream.contract import FrameByFrame, no_gates
+from harness.stream.gated import gate_networks
 from harness.training.recipes import baseline_stage
 from harness.weights.state import Adapted, State
 
@@ -56,6 +59,15 @@ class SeparateNets(MultiTaskModel):
     def parts(self) -> Mapping[str, nn.Module]:
         """Return the networks by task."""
         return {f"net/{task}": net for task, net in self.nets.items()}
+
+    def open(self, policy: StreamPolicy) -> Stream:
+        """Return a stream: frame by frame, or every network gated against its own past where that is asked for."""
+        if policy.mode != "gated":
+            return FrameByFrame(self)
+        single = {task: net for task, net in self.nets.items() if isinstance(net, SingleNet)}
+        if len(single) < len(self.nets):
+            raise no_gates(type(self).__name__)
+        return gate_networks(self, {task: (net.backbone, {task: net.decoder}) for task, net in single.items()}, policy)
 
 
 class SingleTask(Method):

@@ -1,6 +1,7 @@
 """The default synthetic sets: rendered on first use, kept in the cache."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from filelock import FileLock
 
@@ -18,6 +19,11 @@ SEED, TRAIN, VAL = 0, 160, 40
 
 class Rendered(SyntheticDataset):
     """A data set that is rendered on first use when no folder is given."""
+
+    default_train: ClassVar[int] = TRAIN
+    default_val: ClassVar[int] = VAL
+    rendered_scenes: ClassVar[int] = TRAIN + VAL
+    """Scenes or clips of the default set, for the progress bar."""
 
     def root(self, data_root: Path | None) -> Path:
         """Return the folder given, or the default set in the cache, rendered when it is not there yet.
@@ -37,9 +43,10 @@ class Rendered(SyntheticDataset):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{folder}.lock"):
                 if not folder.is_dir():
-                    with progress_bar(f"rendering {self.name}", TRAIN + VAL) as report:
+                    with progress_bar(f"rendering {self.name}", self.rendered_scenes) as report:
                         try:
-                            self.write(folder, seed=SEED, train=TRAIN, val=VAL, progress=lambda done, _: report(done))
+                            train, val = self.default_train, self.default_val
+                            self.write(folder, seed=SEED, train=train, val=val, progress=lambda done, _: report(done))
                         except UsageError as error:  # nobody named this folder
                             raise UsageError(f"{error} in the environment variable HARNESS_CACHE") from error
         return folder

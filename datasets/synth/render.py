@@ -77,6 +77,8 @@ class Scene:
         noise: Standard deviation of the sensor noise, grey levels.
         sky: Colours at the horizon and overhead, for rays that meet nothing; [2, 3].
         exposure: Mean brightness of the picture after gamma, 0 to 1.
+        gain: Factor from radiance to linear brightness; None for the one that gives the exposure. A clip keeps the gain
+            of its first frame, or one thing that moves would change every pixel.
     """
 
     shapes: Sequence[Shape]
@@ -86,6 +88,7 @@ class Scene:
     noise: float
     sky: Floats = field(default_factory=lambda: np.zeros((2, 3), np.float32))
     exposure: float = 0.45
+    gain: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class Frame:
             camera, float32 [H, W, 3]; (0, 0, -1) in the sky.
         shape: Number of the shape in the scene, `BACKGROUND` in the sky; int32 [H, W].
         fine_shape: The same at `OVERSAMPLING` times the size.
+        gain: Factor from radiance to linear brightness that it was exposed with.
     """
 
     image: NDArray[np.uint8]
@@ -106,6 +110,7 @@ class Frame:
     normals: Floats
     shape: NDArray[np.int32]
     fine_shape: NDArray[np.int32]
+    gain: float
 
 
 def render(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> Frame:
@@ -122,7 +127,7 @@ def render(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> Fra
     depth, shape = _trace(scene, rays, fine)
     colour, normals, points = _surfaces(scene, rays, depth, shape, fine)
     light = _light(scene, normals, points, shape, fine)
-    image = _expose(scene, colour * light, fine, rng)
+    image, gain = _expose(scene, colour * light, fine, rng)
     # One of each 2 x 2 samples: an average of two depths or labels lies on neither surface.
     pick = (slice(1, None, OVERSAMPLING), slice(1, None, OVERSAMPLING))
     # World to camera: rows of the rotation are right, down, forward. [h, w, 3]
@@ -133,7 +138,14 @@ def render(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> Fra
         normals=np.ascontiguousarray(facing),
         shape=np.ascontiguousarray(shape.reshape(fine)[pick]),
         fine_shape=shape.reshape(fine),
+        gain=gain,
     )
+
+
+def pixel_rays(camera: Camera, size: tuple[int, int]) -> Floats:
+    """Return the rays of the samples that depth, normals and shapes are, with unit depth, [H, W, 3]."""
+    fine = (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING)
+    return _rays(camera, fine).reshape(*fine, 3)[1::OVERSAMPLING, 1::OVERSAMPLING]
 
 
 def _rays(camera: Camera, size: tuple[int, int]) -> Floats:
@@ -293,14 +305,17 @@ def _in_cone(shape: Shape, apex: Floats, heading: Floats, length: Floats) -> NDA
     return (heading @ (axis / np.float32(distance)) >= cosine) & (length > distance - radius)
 
 
-def _expose(scene: Scene, radiance: Floats, size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Average the fine samples, choose the exposure, apply gamma 2.2 and add sensor noise."""
+def _expose(
+    scene: Scene, radiance: Floats, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], float]:
+    """Average the fine samples, choose the exposure, apply gamma 2.2 and add sensor noise; return the gain, too."""
     k = OVERSAMPLING
     # [h, 2, w, 2, 3] averaged over the fine samples of each pixel.
     linear = radiance.reshape(size[0] // k, k, size[1] // k, k, 3).mean((1, 3))
     # The exposure is chosen in the linear domain so that the mean after gamma is as asked for.
-    linear = linear * (scene.exposure**2.2 / max(float(linear.mean()), 1e-3))
+    gain = scene.exposure**2.2 / max(float(linear.mean()), 1e-3) if scene.gain is None else scene.gain
+    linear = linear * gain
     grey = 255 * np.clip(linear, 0, 1) ** (1 / 2.2)
     grey = grey + scene.noise * rng.standard_normal(grey.shape, np.float32)
     image: NDArray[np.uint8] = np.clip(np.rint(grey), 0, 255).astype(np.uint8)
-    return image
+    return image, gain

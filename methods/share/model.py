@@ -28,6 +28,7 @@ from harness.methods.share.execution.channels import ChangedChannels, changed_ch
 from harness.methods.share.options import ShareOptions
 from harness.model import MultiTaskModel, Predictions
 from harness.problem import Problem, TaskSpec
+from harness.stream import Stream, StreamPolicy
 
 
 class SharedNets(MultiTaskModel):
@@ -145,6 +146,12 @@ class SharedNets(MultiTaskModel):
             else self.features_of(base)
             for task in tasks
         }
+
+    def open(self, policy: StreamPolicy) -> Stream:
+        """Return a stream: gated over time, unless frame by frame is asked for."""
+        from harness.methods.share.stream import SharedStream  # it needs this class
+
+        return SharedStream(self, policy)
 
     def decode(self, task: str, features: Tensor) -> Tensor:
         """Map features [B, D, h, w] to the task's raw map at input size."""

@@ -1,0 +1,51 @@
+"""Rendered clips of furnished rooms with NYUD-v2's classes and tasks on every frame; nothing is downloaded."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.data.card import Card, load_card
+from harness.data.clips import ClipFolder, VideoDataset
+from harness.data.dataset import Split
+from harness.datasets.nyud import nyud_input_size
+from harness.datasets.synth.default import Rendered
+from harness.datasets.synth.motion import KINDS
+from harness.datasets.synth.nyud_tree import SIZE
+from harness.datasets.synth.video import write_clips
+
+
+class NYUDSynthVideo(Rendered, VideoDataset):
+    """Clips of eight kinds of motion, three rooms each for validation, labelled on every frame, with exact motion."""
+
+    name = "nyud-synth-video"
+    nominal_input_size = nyud_input_size(SIZE)
+    tasks = load_card("nyud-synth-video").task_specs()
+    default_train, default_val = 24, 3
+    rendered_scenes = default_train + default_val * len(KINDS)
+
+    @property
+    def card(self) -> Card:
+        """Classes, terms and layout."""
+        return load_card(self.name)
+
+    def clips(self, root: Path, split: Split) -> ClipFolder:
+        """Return the clips of a split."""
+        return ClipFolder(root, split)
+
+    def write(
+        self,
+        root: Path,
+        *,
+        seed: int,
+        train: int,
+        val: int,
+        size: tuple[int, int] | None = None,
+        clips: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Render clips: ``train`` of them, and every kind of motion in ``val`` rooms; see `SyntheticDataset.write`.
+
+        Raises:
+            UsageError: ``root`` is not empty.
+        """
+        names = self.card.tasks["semseg"]
+        write_clips(root, names, seed=seed, train=train, rooms=val, size=size or SIZE, progress=progress)
