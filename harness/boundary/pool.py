@@ -85,14 +85,15 @@ class BoundaryPool:
 
     Args:
         rule: The conventions.
-        processes: Number of worker processes; all cores this process may use when None.
+        processes: Number of worker processes; when None, all cores this process may use, divided by the processes
+            that a launcher started on this machine.
 
     Raises:
         UsageError: ``processes`` is below 1.
     """
 
     def __init__(self, rule: BoundaryRule, processes: int | None = None) -> None:
-        processes = _usable_cores() if processes is None else processes
+        processes = _fair_cores() if processes is None else processes
         if processes < 1:
             raise UsageError(f"boundary: the number of processes is at least 1, not {processes}")
         self._workers = [_Worker(rule) for _ in range(processes)]
@@ -165,11 +166,11 @@ class BoundaryPool:
             self.abort()
 
 
-def _usable_cores() -> int:
-    """Return the number of cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _fair_cores() -> int:
+    """Return the number of cores this process may run on, less those of its siblings; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    siblings = os.environ.get("LOCAL_WORLD_SIZE", "1")  # torchrun and accelerate set it
+    return max(1, cores // max(1, int(siblings))) if siblings.isdigit() else cores
 
 
 def serve() -> None:

@@ -25,7 +25,13 @@ _ORDER, _AUGMENTATION = 0, 1
 """Keep the random streams of orders and of augmentations apart."""
 
 
-def eval_batches(scenes: Scenes, transform: EvalTransform, batch_size: int, workers: int = 0) -> Iterator[Batch]:
+WHOLE = (0, 1)
+"""Part of the work of one process: all of it. Otherwise its rank, and the number of processes."""
+
+
+def eval_batches(
+    scenes: Scenes, transform: EvalTransform, batch_size: int, workers: int = 0, part: tuple[int, int] = WHOLE
+) -> Iterator[Batch]:
     """Iterate over all scenes once, in order.
 
     Where labels keep their size, a batch contains consecutive scenes of one size only. The last batch of a run is
@@ -36,13 +42,15 @@ def eval_batches(scenes: Scenes, transform: EvalTransform, batch_size: int, work
         transform: Prepares each scene.
         batch_size: Largest batch.
         workers: Processes that load ahead; 0 loads in this one.
+        part: (rank, world): every world-th batch from number rank on, whole, so that its forward pass is the same
+            whatever the number of processes.
 
     Raises:
         DataError: a scene cannot be read or does not fit the input.
         MethodError: a loader process died, or the shared memory is too small for them.
     """
     groups = _groups(scenes.sizes if transform.keeps_label_size else [None] * len(scenes), batch_size)
-    return _load(_EvalBatches(scenes, transform, groups), range(len(groups)), workers)
+    return _load(_EvalBatches(scenes, transform, groups), range(part[0], len(groups), part[1]), workers)
 
 
 def train_batches(
@@ -53,6 +61,7 @@ def train_batches(
     start: int,
     stop: int,
     workers: int = 0,
+    rows: range | None = None,
 ) -> Iterator[Batch]:
     """Iterate over the batches of iterations ``start`` to ``stop - 1``.
 
@@ -67,12 +76,13 @@ def train_batches(
         start: First iteration.
         stop: One past the last iteration.
         workers: Processes that load ahead; 0 loads in this one.
+        rows: Images of every batch to load, where other processes load the others; None for all.
 
     Raises:
         DataError: a scene cannot be read.
         MethodError: a loader process died, or the shared memory is too small for them.
     """
-    return _load(_TrainBatches(scenes, transform, batch_size, seed), range(start, stop), workers)
+    return _load(_TrainBatches(scenes, transform, batch_size, seed, rows), range(start, stop), workers)
 
 
 class _Batches(Protocol):
@@ -88,14 +98,17 @@ class _EvalBatches:
 
 
 class _TrainBatches:
-    def __init__(self, scenes: Scenes, transform: TrainTransform, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, scenes: Scenes, transform: TrainTransform, batch_size: int, seed: int, rows: range | None
+    ) -> None:
         self.scenes, self.transform = scenes, transform
         self.batch_size, self.seed = batch_size, seed
+        self.rows = range(batch_size) if rows is None else rows
 
     def __getitem__(self, index: int) -> Batch:
         items = []
         # Everything follows from the number of the draw: epoch, position in its order, and the scene there.
-        for drawn in range(index * self.batch_size, (index + 1) * self.batch_size):
+        for drawn in range(index * self.batch_size + self.rows.start, index * self.batch_size + self.rows.stop):
             epoch, position = divmod(drawn, len(self.scenes))
             scene = _order(self.seed, epoch, len(self.scenes))[position]
             rng = np.random.default_rng((_AUGMENTATION, self.seed, epoch, position))

@@ -37,7 +37,9 @@ from harness.run.evaluate import evaluate
 from harness.run.job import ARTIFACT, Job
 from harness.run.pictures import frames_as_json, write_contact_sheet, write_heat_maps
 from harness.run.record import new_record
+from harness.training import parallel
 from harness.training.loop import TrainingSetup, train
+from harness.weights import WeightFile
 
 CHECKPOINT = "checkpoint.pt"
 """Training state in the folder of a run, until the run is complete."""
@@ -59,20 +61,12 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
         DataError: an image or label cannot be read.
         MethodError: the method failed; the record says so.
     """
-    job.folder.mkdir(parents=True, exist_ok=True)
     progress.title = job.title
-    with locked(job.folder):
-        for left in job.folder.glob("*.tmp"):  # of a process killed while it wrote
-            with contextlib.suppress(OSError):  # of a disk that is only read
-                left.unlink()
-        if job.config.overwrite == "always":
-            shutil.rmtree(job.folder / ARTIFACT, ignore_errors=True)
-            for name in (RECORD_NAME, CHECKPOINT):
-                (job.folder / name).unlink(missing_ok=True)
-        record = _started(job)
+    with contextlib.ExitStack() as stack:
+        record = parallel.led(partial(_entered, job, stack))
         if record.status == "complete":
             if predictions is not None:
-                _evaluate(job, _exported(job), progress, predictions)
+                parallel.led(lambda: _evaluate(job, _exported(job), progress, predictions))
             return record
         try:
             _proceed(job, record, progress, predictions)
@@ -81,7 +75,7 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
             _note(record, job.folder)
             raise
         except (Exception, SystemExit) as error:  # whatever a method raises is its failure
-            if fault := loader_fault(error):
+            if fault := parallel.lost(error) or loader_fault(error):
                 record.failure = str(fault)
                 _note(record, job.folder)
                 raise fault from error
@@ -95,37 +89,55 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
     return record
 
 
+def _entered(job: Job, stack: contextlib.ExitStack) -> Record:
+    """Lock the folder of a job until the stack is left, and return the record of an earlier try, or a new one."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(locked(job.folder))
+    for left in job.folder.glob("*.tmp"):  # of a process killed while it wrote
+        with contextlib.suppress(OSError):  # of a disk that is only read
+            left.unlink()
+    if job.config.overwrite == "always":
+        shutil.rmtree(job.folder / ARTIFACT, ignore_errors=True)
+        for name in (RECORD_NAME, CHECKPOINT):
+            (job.folder / name).unlink(missing_ok=True)
+    return _started(job)
+
+
 def _note(record: Record, folder: Path) -> None:
     """Write the record of a failure where that can still be done: the disk may be what failed."""
     with contextlib.suppress(OSError):
+        _write(record, folder)
+
+
+def _write(record: Record, folder: Path) -> None:
+    if parallel.leading():
         write_record(record, folder)
 
 
 def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path | None) -> None:
     # 1. The artifact: given, converted from a published checkpoint, or trained.
     artifact = job.artifact.path if job.artifact else job.folder / ARTIFACT
-    if not artifact.is_dir():
+    if not parallel.led(artifact.is_dir):
         if job.published is not None:
             with _phase(record, "convert"):
-                model, notes = load_published(job.method, job.data.problem, job.published)
-                _warn(record, notes)
-                _export(job, model)
+                _warn(record, parallel.led(partial(_convert, job, job.published)))
         else:
             with _phase(record, "train", resumed=(job.folder / CHECKPOINT).is_file()):
                 _train(job, record, progress)
-        write_record(record, job.folder)
+        _write(record, job.folder)
     with _phase(record, "load"):
         # 2. What is measured is what is exported: the model as it comes out of its artifact.
         model = _exported(job)
     record.parameters = count_parameters(model)
-    write_record(record, job.folder)
+    _write(record, job.folder)
     # 3. Accuracy, then pictures; the record is written whenever something new is known.
     with _phase(record, "evaluate"):
-        record.metrics = _evaluate(job, model, progress, predictions)
-    record.sparsity = _look_inside(job, model)
+        record.metrics = parallel.led(partial(_evaluate, job, model, progress, predictions))
+    record.sparsity = parallel.led(partial(_look_inside, job, model))
     record.status = "complete"
-    write_record(record, job.folder)
-    (job.folder / CHECKPOINT).unlink(missing_ok=True)
+    _write(record, job.folder)
+    if parallel.leading():
+        (job.folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
@@ -150,6 +162,13 @@ def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
     return dict(sparsity)
 
 
+def _convert(job: Job, published: WeightFile) -> list[str]:
+    """Export the model of a published checkpoint; return notes for the record."""
+    model, notes = load_published(job.method, job.data.problem, published)
+    _export(job, model)
+    return list(notes)
+
+
 def _exported(job: Job) -> MultiTaskModel:
     folder = job.artifact.path if job.artifact else job.folder / ARTIFACT
     return job.compute.place(load_artifact(job.method, folder, job.data.problem.names))
@@ -165,7 +184,7 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
     # Caveats of the initial weights, of the model and of its encoders.
     encoders = [note for module in model.modules() if isinstance(module, Encoder) for note in module.notes]
     _warn(record, [*model.notes, *encoders])
-    write_record(record, job.folder)
+    _write(record, job.folder)
 
     def transform(stage: Stage) -> TrainTransform:
         return TrainTransform(data.problem.input_size, stage.augmentation, stage.tasks)
@@ -182,6 +201,11 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
         progress=progress,
     )
     record.training = train(model, job.stages, setup)
+    parallel.led(partial(_finish, job, model))
+
+
+def _finish(job: Job, model: MultiTaskModel) -> None:
+    """Calibrate a trained model and export it."""
     if isinstance(job.method, Calibration):
         job.method.calibrate(model, partial(_score, job))
     _export(job, model)

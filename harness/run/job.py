@@ -14,6 +14,7 @@ from harness.files import digest
 from harness.method import Method, Stage
 from harness.registry import source_digest
 from harness.tasks import build_task
+from harness.training import parallel
 from harness.weights import WeightFile
 from harness.weights.artifact import Manifest, digest_artifact, read_manifest
 
@@ -127,6 +128,8 @@ class Job:
             # Left out without the flag, so that folders of runs from before it keep their names.
             **({"deterministic": True} if config.deterministic else {}),
             "seed": self.seed,
+            # Sums over processes are rounded in another order than those of one.
+            **({"processes": parallel.world()} if parallel.world() > 1 else {}),
             # Code that computes the results: of the plug-ins byte by byte, of the rest by its version.
             "harness": harness.__version__,
             "source": {"method": source_digest(type(method)), "dataset": source_digest(type(data.dataset))},

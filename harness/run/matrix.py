@@ -19,6 +19,7 @@ from harness.run.configure import check_artifact, configure, method_of
 from harness.run.costs import Run, measure_runs
 from harness.run.execute import execute
 from harness.run.job import Artifact, Job, title_of
+from harness.training import parallel
 from harness.weights import WeightFile
 
 
@@ -26,7 +27,8 @@ def run(config: RunConfig) -> Outcome:
     """Run every cell of the matrix; cells that are complete already are read, not repeated.
 
     A cell that fails does not stop the others. Costs are measured last, those of all methods together, and only
-    where they are not known yet.
+    where they are not known yet. Of several processes that a launcher started, all share every cell; the first one
+    writes, measures costs and returns the records.
 
     Args:
         config: The matrix.
@@ -35,11 +37,30 @@ def run(config: RunConfig) -> Outcome:
         UsageError: a wrong name, option or file; nothing was run.
         DataError: a data set is missing or unusable; nothing was run.
     """
-    progress = RunProgress(quiet=config.quiet)
     outcome = Outcome(config.output)
     for plugin in config.plugin:  # which may define probes, too
         load_plugin(plugin)
     probes = select(config.probe)
+    with parallel.joined(config.device):
+        progress = RunProgress(quiet=config.quiet or not parallel.leading())
+        finished = _finished(config, progress, outcome)
+    if not parallel.leading():
+        return Outcome(config.output, failures=outcome.failures)
+    outcome.records = [run.record for run in finished]
+    try:
+        fill_gains(outcome.records, config.output)
+    except OSError as error:  # finished runs may lie on a disk that is only read
+        outcome.warnings.append(f"-o {config.output}: gains are not written ({error.strerror})")
+    measure_runs(finished, probes, outcome, progress)
+    return outcome
+
+
+def _finished(config: RunConfig, progress: RunProgress, outcome: Outcome) -> list[Run]:
+    """Return the cells that were run to their end; the others are failures of the outcome.
+
+    Raises:
+        HarnessError: this process failed, or lost the others, and cannot go on with them.
+    """
     jobs = list(_jobs(config, outcome))
     if config.save_predictions is not None:
         check_writable("--save-predictions", config.save_predictions)  # before hours of training, not after
@@ -52,17 +73,13 @@ def run(config: RunConfig) -> Outcome:
             with writing_to(f"-o {config.output}"):
                 record = execute(job, progress, predictions)
         except HarnessError as error:
+            if parallel.apart(error, job.run_id):
+                raise
             outcome.failures.append((job.title, error))
         else:
             finished.append(Run(job, record))
             outcome.warnings += job.warnings
-    outcome.records = [run.record for run in finished]
-    try:
-        fill_gains(outcome.records, config.output)
-    except OSError as error:  # finished runs may lie on a disk that is only read
-        outcome.warnings.append(f"-o {config.output}: gains are not written ({error.strerror})")
-    measure_runs(finished, probes, outcome, progress)
-    return outcome
+    return finished
 
 
 def start_of(path: Path | None) -> Artifact | WeightFile | None:

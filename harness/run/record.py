@@ -1,5 +1,7 @@
 """The record of a job before anything is known."""
 
+from dataclasses import replace
+
 from harness.method import Method
 from harness.probes.environment import provenance
 from harness.records import (
@@ -10,6 +12,7 @@ from harness.records import (
 )
 from harness.registry import source_digest
 from harness.run.job import Job
+from harness.training import parallel
 from harness.weights import WeightFile
 
 
@@ -28,10 +31,11 @@ def new_record(job: Job) -> Record:
         init, source = "file", f"{weights.path.name} sha256:{weights.sha256}"
     elif weights is not None:
         init = weights
+    origin = provenance(job.compute.device)
     return build_record(
         job.run_id,
         job.identity,
-        provenance(job.compute.device),
+        replace(origin, environment=origin.environment | parallel.described()),
         method_info(job.method, init, source),
         job.data.info(),
         source="measured",

@@ -1,6 +1,7 @@
 """The contract of a task and of its meter."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,14 @@ from harness.tasks.pictures import Scale, Swatch
 
 IGNORE = 255
 """Label value that no loss and no meter counts, in every task."""
+
+Total = Callable[[Tensor], Tensor]
+"""Sum of a tensor over the parts of a batch that several processes have."""
+
+
+def alone(value: Tensor) -> Tensor:
+    """Return the value: the sum over a batch that one process has as a whole."""
+    return value
 
 
 class Meter(ABC):
@@ -126,12 +135,16 @@ class Task(ABC):
         return self.spec.channels
 
     @abstractmethod
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Return the unweighted training loss, a scalar.
+    def loss(self, prediction: Tensor, target: Tensor, total: Total = alone) -> Tensor:
+        """Return the unweighted training loss, a scalar: that of the whole batch where processes have parts of it.
+
+        A mean of the means of parts is not the mean of the batch where parts have other numbers of valid pixels. Every
+        sum over the batch, numerators and denominators, goes through ``total`` before anything is divided.
 
         Args:
             prediction: Raw network output, [B, C, H, W].
             target: Label as for `Meter.update`.
+            total: Sums over the parts of the batch.
         """
 
     @abstractmethod

@@ -14,7 +14,7 @@ from harness.errors import UsageError
 from harness.problem import BOUNDARY_TRUTH
 from harness.protocol import Protocol
 from harness.records.metric import Metric
-from harness.tasks.base import IGNORE, Meter, Task
+from harness.tasks.base import IGNORE, Meter, Task, Total, alone
 from harness.tasks.pictures import MISSED_OR_FALSE, PROBABILITY, Scale, grey_picture
 
 POOL_FROM_PIXELS = 2**16
@@ -138,13 +138,13 @@ class Boundary(Task):
     error_text: ClassVar[str] = "mean |error| {:.3f}"
     error_scale: ClassVar[Scale] = MISSED_OR_FALSE
 
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def loss(self, prediction: Tensor, target: Tensor, total: Total = alone) -> Tensor:
         """Return the cross-entropy of the sigmoid, weighted, mean over valid pixels; 0 if there is none."""
         valid = target != IGNORE
         edge = (target == 1).to(prediction.dtype)
         weight = valid * (edge * POSITIVE_WEIGHT + (1 - edge) * (1 - POSITIVE_WEIGHT))
-        total = F.binary_cross_entropy_with_logits(prediction, edge, weight, reduction="sum")
-        return total / valid.sum().clamp(min=1)
+        entropy = F.binary_cross_entropy_with_logits(prediction, edge, weight, reduction="sum")
+        return total(entropy) / total(valid.sum()).clamp(min=1)
 
     def scored_label(self, protocol: Protocol) -> str:
         """Return the map predictions are matched with: the field's reference boundaries, or the training edges."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harness.protocol import Protocol
 from harness.records.metric import Metric, Unit
-from harness.tasks.base import IGNORE, Meter, Task, wide_sum
+from harness.tasks.base import IGNORE, Meter, Task, Total, alone, wide_sum
 from harness.tasks.pictures import DEPTH, DEPTH_ERROR, Scale, blacken
 
 Pool = Literal["pixel", "image"]
@@ -120,10 +120,11 @@ class Depth(Task):
     error_text: ClassVar[str] = "mean error {:.2f} m"
     error_scale: ClassVar[Scale] = DEPTH_ERROR
 
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def loss(self, prediction: Tensor, target: Tensor, total: Total = alone) -> Tensor:
         """Return the absolute error, mean over valid pixels; 0 if there is none."""
         valid = target != IGNORE
-        return torch.where(valid, (prediction - target).abs(), 0.0).sum() / valid.sum().clamp(min=1)
+        error = torch.where(valid, (prediction - target).abs(), 0.0).sum()
+        return total(error) / total(valid.sum()).clamp(min=1)
 
     def meter(self, protocol: Protocol) -> DepthMeter:
         """Return an empty meter of the depth errors."""

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from harness.errors import UsageError
 from harness.problem import TaskSpec
 from harness.protocol import Protocol
-from harness.tasks.base import IGNORE, Task
+from harness.tasks.base import IGNORE, Task, Total, alone
 from harness.tasks.confusion import ConfusionMeter
 from harness.tasks.pictures import WRONG, Scale, Swatch, label_picture
 
@@ -40,11 +40,11 @@ class LabelTask(Task):
         """True if class 0 is the background, which is shown black; NYUD-v2 has no such class."""
         return self.spec.class_names[:1] == ("background",)
 
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def loss(self, prediction: Tensor, target: Tensor, total: Total = alone) -> Tensor:
         """Return the cross-entropy, mean over the valid pixels; 0 if there is none."""
         label = target[:, 0].long()
-        total = F.cross_entropy(prediction, label, ignore_index=IGNORE, reduction="sum")
-        return total / (label != IGNORE).sum().clamp(min=1)
+        entropy = F.cross_entropy(prediction, label, ignore_index=IGNORE, reduction="sum")
+        return total(entropy) / total((label != IGNORE).sum()).clamp(min=1)
 
     def decode(self, prediction: Tensor) -> Tensor:
         """Return the most likely classes, [B, 1, H, W]."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.protocol import Protocol
 from harness.records.metric import Metric
-from harness.tasks.base import IGNORE, Meter, Task, wide_sum
+from harness.tasks.base import IGNORE, Meter, Task, Total, alone, wide_sum
 from harness.tasks.pictures import ANGLE_ERROR, Scale, normals_picture
 
 Formula = Literal["atan2", "acos-uint8", "acos-raw"]
@@ -124,14 +124,14 @@ class Normals(Task):
     error_text: ClassVar[str] = "mean error {:.1f}°"
     error_scale: ClassVar[Scale] = ANGLE_ERROR
 
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def loss(self, prediction: Tensor, target: Tensor, total: Total = alone) -> Tensor:
         """Return the L1 distance of the normalised prediction, summed over channels, mean over valid pixels.
 
         The label is taken as it is. 0 if no pixel is valid.
         """
         valid = (target != IGNORE).all(1, keepdim=True)
         distance = (unit(prediction) - target).abs()
-        return torch.where(valid, distance, 0.0).sum() / valid.sum().clamp(min=1)
+        return total(torch.where(valid, distance, 0.0).sum()) / total(valid.sum()).clamp(min=1)
 
     def meter(self, protocol: Protocol) -> AngleMeter:
         """Return an empty meter of the angular error."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.protocol import Protocol
-from harness.tasks.base import IGNORE, Task
+from harness.tasks.base import IGNORE, Task, Total, alone
 from harness.tasks.fmeasure import FMeasureMeter
 from harness.tasks.pictures import MISSED_OR_FALSE, PROBABILITY, Scale, grey_picture
 
@@ -40,7 +40,7 @@ class Saliency(Task):
         """Return P(salient), float32 [B, H, W], of a raw prediction with one or two channels."""
         return log_odds(prediction.float()).sigmoid()
 
-    def loss(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def loss(self, prediction: Tensor, target: Tensor, total: Total = alone) -> Tensor:
         """Return the cross-entropy with salient pixels weighted by the batch's share of the others.
 
         The sum is divided by the number of valid pixels, not by the sum of weights (InvPT, ECCV 2022);
@@ -49,10 +49,11 @@ class Saliency(Task):
         label = target[:, 0]
         valid = label != IGNORE
         salient = (label == 1).to(prediction.dtype)
-        pixels = valid.sum().clamp(min=1)
-        others = 1 - salient.sum() / pixels
+        pixels = total(valid.sum()).clamp(min=1)
+        others = 1 - total(salient.sum()) / pixels
         weight = valid * (salient * others + (1 - salient) * (1 - others))
-        return F.binary_cross_entropy_with_logits(log_odds(prediction), salient, weight, reduction="sum") / pixels
+        entropy = F.binary_cross_entropy_with_logits(log_odds(prediction), salient, weight, reduction="sum")
+        return total(entropy) / pixels
 
     def meter(self, protocol: Protocol) -> FMeasureMeter:
         """Return an empty maxF meter."""

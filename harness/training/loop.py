@@ -1,5 +1,6 @@
 """Training loop: the stages of a method, deterministic and resumable."""
 
+import inspect
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,18 +15,22 @@ from harness.data.augment import TrainTransform
 from harness.data.cache import Scenes
 from harness.data.loading import train_batches
 from harness.data.sample import Batch
-from harness.errors import MethodError
+from harness.errors import MethodError, UsageError
 from harness.model import MultiTaskModel, TrainingOutput, check_predictions
 from harness.progress import RunProgress
 from harness.recipe import Stage
 from harness.records import StageInfo
-from harness.tasks.base import Task
-from harness.training import termination
+from harness.tasks.base import Task, Total
+from harness.training import parallel, termination
 from harness.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from harness.training.optim import build_optimizer, lr_factor
+from harness.training.synchronised import Rows, whole_batch
 
 CHECK_EVERY = 20
 """Iterations between two checks of the loss for NaN and infinity. Each check waits for the device."""
+
+SAVING_FRACTION = 0.05
+"""Largest fraction of the time that checkpoints take."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,13 @@ def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) 
     an undisturbed run does (bit for bit on a CPU with the same number of threads), and a stage does the same whatever
     stages stand before it.
 
+    Several processes have a part of every batch each, and take the step that one process would take.
+
     Raises:
-        MethodError: the loss is no longer finite.
+        MethodError: the loss is no longer finite, or a task's loss is not made for several processes.
+        UsageError: there are more processes than images in a batch.
     """
+    _check_parts(stages, setup.tasks)
     kept = load_checkpoint(setup.checkpoint)
     losses = [] if kept is None else kept.losses
     logs: list[StageInfo] = []
@@ -104,7 +113,9 @@ class _StageRun:
         self.optimizer = build_optimizer(model, stage)
         # Gradients of fp16 vanish below 6e-8: losses are scaled up before the backward pass, gradients down after it.
         self.scaler = torch.amp.GradScaler(setup.compute.device.type, enabled=setup.compute.precision == "fp16")
-        self.saved_at = time.monotonic()
+        self.saved_at, self.save_seconds = time.monotonic(), 0.0
+        self.rows = Rows.of(stage.batch_size)
+        self.stopping = False  # whether any process was asked to end
 
     def run(self, resumed: Checkpoint | None) -> StageInfo:
         stage, setup = self.stage, self.setup
@@ -116,17 +127,22 @@ class _StageRun:
         with (
             termination.deferred() as signals,  # they wait for the end of a step, where the state can be saved
             setup.progress.bar(f"train {stage.name}", stage.iterations, done=start, unit="it") as report,
+            whole_batch(self.model, self.rows),
         ):
             for iteration, batch in enumerate(self._batches(start), start):
                 seed_everything(setup.seed, stage.name, iteration)  # for dropout and the like
-                step_loss = self._step(batch, iteration)
+                step_loss = self._step(batch, iteration, signals)
                 if iteration % CHECK_EVERY == 0 or iteration == stage.iterations - 1:
                     self.loss = self._look(step_loss, iteration)
                 report(iteration + 1)
-                if signals or time.monotonic() - self.saved_at > setup.save_every:
+                # A slow disk takes no more than its fraction of the time, whatever was asked for.
+                due = max(setup.save_every, self.save_seconds / SAVING_FRACTION if setup.save_every else 0.0)
+                stopping = bool(signals) if parallel.world() == 1 else self.stopping  # all processes after one step
+                if stopping or time.monotonic() - self.saved_at > due:
                     signals.saving()
                     self._save(self.index, iteration + 1)
-                signals.check()
+                if stopping:
+                    signals.check(others=True)
         self.optimizer.zero_grad(set_to_none=True)  # gradients are as large as the model
         self._save(self.index, stage.iterations)
         return StageInfo(name=stage.name, iterations=stage.iterations, final_loss=self.loss)
@@ -142,9 +158,10 @@ class _StageRun:
             start=start,
             stop=stage.iterations,
             workers=setup.workers,
+            rows=range(self.rows.first, self.rows.stop),
         )
 
-    def _step(self, batch: Batch, iteration: int) -> Tensor:
+    def _step(self, batch: Batch, iteration: int, signals: termination.Signals) -> Tensor:
         """Take one step of the optimiser; return the loss, detached."""
         stage, compute = self.stage, self.setup.compute
         # 1. Learning rate of this iteration.
@@ -164,11 +181,15 @@ class _StageRun:
             extra = self._weighed(task_losses(predictions, batch, self.setup.tasks))
             losses |= {f"intermediate{number}/{name}": value for name, value in extra.items()}
         if stage.terms is not None:
-            losses |= stage.terms(self.model, batch, output)
+            terms = stage.terms(self.model, batch, output)
+            if parallel.world() > 1:  # means over the images of this process, or of no image at all
+                terms = {name: parallel.summed(self.rows.fraction * value) for name, value in terms.items()}
+            losses |= terms
         total = torch.stack(list(losses.values())).sum()
         # 4. Backward pass and step; the norm that is clipped is that of unscaled gradients.
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(total))
+        self.stopping = parallel.average_gradients(self.model.parameters(), bool(signals))
         if stage.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), stage.clip_norm)
@@ -191,6 +212,9 @@ class _StageRun:
         return value
 
     def _save(self, stage: int, iteration: int) -> None:
+        if not parallel.leading():  # all have the same state
+            return
+        start = time.monotonic()
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -198,6 +222,7 @@ class _StageRun:
         }
         save_checkpoint(self.setup.checkpoint, Checkpoint(stage, iteration, state, [*self.before, self.loss]))
         self.saved_at = time.monotonic()
+        self.save_seconds = self.saved_at - start
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.model.load_state_dict(checkpoint.state["model"])
@@ -208,5 +233,28 @@ class _StageRun:
 
 
 def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, Task]) -> dict[str, Tensor]:
-    """Return the unweighted loss of every predicted task, in float32."""
-    return {name: tasks[name].loss(prediction.float(), batch.labels[name]) for name, prediction in predictions.items()}
+    """Return the unweighted loss of every predicted task, in float32; of the whole batch where processes share it."""
+    labels = batch.labels
+    if parallel.world() == 1:  # a task of somebody else may know no sums over processes
+        return {name: tasks[name].loss(prediction.float(), labels[name]) for name, prediction in predictions.items()}
+    total: Total = parallel.summed
+    return {name: tasks[name].loss(prediction.float(), labels[name], total) for name, prediction in predictions.items()}
+
+
+def _check_parts(stages: Sequence[Stage], tasks: Mapping[str, Task]) -> None:
+    """Check that every batch can be shared by the processes, and its losses be summed over them."""
+    world = parallel.world()
+    if world == 1:
+        return
+    for stage in stages:
+        if stage.batch_size < world:
+            raise UsageError(
+                f"stage {stage.name}: {world} processes cannot share batches of {stage.batch_size} images; start at "
+                f"most {stage.batch_size}"
+            )
+    for name, task in tasks.items():
+        if "total" not in inspect.signature(task.loss).parameters:
+            raise MethodError(
+                f"task {name}: its loss takes no `total`, so that several processes would train on the means of their "
+                f"parts; add it (docs/add-task.md), or use one process"
+            )

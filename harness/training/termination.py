@@ -36,14 +36,19 @@ class Signals:
         if hasattr(signal, "setitimer") and self.process:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def check(self) -> None:
+    def check(self, others: bool = False) -> None:
         """End the command if a signal waits.
+
+        Args:
+            others: Whether one waits in another process of the same work.
 
         Raises:
             Terminated: one does.
         """
         if self.first is not None:
             raise Terminated(self.first.name)
+        if others:
+            raise Terminated("a signal to another process")
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Answer a signal."""

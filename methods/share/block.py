@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from timm.layers.drop import drop_path
 from torch import Tensor
 from torch.nn import functional as F
+
+from harness.training.synchronised import drop_path
 
 EPS = 1e-6
 """Of the layer norms, as in timm's vision transformers; torch's default, 1e-5, gives other outputs."""
@@ -119,10 +120,10 @@ def run_block(index: int, x: Tensor, weights: BlockWeights, execution: Execution
         drop: Probability that an image skips a branch (stochastic depth, Huang et al., ECCV 2016).
     """
     # x' = x + Attention(LN1(x))
-    attended: Tensor = drop_path(execution.attend(index, weights.norm1.norm(x), weights), drop, training=True)
+    attended = drop_path(execution.attend(index, weights.norm1.norm(x), weights), drop, training=True)
     x = x + attended
     # y = x' + MLP(LN2(x'))
-    mixed: Tensor = drop_path(execution.mlp(index, weights.norm2.norm(x), weights), drop, training=True)
+    mixed = drop_path(execution.mlp(index, weights.norm2.norm(x), weights), drop, training=True)
     return x + mixed
 
 
