@@ -108,6 +108,7 @@ def joined(device: str | None = None, timeout: float | None = None) -> Iterator[
     if timeout is None:
         timeout = float(os.environ.get("HARNESS_PROCESS_TIMEOUT") or TIMEOUT)
     from torch import distributed
+    from torch.distributed.rendezvous import rendezvous
 
     gpu = torch.cuda.is_available() and not (device or "cuda").startswith("cpu")
     if gpu:  # each process of a machine has a GPU of its own
@@ -115,12 +116,11 @@ def joined(device: str | None = None, timeout: float | None = None) -> Iterator[
     # gloo beside NCCL: small values of the CPU are exchanged without waiting for the GPU.
     backend, patience = "cpu:gloo,cuda:nccl" if gpu else "gloo", timedelta(seconds=timeout)
     try:
-        store, number, count = next(distributed.rendezvous("env://", timeout=patience))
+        store, number, count = next(rendezvous("env://", timeout=patience))
         distributed.init_process_group(backend, store=store, rank=number, world_size=count, timeout=patience)
     except (RuntimeError, ValueError) as error:
         raise UsageError(f"{place}: the processes do not find each other ({_first_line(error)})") from error
-    own = distributed.PrefixStore("harness", store)
-    _processes = Processes(number, count, "nccl" if gpu else "gloo", _launcher(), own)
+    _processes = Processes(number, count, "nccl" if gpu else "gloo", _launcher(), store)
     try:
         yield
     finally:
@@ -143,7 +143,7 @@ def _disconnect() -> None:
 
 def summed(value: Tensor) -> Tensor:
     """Return the sum of a tensor over the processes, the same in all of them; its gradient is summed as well."""
-    return value if world() == 1 else _Sum.apply(value)  # type: ignore[no-any-return, no-untyped-call]
+    return value if world() == 1 else _Sum.apply(value)  # type: ignore[no-untyped-call]
 
 
 class _Sum(torch.autograd.Function):
@@ -152,7 +152,7 @@ class _Sum(torch.autograd.Function):
         return _reduced(value)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return _reduced(gradient)
 
 
@@ -197,7 +197,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], stop: bool = False) ->
     for bucket, flat, work in sent:
         work.wait()
         flat /= world()
-        for gradient, mean in zip(bucket, flat.split([one.numel() for one in bucket]), strict=True):
+        for gradient, mean in zip(bucket, torch.split(flat, [one.numel() for one in bucket]), strict=True):
             gradient.copy_(mean.view_as(gradient))
     return bool(held[-1])
 
@@ -281,13 +281,17 @@ def _missing(text: str) -> str:
     store, own, count = _processes.store, rank(), world()
     others = [number for number in range(count) if number != own]
     try:
-        store.set(f"alive/{own}", "1")
+        store.set(f"harness/alive/{own}", "1")
         end = time.monotonic() + _PATIENCE
         silent = others
         while silent and time.monotonic() < end:
             time.sleep(0.05)
-            silent = [number for number in silent if not store.check([f"alive/{number}"])]
-        said = {number: store.get(f"fault/{number}").decode() for number in others if store.check([f"fault/{number}"])}
+            silent = [number for number in silent if not store.check([f"harness/alive/{number}"])]
+        said = {
+            number: store.get(f"harness/fault/{number}").decode()
+            for number in others
+            if store.check([f"harness/fault/{number}"])
+        }
     except (RuntimeError, ConnectionError):  # the store died with the process that held it
         return f"a process of {count} is lost, most likely process 0 ({_first_line(text)})"
     if said:
@@ -309,12 +313,12 @@ def apart(error: HarnessError, cell: str) -> bool:
         return True
     store = _processes.store
     with contextlib.suppress(RuntimeError, ConnectionError):
-        store.set(f"fault/{rank()}", str(error))
-        store.set(f"failed/{cell}/{rank()}", "1")
+        store.set(f"harness/fault/{rank()}", str(error))
+        store.set(f"harness/failed/{cell}/{rank()}", "1")
         end = time.monotonic() + _ALIKE
         while time.monotonic() < end:
-            if store.check([f"failed/{cell}/{number}" for number in range(world())]):
-                store.delete_key(f"fault/{rank()}")
+            if store.check([f"harness/failed/{cell}/{number}" for number in range(world())]):
+                store.delete_key(f"harness/fault/{rank()}")
                 return False
             time.sleep(0.05)
     return True

@@ -167,7 +167,7 @@ class _Normalised(torch.autograd.Function):
         return y.to(x.dtype), mean, variance, count
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         normal, scale, weight = ctx.saved_tensors
         axes, shape = ctx.axes, ctx.shape
         wide = gradient.to(normal.dtype)
