@@ -1,18 +1,22 @@
 """The reference of every comparison: one network per task, each trained alone."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from dataclasses import replace
+from types import MappingProxyType
+from typing import ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from harness.backbones import Encoder, build_backbone
 from harness.baselines.common.tasks import head_for
-from harness.method import Budget, Method, MultiTaskModel, Predictions, Stage
+from harness.errors import UsageError
+from harness.method import Budget, Method, MethodOptions, MultiTaskModel, Predictions, Stage
 from harness.problem import Problem, TaskSpec
 from harness.stream import Stream, StreamPolicy
 from harness.stream.contract import FrameByFrame, no_gates
 from harness.stream.gated import gate_networks
-from harness.training.recipes import baseline_stage
+from harness.training.recipes import baseline_stage, single_network
 from harness.weights.state import Adapted, State
 
 
@@ -70,12 +74,25 @@ class SeparateNets(MultiTaskModel):
         return gate_networks(self, {task: (net.backbone, {task: net.decoder}) for task, net in single.items()}, policy)
 
 
+class SingleTaskOptions(MethodOptions):
+    """Options of `SingleTask`."""
+
+    effort: Literal["budget", "match"] = Field(
+        default="budget",
+        description="Training of every network: as long as the budget says, or on as many images of its task as the "
+        "methods of the same command see at most.",
+    )
+
+
 class SingleTask(Method):
     """One network per task, trained alone: what a multi-task method must beat or undercut."""
 
     name: ClassVar[str] = "single-task"
     summary: ClassVar[str] = "one network per task, each trained alone"
     is_reference: ClassVar[bool] = True
+    Options: ClassVar[type[SingleTaskOptions]] = SingleTaskOptions
+    options: SingleTaskOptions
+    _images: Mapping[str, int] = MappingProxyType({})
 
     def build(self, problem: Problem) -> SeparateNets:
         """Return the networks, untrained."""
@@ -96,5 +113,30 @@ class SingleTask(Method):
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
         """Return one stage per task, each training that task's network alone."""
         return [
-            baseline_stage(self.backbone, task, (task,), budget, trainable=(f"nets.{task}.",)) for task in problem.names
+            self._matched(
+                baseline_stage(
+                    self.backbone,
+                    task,
+                    (task,),
+                    budget,
+                    trainable=(f"nets.{task}.",),
+                    network=single_network(f"nets.{task}.backbone.", f"nets.{task}.decoder."),
+                )
+            )
+            for task in problem.names
         ]
+
+    def match(self, images: Mapping[str, int]) -> None:
+        """Train every task on as many images as it sees in other methods, where the options say so."""
+        if self.options.effort == "budget":
+            return
+        if not images:
+            raise UsageError("--set effort=match: there is no other method to match; add one with -m")
+        self._images = images
+
+    def _matched(self, stage: Stage) -> Stage:
+        """Return a stage that is as long as its task is trained elsewhere, if that was asked for."""
+        wanted = self._images.get(stage.name)
+        if wanted is None:
+            return stage
+        return replace(stage, iterations=-(-wanted // stage.batch_size), epochs=None)

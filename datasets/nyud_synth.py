@@ -16,6 +16,10 @@ class NYUDSynth(Rendered, NYUD):
     nominal_input_size = nyud_input_size(SIZE)
     tasks = load_card("nyud-synth").task_specs()
 
+    def default_size(self, longest: int) -> tuple[int, int]:
+        """Return height and width of rooms whose longest side is ``longest``: of NYUD-v2's shape."""
+        return round(longest * SIZE[0] / SIZE[1]), longest
+
     def write(
         self,
         root: Path,

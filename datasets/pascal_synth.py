@@ -17,6 +17,10 @@ class PascalSynth(Rendered, PascalContext):
     nominal_input_size = padded_square(LONGEST)
     tasks = load_card("pascal-synth").task_specs()
 
+    def default_size(self, longest: int) -> tuple[int, int]:
+        """Return the square that snapshots of any shape fit whose longest side is ``longest``."""
+        return longest, longest
+
     def write(
         self,
         root: Path,

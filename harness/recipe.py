@@ -10,7 +10,7 @@ from harness.data.augment import Augmentation
 from harness.data.sample import Batch
 from harness.model import MultiTaskModel, TrainingOutput
 
-Budget = Literal["quick", "full"]
+Budget = Literal["quick", "medium", "full"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,9 @@ class Stage:
         weigh: Loss weighting, applied to intermediate predictions too; None for the fixed weights of the field.
         terms: Auxiliary losses; None for the losses of the tasks alone.
         prepare: Called once before the stage, to change the model (freeze a mask, copy weights).
+        network: Prefixes of a network that this stage alone trains and needs, to the names it has in every method: of
+            an encoder with one head, ``{"base.": "backbone.", "heads.depth.": "decoder."}``. The same stage on the same
+            network is then trained once for all methods of a results folder. Empty for stages that are never shared.
     """
 
     name: str
@@ -109,6 +112,7 @@ class Stage:
     weigh: Weighting | None = None
     terms: Objective | None = None
     prepare: Callable[[MultiTaskModel], None] | None = None
+    network: Mapping[str, str] = field(default_factory=dict)
 
     def sized(self, images: int) -> "Stage":
         """Return the stage with its iterations, given the number of training images; partial batches are left out.

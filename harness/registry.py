@@ -232,7 +232,7 @@ def _check(kind: Kind, cls: Any) -> None:
     if isinstance(cls.families, str) or strangers:
         raise UsageError(f"{title}.families must be a tuple of {', '.join(FAMILIES)}")
     for budget in get_args(Budget):
-        if cls.default_backbone.get(budget) not in BACKBONES:
+        if budget != "medium" and cls.default_backbone.get(budget) not in BACKBONES:
             raise UsageError(f"{title}.default_backbone must name a backbone for the budget {budget!r}")
 
 

@@ -28,7 +28,7 @@ from harness.method import (
     TrainingOutput,
 )
 from harness.problem import Problem
-from harness.training.recipes import baseline_stage
+from harness.training.recipes import baseline_stage, single_network
 
 
 class ExchangeOptions(MethodOptions):
@@ -122,10 +122,6 @@ class ParallelNets(MultiTaskModel, ABC):
 _UNITS_FASTER = 100
 """Learning rate of the units over that of the networks (Misra et al., section 3.3: 10^2 to 10^3)."""
 
-_QUICK_ITERATIONS = 170
-"""Of each stage: about a minute and a half for two tasks on a CPU, as the other quick recipes take."""
-
-
 @dataclass(frozen=True)
 class _Joint:
     """Published settings of the joint training with SGD; the batches are those of the shared-encoder baseline."""
@@ -164,11 +160,14 @@ class ParallelMethod(Method):
         ``full`` trains each network by the single-task baseline's recipe. Jointly it is SGD with momentum 0.9 and
         weight decay 1e-4, polynomial decay 0.9 once per epoch, and 100 times the learning rate for the units:
         published for NYUD on ResNet-50 (1e-3, 50 epochs), and for PASCAL on ResNet-18 (5e-3, 20 epochs). A method does
-        not know the data set, so the encoder decides. ``quick`` divides the baselines' iterations between the two.
+        not know the data set, so the encoder decides. The budgets of ours
+        divide the baselines' steps between the two.
         """
         tasks = problem.names
         own = {task: (f"backbone.{key_of(task)}.", f"heads.{key_of(task)}.") for task in tasks}
-        alone = [baseline_stage(self.backbone, task, (task,), budget, own[task]) for task in tasks]
+        alone = [
+            baseline_stage(self.backbone, task, (task,), budget, own[task], single_network(*own[task])) for task in tasks
+        ]
         if budget == "full":
             published = _PASCAL if self.backbone == "resnet18" else _NYUD
             joint = Stage(
@@ -182,8 +181,10 @@ class ParallelMethod(Method):
                 groups=(ParameterGroup((self.units,), lr=_UNITS_FASTER * published.lr),),
             )
         else:
-            joint = replace(baseline_stage(self.backbone, "joint", tasks, budget), iterations=_QUICK_ITERATIONS)
-            alone = [replace(stage, iterations=_QUICK_ITERATIONS) for stage in alone]
+            # Half of the steps each, so that every task sees as many images as in other methods.
+            joint = baseline_stage(self.backbone, "joint", tasks, budget)
+            if len(tasks) > 1:
+                joint, *alone = (replace(stage, iterations=stage.iterations // 2) for stage in (joint, *alone))
         return [*alone, joint] if len(tasks) > 1 else [joint]
 
     def encoders(self, problem: Problem) -> dict[str, ResNetEncoder]:

@@ -89,6 +89,7 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Args:
         at_work: Names of the parts at work, innermost last, kept by someone else.
+        backward: Whether the kernels of a backward pass count too.
 
     Attributes:
         macs: MACs by part.
@@ -99,9 +100,9 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     supports_higher_order_operators = True
 
-    def __init__(self, at_work: Sequence[str] = ()) -> None:
+    def __init__(self, at_work: Sequence[str] = (), backward: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.at_work = at_work
+        self.at_work, self.backward = at_work, backward
         self.macs: Counter[str] = Counter()
         self.calls: Counter[OpOverloadPacket[..., Any]] = Counter()
         self.unsupported: Counter[str] = Counter()
@@ -125,7 +126,7 @@ class MacCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return func._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
         # 3. Kernels: run first, as a formula needs the shape of the result.
         result = func(*args, **kwargs)
-        if torch._C._current_graph_task_id() == -1:  # outside a backward pass
+        if self.backward or torch._C._current_graph_task_id() == -1:  # the latter outside a backward pass
             self._count(func, args, result, nested)
         return result
 

@@ -81,6 +81,39 @@ def scaled_dot_product_attention(out: Any, query: Tensor, key: Tensor, value: Te
     return prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1])
 
 
+def convolution_backward(
+    out: Any,
+    gradient: Tensor,
+    images: Tensor,
+    weight: Tensor,
+    bias_sizes: list[int] | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+    wanted: list[bool],
+    *_: Any,
+) -> int:
+    """Gradients of a convolution: each of images and weight takes as many products as the convolution itself."""
+    # MACs = (1 or 2) x those of the forward pass; the gradient of the bias only adds
+    return (wanted[0] + wanted[1]) * _positions(images if transposed else gradient) * weight.numel()
+
+
+def attention_backward(out: Any, gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
+    """Gradients of fused attention, which multiplies queries and keys again: H L S (3 D + 2 E) for every sample."""
+    # Q K^T again, dQ and dK take L S D each; dP = dO V^T and dV = P^T dO take L S E each
+    return prod(query.shape[:-1]) * key.shape[-2] * (3 * query.shape[-1] + 2 * value.shape[-1])
+
+
+def attention_backward_biased(
+    out: Any, gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, bias: Any, *_: Any
+) -> int:
+    """The same by the kernel that takes a bias after the values."""
+    return attention_backward(out, gradient, query, key, value)
+
+
 def native_multi_head_attention(
     out: Any,
     query: Tensor,
@@ -172,6 +205,12 @@ FORMULAS: dict[str, Formula] = {
     "_scaled_dot_product_cudnn_attention": scaled_dot_product_attention,
     "_scaled_dot_product_fused_attention_overrideable": scaled_dot_product_attention,
     "_scaled_dot_product_attention_math_for_mps": scaled_dot_product_attention,
+    # gradients; those of matrix products are matrix products
+    "convolution_backward": convolution_backward,
+    "_scaled_dot_product_flash_attention_for_cpu_backward": attention_backward,
+    "_scaled_dot_product_flash_attention_backward": attention_backward,
+    "_scaled_dot_product_cudnn_attention_backward": attention_backward,
+    "_scaled_dot_product_efficient_attention_backward": attention_backward_biased,
     # layers of torch.nn that run as one kernel in inference mode
     "_native_multi_head_attention": native_multi_head_attention,
     "_transformer_encoder_layer_fwd": transformer_encoder_layer_fwd,

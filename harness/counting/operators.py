@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-_SILENT_NAMESPACES = ("prim", "profiler")
+_SILENT_NAMESPACES = ("prim", "profiler", "c10d", "_c10d_functional")
 
 _CONTRACTION = re.compile(
     r"""(?:^|_)(?:

@@ -105,6 +105,13 @@ class Dataset(ABC):
         """Return the data set with the label spaces of a protocol; this one where it has no other."""
         return self
 
+    def for_budget(self, budget: str) -> Self:
+        """Return the data set that a budget trains and scores on where no folder is named: this one.
+
+        Rendered sets have other scenes for other budgets.
+        """
+        return self
+
     def resolve(self, protocol: Protocol, root: Path) -> Resolved:
         """Return the conventions made for single data sets that apply to this one.
 

@@ -40,7 +40,7 @@ class Method(ABC):
     is_reference: ClassVar[bool] = False
     """Whether the multi-task gain of others is taken against this method."""
     default_backbone: ClassVar[Mapping[Budget, str]] = {"quick": "vit-micro", "full": "vit-b16"}
-    """Encoder of a budget unless the user names one."""
+    """Encoder of a budget unless the user names one; without ``medium`` that is ``vit-s16`` where it runs."""
     families: ClassVar[tuple[str, ...]] = ()
     """Families of encoders it runs on, keys of `harness.backbones.FAMILIES`; empty for all."""
 
@@ -48,6 +48,14 @@ class Method(ABC):
         self.options = options
         self.backbone = backbone
         self.weights = weights
+
+    @classmethod
+    def backbone_of(cls, budget: Budget) -> str:
+        """Return the encoder that a budget takes unless the user names one."""
+        default = cls.default_backbone
+        if budget in default:
+            return default[budget]
+        return "vit-s16" if not cls.families or "vit" in cls.families else default["full"]
 
     @abstractmethod
     def build(self, problem: Problem) -> MultiTaskModel:

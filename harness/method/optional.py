@@ -1,4 +1,4 @@
-"""Optional parts of a method: an accounting of its costs, an artifact format, extension, calibration, published keys.
+"""Optional parts of a method: an accounting of its costs, an artifact format, extension, calibration and more.
 
 A method takes part by defining the members of one; there are defaults for all. `Accounting` is a class that the method
 names as its ``Accounting``; the others are protocols of one or two functions.
@@ -156,6 +156,18 @@ class PublishedKeys(Protocol):
         Args:
             state: Weights by key, without wrappers and the prefix ``module.``.
             model: The model they will be loaded into.
+        """
+
+
+@runtime_checkable
+class MatchedEffort(Protocol):
+    """Training that takes its length from the other methods of a command, for references of equal effort."""
+
+    def match(self, images: Mapping[str, int]) -> None:
+        """Take the images that every task is trained on elsewhere, at most; `Method.stages` is called after it.
+
+        Raises:
+            UsageError: it was asked to match others, and there are none.
         """
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harness.records import Gain, Record, conditions, find_records, headlines, write_record
 from harness.records.delta_m import delta_m
+from harness.records.effort import effort_against, images_seen
 from harness.records.metric import Metric
 
 
@@ -41,9 +42,17 @@ def gain_over_one(record: Record, references: Sequence[Record]) -> Gain:
     """Return the gain of a record over the only reference; where there are several, none is picked.
 
     References of earlier code do not count next to those of the newest: a method that was edited leaves both behind.
+    Of references of different training effort, the one of the least that is not less than the record's is taken, and
+    where all are less, the one of the most.
     """
     newest = max(references, key=lambda reference: reference.created_at)
     references = [reference for reference in references if _code(reference) == _code(newest)]
+    if enough := [reference for reference in references if effort_against(record, reference) == "equal"]:
+        least = min(images_seen(reference) or (0, 0) for reference in enough)
+        references = [reference for reference in enough if (images_seen(reference) or (0, 0)) == least]
+    else:
+        most = max(images_seen(reference) or (0, 0) for reference in references)
+        references = [reference for reference in references if (images_seen(reference) or (0, 0)) == most]
     if len(references) > 1:
         names = ", ".join(sorted(other.run_id for other in references))
         return Gain(value=None, reference=None, reason=f"several references fit: {names}")
@@ -53,7 +62,8 @@ def gain_over_one(record: Record, references: Sequence[Record]) -> Gain:
 def gain_over(record: Record, reference: Record) -> Gain:
     """Return the gain of a record over another, which must have been made under the same conditions."""
     gain = delta_m(_gained(record), _gained(reference))
-    return Gain(value=gain.value, reference=reference.run_id, reason=gain.reason)
+    effort = effort_against(record, reference)
+    return Gain(value=gain.value, reference=reference.run_id, reason=gain.reason, effort=effort)
 
 
 def _gained(record: Record) -> dict[str, Metric]:

@@ -148,6 +148,11 @@ class Gain(Part):
     value: Real | None
     reference: Name | None = Field(description="run_id of the single-task record it is measured against.")
     reason: str | None = None
+    effort: Literal["equal", "less", "unknown"] | None = Field(
+        default=None,
+        description="Training effort of the reference: `equal` if it saw at least as many images of every task, `less` "
+        "if it saw fewer of some; null in older records.",
+    )
 
 
 class Phase(Part):
@@ -159,11 +164,21 @@ class Phase(Part):
 
 
 class StageInfo(Part):
-    """One training stage."""
+    """One training stage. Older records know its name, steps and loss alone: their effort is unknown."""
 
     name: Name
     iterations: Count = Field(description="Steps of the optimiser.")
     final_loss: Real | None = Field(description="Weighted loss of the last step that was looked at.")
+    tasks: list[Name] | None = Field(default=None, description="Tasks that were supervised.")
+    batch_size: Positive | None = Field(default=None, description="Images per step.")
+    macs: Count | None = Field(
+        default=None,
+        description="Multiply-accumulates of the whole stage, forward and backward, passes through frozen parts "
+        "included; counted on a few steps spread over it. Null where an operator has no formula.",
+    )
+    reused: bool = Field(
+        default=False, description="Whether the very same stage had been trained for another run; it counts all the same."
+    )
 
 
 class _ReadSettings(BaseModel):

@@ -41,5 +41,5 @@ METRICS: Mapping[Unit, Shown] = {
 METRIC_NAMES: Mapping[str, str] = {"miou": "mIoU", "rmse": "RMSE", "merr": "mErr", "odsf": "odsF", "maxf": "maxF"}
 """Headline metrics to their names in the papers."""
 
-GIGA, MEGA = 1e-9, 1e-6
-"""Factors of MACs to G, and of parameters and bytes to M and MB (10^6, as in papers)."""
+TERA, GIGA, MEGA = 1e-12, 1e-9, 1e-6
+"""Factors of MACs to T and G, and of parameters and bytes to M and MB (10^6, as in papers)."""

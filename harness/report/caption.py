@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.records import Record
+from harness.records.effort import images_seen
 from harness.report.cells import size
 
 
@@ -34,6 +35,9 @@ def caption(records: Sequence[Record], timed: str | None, known: Sequence[Record
     names = {record.run_id: f"{record.method.name} ({record.method.backbone})" for record in known}
     against = list(dict.fromkeys(names.get(run_id, run_id) for run_id in references(records)))
     parts += [f"Δm against {'; '.join(against)}"] if against else []
+    seen = {images_seen(record) for record in records}
+    if len(seen) == 1 and (images := seen.pop()) and images[0] == images[1]:
+        parts.append(f"every task trained on {images[0]} images")
     parts += [timed] if timed else []
     return ", ".join(parts if first.reported else [*parts, first.source])
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from harness.records import Gain, Record, units
 from harness.records.costs import Latency
+from harness.records.effort import effort_of
 from harness.records.groups import Group
 from harness.records.machine import latency_reasons, machine, one_machine
 from harness.records.metric import Metric
-from harness.report.cells import Cell, Column, pooled
+from harness.report.cells import Cell, Column, Number, pooled
 from harness.report.grid import Notes
 from harness.report.values import cost, not_finite, time
 from harness.tasks import TASKS
@@ -32,8 +33,15 @@ GPU_MEMORY = Column("gpu_peak", "GPU memory MB", "lower", "bytes", "mb", 1e-6, d
 RESIDENT = Column("resident_peak", "Resident MB", "lower", "bytes", "mb", 1e-6, decimals=0)
 ENERGY = Column("joules_per_image", "J/image", "lower", "J", decimals=2)
 
-PAPER = (MACS, PARAMETERS, ARTIFACT, LATENCY, RATIO)
+IMAGES_SEEN = Column("images_seen", "Images/task", unit="images", decimals=0)
+STEPS = Column("steps", "Steps/task", unit="steps", decimals=0)
+TRAINING = Column("training_macs", "Training TMACs", "lower", "MACs", "tera", units.TERA)
+
+EFFORT = (IMAGES_SEEN, TRAINING)
+"""Columns of what the training was given; they stand in every table in which some row has them."""
+PAPER = (MACS, PARAMETERS, ARTIFACT, LATENCY, RATIO, *EFFORT)
 WIDE = (
+    *(STEPS, *EFFORT),
     *(MACS, DENSE, IDEAL, PARAMETERS, ARTIFACT, ZIPPED, LATENCY, LATENCY_P95, RATIO, FLOORS, IMAGES),
     *(GPU_MEMORY, RESIDENT, ENERGY),
 )
@@ -50,6 +58,7 @@ COST_OF: Mapping[Column, str] = {
     GPU_MEMORY: "gpu_peak_bytes",
     RESIDENT: "resident_peak_bytes",
     ENERGY: "joules_per_image",
+    TRAINING: "training_macs",
 }
 """Column to the cost of a record that it shows."""
 
@@ -60,6 +69,14 @@ TIME_OF: Mapping[Column, str] = {
     FLOORS: "floor_multiple",
 }
 """Column to the value of a latency that it shows."""
+
+LESS_EFFORT = "‡"
+"""Sign of a gain over a reference that was trained less."""
+
+LESS_EFFORT_NOTE = (
+    f"{LESS_EFFORT} against a reference that saw fewer images of some task: part of the gain is training; "
+    f"`-m single-task --set effort=match` trains one of equal effort"
+)
 
 SESSION = "§"
 """Sign of a latency that was timed in another session than most of its column."""
@@ -163,6 +180,19 @@ def _note(title: str, values: Sequence[Metric | Gain], group: Group, notes: Note
             notes.add(title, f"{counted}{value.reason}", group.name)
 
 
+def _span(records: Sequence[Record], column: Column) -> Cell:
+    """Return the steps or images of a task; where tasks differ, the fewest and the most."""
+    counts = [
+        effort.images if column == IMAGES_SEEN else effort.steps
+        for record in records
+        for effort in (effort_of(record) or {}).values()
+    ]
+    if not counts:
+        return None
+    fewest, most = min(counts), max(counts)
+    return Number(fewest, n=len(records)) if fewest == most else f"{fewest}–{most}"
+
+
 class CostColumns:
     """Cells, caption and notes of the costs of some records.
 
@@ -194,6 +224,8 @@ class CostColumns:
         for column in self.columns:
             if column in COST_OF:
                 cells[column.key] = pooled(cost(record, COST_OF[column]) for record in group.records)
+            elif column in (IMAGES_SEEN, STEPS):
+                cells[column.key] = _span(group.records, column)
             elif column == RATIO:
                 pairs = [latency.paired for latency in latencies]
                 cells[column.key] = pooled(pair.ratio for pair in pairs if pair and pair.reference in self._references)
@@ -246,6 +278,14 @@ class CostColumns:
             for record in group.records:
                 for subject, reason in latency_reasons(record):
                     notes.add(subject, reason, group.name)
+
+    def effort_note(self, group: Group, notes: Notes) -> None:
+        """Note that a row's training effort is unknown, or that its gain is against a reference that had less."""
+        for record in group.records:
+            if effort_of(record) is None:
+                notes.add("training", "effort unknown", group.name)
+            elif record.delta_m is not None and record.delta_m.effort == "unknown":
+                notes.add("Δm", "effort of the reference unknown", group.name)
 
     def session_notes(self) -> list[str]:
         """Return the note of latencies of other timing sessions, if there are such."""

@@ -8,7 +8,17 @@ from harness.records import Record, conditions
 from harness.records.groups import Group, groups_of
 from harness.report.caption import caption, facts
 from harness.report.cells import Cell, Column, Number, pooled
-from harness.report.columns import ALWAYS, DELTA_M, PAPER, WIDE, AccuracyColumns, CostColumns, task_title
+from harness.report.columns import (
+    ALWAYS,
+    DELTA_M,
+    LESS_EFFORT,
+    LESS_EFFORT_NOTE,
+    PAPER,
+    WIDE,
+    AccuracyColumns,
+    CostColumns,
+    task_title,
+)
 from harness.report.costs import cost_tables
 from harness.report.grid import BACKBONE, METHOD, Notes, Row, Table, filled, mark
 from harness.report.reported import INPUT, OTHER_REFERENCE, PRINTED, Sources, origin, printed_cells
@@ -92,6 +102,8 @@ def build_table(records: Sequence[Record], style: Style = "paper", known: Sequen
         gain = cells[DELTA_M.key]
         if isinstance(gain, Number) and sources.other_reference(first):
             cells[DELTA_M.key] = replace(gain, sign=OTHER_REFERENCE)
+        if isinstance(gain, Number) and any(one.delta_m and one.delta_m.effort == "less" for one in group.records):
+            cells[DELTA_M.key] = replace(gain, sign=LESS_EFFORT)
         of_row: dict[str, Any] = {"run_ids": [record.run_id for record in group.records]}
         if first.reported is None:
             cells[SEEDS.key] = pooled([len(group.records)])
@@ -115,6 +127,8 @@ def build_table(records: Sequence[Record], style: Style = "paper", known: Sequen
     for group in groups:
         if group.first.reported is None:
             costs.note(group, columns, notes)
+            costs.effort_note(group, notes)
+    less = any(isinstance(gain := row.cells[DELTA_M.key], Number) and gain.sign == LESS_EFFORT for row in rows)
 
     # Gains over single-task nets on several backbones do not compare.
     one_backbone = len({record.method.backbone for record in records}) == 1
@@ -123,7 +137,7 @@ def build_table(records: Sequence[Record], style: Style = "paper", known: Sequen
         columns=columns,
         rows=mark(ranked, rows),
         caption=caption(records, costs.caption(), [*records, *known]),
-        notes=(*sources.notes(), *notes.lines(), *costs.session_notes()),
+        notes=(*sources.notes(), *([LESS_EFFORT_NOTE] if less else []), *notes.lines(), *costs.session_notes()),
         facts=facts(records) | costs.facts(),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from harness.errors import UsageError, unknown
 from harness.records import Record, headlines, units
 from harness.records.costs import Latency
+from harness.records.effort import training_macs
 from harness.report.pareto import Axis
 from harness.tasks import TASKS
 from harness.tasks.base import Task
@@ -35,6 +36,7 @@ _COSTS: Mapping[str, _Cost] = {
         "memory", lambda r: r.memory.resident.peak_bytes if r.memory and r.memory.resident else None
     ),
     "joules_per_image": _Cost("energy", lambda r: r.energy.joules_per_image if r.energy else None),
+    "training_macs": _Cost("training", training_macs),
 }
 """Costs that a record has once, unrounded and in the unit that it stores; null where they were not measured."""
 
@@ -102,7 +104,7 @@ def _of_cost(title: str, name: str, factor: float) -> Quantity:
         return None if value is None else value * factor
 
     probe = _COSTS[name].probe
-    return Quantity(title, False, pick, probe=None if probe == "parameters" else probe)
+    return Quantity(title, False, pick, probe=None if probe in ("parameters", "training") else probe)
 
 
 def _of_task(name: str, task: type[Task]) -> Quantity:
@@ -137,6 +139,7 @@ QUANTITIES: Mapping[str, Quantity] = {
     ),
     "macs": _of_cost("Executed MACs, G", "macs", units.GIGA),
     "parameters": _of_cost("Parameters, M", "parameters", units.MEGA),
+    "training_macs": _of_cost("Training MACs, T", "training_macs", units.TERA),
     "artifact_bytes": _of_cost("Artifact, MB", "artifact_bytes", units.MEGA),
     "delta_m": Quantity("Δm, %", True, lambda record, _: _finite(record.delta_m.value) if record.delta_m else None),
     **{name: _of_task(name, task) for name, task in TASKS.items()},

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,6 +40,7 @@ from harness.run.pictures import frames_as_json, write_contact_sheet, write_heat
 from harness.run.record import new_record
 from harness.training import parallel
 from harness.training.loop import TrainingSetup, train
+from harness.training.stages import FOLDER, StageStore
 from harness.weights import WeightFile
 
 CHECKPOINT = "checkpoint.pt"
@@ -199,6 +201,8 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
         checkpoint=job.folder / CHECKPOINT,
         save_every=config.save_every,
         progress=progress,
+        # Several processes would have to agree on what each of them finds.
+        store=StageStore(config.output / FOLDER, _origin(job)) if parallel.world() == 1 else None,
     )
     record.training = train(model, job.stages, setup)
     parallel.led(partial(_finish, job, model))
@@ -209,6 +213,22 @@ def _finish(job: Job, model: MultiTaskModel) -> None:
     if isinstance(job.method, Calibration):
         job.method.calibrate(model, partial(_score, job))
     _export(job, model)
+
+
+def _origin(job: Job) -> dict[str, Any]:
+    """Return what a trained stage depends on beside its recipe and the weights it starts from."""
+    assert job.data.train is not None
+    return {
+        "train": job.data.train.fingerprint,
+        "input size": job.data.problem.input_size,
+        "seed": job.seed,
+        "precision": job.config.precision,
+        "device": job.compute.device.type,
+        "deterministic": job.config.deterministic,
+        "threads": torch.get_num_threads(),  # sums in another order
+        "torch": torch.__version__,
+        "harness": software().source,
+    }
 
 
 def _export(job: Job, model: MultiTaskModel) -> None:

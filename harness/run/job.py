@@ -1,5 +1,6 @@
 """One cell of the matrix: what is run, what its results depend on, and the folder they go to."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from harness.config import RunConfig
 from harness.data.open import OpenedData
 from harness.errors import HarnessError, MethodError, described
 from harness.files import digest
-from harness.method import Method, Stage
+from harness.method import MatchedEffort, Method, Stage
 from harness.registry import source_digest
 from harness.tasks import build_task
 from harness.training import parallel
@@ -60,6 +61,7 @@ class Job:
         compute: Device and arithmetic of the forward passes.
         start: Artifact to evaluate, or published checkpoint to make one from, instead of training; None to train.
         extend: Artifact to add the missing tasks to; None to train all of them.
+        effort: Images of every task that the other methods of the command are trained on, at most.
 
     Attributes:
         stages: The training recipe, of the added tasks alone where an artifact is extended; empty without training.
@@ -85,6 +87,8 @@ class Job:
         extend: Artifact | None = None,
     ) -> None:
         self.method, self.data, self.seed, self.config, self.compute = method, data, seed, config, compute
+        if isinstance(method, MatchedEffort) and start is None:
+            method.match(effort or {})
         self.artifact = start if isinstance(start, Artifact) else None
         self.published = start if isinstance(start, WeightFile) else None
         self.extend = extend
@@ -105,6 +109,7 @@ class Job:
         for stage in self.stages:
             functions = {"weigh": stage.weigh, "terms": stage.terms, "prepare": stage.prepare}
             values = asdict(replace(stage, weigh=None, terms=None, prepare=None))
+            del values["network"]  # names alone: whether a stage is shared changes no result
             named = {key: getattr(call, "__qualname__", None) for key, call in functions.items()}
             stages.append(values | named)
         return {
@@ -139,6 +144,15 @@ class Job:
 def title_of(method: Method, data: OpenedData, seed: int) -> str:
     """Return the head of progress bars and messages of a run."""
     return f"{method.name} on {data.dataset.name}, seed {seed}:"
+
+
+def images_of(stages: Sequence[Stage]) -> dict[str, int]:
+    """Return the images that every task is trained on by a recipe, repetitions counted."""
+    images: dict[str, int] = {}
+    for stage in stages:
+        for task in stage.tasks:
+            images[task] = images.get(task, 0) + stage.iterations * stage.batch_size
+    return images
 
 
 def recipe_of(method: Method, data: OpenedData, config: RunConfig, extend: Artifact | None) -> list[Stage]:

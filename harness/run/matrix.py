@@ -1,15 +1,16 @@
 """The matrix of methods, data sets and seeds: from a configuration to records."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.compute import Compute, pick_device
 from harness.config import RunConfig
-from harness.data.open import open_data
+from harness.data.open import OpenedData, open_data
 from harness.errors import HarnessError, MethodError, UsageError, described
 from harness.files import check_writable, writing_to
 from harness.measurement import Outcome
+from harness.method import MatchedEffort, Method
 from harness.probes.catalog import select
 from harness.progress import RunProgress
 from harness.protocol import Protocol
@@ -18,7 +19,7 @@ from harness.registry import load_dataset, load_plugin
 from harness.run.configure import check_artifact, configure, method_of
 from harness.run.costs import Run, measure_runs
 from harness.run.execute import execute
-from harness.run.job import Artifact, Job, title_of
+from harness.run.job import Artifact, Job, images_of, recipe_of, title_of
 from harness.training import parallel
 from harness.weights import WeightFile
 
@@ -118,18 +119,36 @@ def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
     methods = configure(config.method, backbone, config.set, config.weights, config.budget, stored)
     for name in config.dataset:
         # 2. The data, read once for all methods and seeds.
-        dataset = load_dataset(name)
+        dataset = load_dataset(name).for_budget(config.budget)
         training = config.checkpoint is None
         data = open_data(dataset, config.data_root, config.task, protocol, config.limit, training, config.input_size)
         if given is not None:
             check_artifact(given.manifest, methods[0], data.problem, name, source, extend is not None)
-        # 3. The cells.
+        # 3. What every task is given at most, for methods that match it.
+        effort = _most_images(methods, data, config, extend) if training else {}
+        # 4. The cells.
         for method, seed in itertools.product(methods, config.seed):
             try:
-                yield Job(method, data, seed, config, compute, start, extend)
+                yield Job(method, data, seed, config, compute, start, extend, effort)
             except UsageError:  # an option that does not fit the data
                 raise
             except HarnessError as error:
                 outcome.failures.append((title_of(method, data, seed), error))
             except (Exception, SystemExit) as error:  # whatever a method raises is its failure
                 outcome.failures.append((title_of(method, data, seed), MethodError(described(error))))
+
+
+def _most_images(
+    methods: Sequence[Method], data: OpenedData, config: RunConfig, extend: Artifact | None
+) -> dict[str, int]:
+    """Return the images of every task that the methods which match none are trained on, at most."""
+    most: dict[str, int] = {}
+    for method in methods:
+        if isinstance(method, MatchedEffort):
+            continue
+        try:
+            images = images_of(recipe_of(method, data, config, extend))
+        except HarnessError:  # its own cell says so
+            continue
+        most = {task: max(most.get(task, 0), images.get(task, 0)) for task in {**most, **images}}
+    return most

@@ -19,12 +19,20 @@ class Checkpoint:
         iteration: Iterations of that stage already done.
         state: State dicts by name: ``model``, ``optimizer``, ``scaler``.
         losses: Last loss that was looked at, of this stage and of those before it; None where there was none.
+        macs: MACs of the stages before it, None where they are not known.
+        counts: MACs of the steps of this stage that were counted.
+        reused: Numbers of the stages before it that were taken over from another run.
+        key: Under which the network of this stage will be kept for other runs; None for not at all.
     """
 
     stage: int
     iteration: int
     state: dict[str, Any]
     losses: list[float | None] = field(default_factory=list)
+    macs: list[int | None] = field(default_factory=list)
+    counts: list[int | None] = field(default_factory=list)
+    reused: list[int] = field(default_factory=list)
+    key: str | None = None
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -66,7 +74,8 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        return Checkpoint(content["stage"], content["iteration"], content["state"], content.get("losses", []))
+        later = {key: content[key] for key in ("losses", "macs", "counts", "reused", "key") if key in content}
+        return Checkpoint(content["stage"], content["iteration"], content["state"], **later)
     except Exception as error:  # torch.load raises errors of many kinds on a damaged file
         # Its first line often advises to unpickle, which would run whatever the file says.
         raise UsageError(

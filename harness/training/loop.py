@@ -6,11 +6,13 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.compute import Compute, seed_everything
+from harness.counting import MacCounter
 from harness.data.augment import TrainTransform
 from harness.data.cache import Scenes
 from harness.data.loading import train_batches
@@ -24,7 +26,11 @@ from harness.tasks.base import Task, Total
 from harness.training import parallel, termination
 from harness.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from harness.training.optim import build_optimizer, lr_factor
+from harness.training.stages import StageStore
 from harness.training.synchronised import Rows, whole_batch
+
+COUNTED_STEPS = 4
+"""Steps of a stage whose MACs are counted, spread evenly: sub-tasks that draw their sparsity vary from step to step."""
 
 CHECK_EVERY = 20
 """Iterations between two checks of the loss for NaN and infinity. Each check waits for the device."""
@@ -47,6 +53,7 @@ class TrainingSetup:
         checkpoint: File to resume from and to save to.
         save_every: Seconds between two checkpoints.
         progress: Takes the progress bars.
+        store: Stages that other runs have trained already; None to train all.
     """
 
     scenes: Scenes
@@ -58,6 +65,7 @@ class TrainingSetup:
     checkpoint: Path
     save_every: float
     progress: RunProgress
+    store: StageStore | None = None
 
 
 def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) -> list[StageInfo]:
@@ -75,22 +83,44 @@ def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) 
     """
     _check_parts(stages, setup.tasks)
     kept = load_checkpoint(setup.checkpoint)
-    losses = [] if kept is None else kept.losses
     logs: list[StageInfo] = []
     for index, stage in enumerate(stages):
         # 1. Stages that were finished before the interruption.
         if kept is not None and index < kept.stage:
-            loss = losses[index] if index < len(losses) else None
-            logs.append(StageInfo(name=stage.name, iterations=stage.iterations, final_loss=loss))
+            macs, reused = _at(kept.macs, index), index in kept.reused
+            logs.append(_described(stage, _at(kept.losses, index), macs, reused))
             continue
-        # 2. The interrupted stage, whose model has been prepared already, and those after it.
-        resumed = kept if kept is not None and index == kept.stage else None
-        if stage.prepare is not None and resumed is None:
+        # 2. A stage that is to begin and that another run has trained already.
+        begins = kept is None or index != kept.stage
+        key = setup.store.key(stage, model) if setup.store is not None and begins else kept and kept.key
+        if setup.store is not None and begins and key and (done := setup.store.load(key, stage, model)) is not None:
+            logs.append(done)
+            continue
+        # 3. The interrupted stage, whose model has been prepared already, and those after it.
+        if stage.prepare is not None and begins:
             stage.prepare(model)
-        before = [log.final_loss for log in logs]
-        logs.append(_StageRun(model, stage, index, setup, before).run(resumed))
+        logs.append(_StageRun(model, stage, index, setup, logs, key).run(None if begins else kept))
+        if setup.store is not None and key:
+            setup.store.keep(key, stage, model, logs[-1])
     model.requires_grad_(True)  # the last stage may have frozen parameters
     return logs
+
+
+def _described(stage: Stage, loss: float | None, macs: int | None, reused: bool = False) -> StageInfo:
+    return StageInfo(
+        name=stage.name,
+        iterations=stage.iterations,
+        final_loss=loss,
+        tasks=list(stage.tasks),
+        batch_size=stage.batch_size,
+        macs=macs,
+        reused=reused,
+    )
+
+
+def _at(values: Sequence[Any], index: int) -> Any:
+    """Return a value of a list that checkpoints of earlier versions have shorter, or None."""
+    return values[index] if index < len(values) else None
 
 
 class _StageRun:
@@ -101,15 +131,23 @@ class _StageRun:
         stage: The stage.
         index: Its place in the recipe.
         setup: Data, device and files.
-        before: Final losses of the stages before it, for the checkpoint.
+        before: The stages before it, for the checkpoint.
+        key: Under which its network will be kept for other runs, for the checkpoint; None for not at all.
     """
 
     def __init__(
-        self, model: MultiTaskModel, stage: Stage, index: int, setup: TrainingSetup, before: Sequence[float | None]
+        self,
+        model: MultiTaskModel,
+        stage: Stage,
+        index: int,
+        setup: TrainingSetup,
+        before: Sequence[StageInfo],
+        key: str | None = None,
     ) -> None:
-        self.model, self.stage, self.index, self.setup = model, stage, index, setup
+        self.model, self.stage, self.index, self.setup, self.key = model, stage, index, setup, key
         self.before = list(before)
         self.loss: float | None = None
+        self.counts: list[int | None] = []  # MACs of the steps that were counted
         self.optimizer = build_optimizer(model, stage)
         # Gradients of fp16 vanish below 6e-8: losses are scaled up before the backward pass, gradients down after it.
         self.scaler = torch.amp.GradScaler(setup.compute.device.type, enabled=setup.compute.precision == "fp16")
@@ -131,7 +169,8 @@ class _StageRun:
         ):
             for iteration, batch in enumerate(self._batches(start), start):
                 seed_everything(setup.seed, stage.name, iteration)  # for dropout and the like
-                step_loss = self._step(batch, iteration, signals)
+                step = self._counted if self._counts(iteration) else self._step
+                step_loss = step(batch, iteration, signals)
                 if iteration % CHECK_EVERY == 0 or iteration == stage.iterations - 1:
                     self.loss = self._look(step_loss, iteration)
                 report(iteration + 1)
@@ -145,7 +184,27 @@ class _StageRun:
                     signals.check(others=True)
         self.optimizer.zero_grad(set_to_none=True)  # gradients are as large as the model
         self._save(self.index, stage.iterations)
-        return StageInfo(name=stage.name, iterations=stage.iterations, final_loss=self.loss)
+        return _described(stage, self.loss, self._macs())
+
+    def _counts(self, iteration: int) -> bool:
+        """Return whether the MACs of a step are counted: the first of every quarter of the stage."""
+        total = self.stage.iterations
+        return iteration * COUNTED_STEPS // total != (iteration - 1) * COUNTED_STEPS // total
+
+    def _counted(self, batch: Batch, iteration: int, signals: termination.Signals) -> Tensor:
+        """Take one step and count its MACs, forward and backward, of the whole batch."""
+        with MacCounter(backward=True) as counter:
+            loss = self._step(batch, iteration, signals)
+        whole = round(counter.macs.total() / self.rows.fraction)
+        self.counts.append(None if counter.unsupported else whole)
+        return loss
+
+    def _macs(self) -> int | None:
+        """Return the MACs of the whole stage from the steps that were counted; None where one could not be."""
+        known = [count for count in self.counts if count is not None]
+        if not known or len(known) < len(self.counts):
+            return None
+        return round(sum(known) / len(known) * self.stage.iterations)
 
     def _batches(self, start: int) -> Iterator[Batch]:
         stage, setup = self.stage, self.setup
@@ -220,7 +279,17 @@ class _StageRun:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        save_checkpoint(self.setup.checkpoint, Checkpoint(stage, iteration, state, [*self.before, self.loss]))
+        content = Checkpoint(
+            stage,
+            iteration,
+            state,
+            losses=[*(log.final_loss for log in self.before), self.loss],
+            macs=[log.macs for log in self.before],
+            counts=self.counts,
+            reused=[index for index, log in enumerate(self.before) if log.reused],
+            key=self.key,
+        )
+        save_checkpoint(self.setup.checkpoint, content)
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - start
 
@@ -229,7 +298,8 @@ class _StageRun:
         self.optimizer.load_state_dict(checkpoint.state["optimizer"])
         self.scaler.load_state_dict(checkpoint.state["scaler"])
         checkpoint.state.clear()  # it is not needed again, and is as large as the model and its optimiser
-        self.loss = checkpoint.losses[self.index] if self.index < len(checkpoint.losses) else None
+        self.loss = _at(checkpoint.losses, self.index)
+        self.counts = list(checkpoint.counts)
 
 
 def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, Task]) -> dict[str, Tensor]:

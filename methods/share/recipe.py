@@ -1,6 +1,6 @@
 """Training recipe: the base, then every sub-task in four phases."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,16 @@ from harness.method import Budget, MultiTaskModel, Optimizer, ParameterGroup, Sc
 from harness.methods.share.delta import Phase
 from harness.methods.share.execution import Activations, Hidden
 from harness.methods.share.training import SubTaskOutput, TrainedNets
-from harness.training.recipes import supervised_stage
+from harness.training.recipes import (
+    ENCODER_LR,
+    HEAD_LR,
+    MEDIUM_BATCH,
+    MEDIUM_STEPS,
+    QUICK_BATCH,
+    QUICK_STEPS,
+    single_network,
+    supervised_stage,
+)
 
 
 @dataclass(frozen=True)
@@ -23,10 +32,11 @@ class HyperParameters:
     Attributes:
         iterations: Steps of each phase.
         batch_size: Images per step.
-        lr: Peak learning rate of weights and head.
+        lr: Peak learning rate of the differences, and of the head unless it has one of its own.
         late_lr: The same once the mask is fixed and trained: in the phases ``activations`` and ``rows``.
         l0: Weight of the expected L0 norm of the gates.
         matching: Weight of the activation-matching loss, the mean absolute difference from the base's activations.
+        head_lr: Peak learning rate of the head; None for that of the differences.
     """
 
     iterations: Mapping[Phase, int]
@@ -35,6 +45,7 @@ class HyperParameters:
     late_lr: float
     l0: float
     matching: float
+    head_lr: float | None = None
 
 
 _PAPER_STEPS: Mapping[Phase, int] = {"gates": 120_000, "mask": 120_000, "activations": 52_000, "rows": 52_000}
@@ -54,10 +65,22 @@ there."""
 _PAPER_OTHER = HyperParameters(_PAPER_STEPS, 24, 2e-5, 2e-5, l0=5e-8, matching=0.2)
 """For tasks without a released script (depth, and segmentation where another task is the base)."""
 
-_QUICK = HyperParameters(
-    {"gates": 120, "mask": 300, "activations": 40, "rows": 340}, 4, 4e-3, 2e-3, l0=5e-8, matching=0.05
-)
-"""Ours: within minutes on two CPU cores with ``vit-micro``."""
+_FRACTIONS: Mapping[Phase, float] = {"gates": 0.15, "mask": 0.4, "activations": 0.05, "rows": 0.4}
+"""Of the steps of a sub-task, by phase, in the budgets of this project: together they see as many images as a network
+that is trained alone."""
+
+
+def _ours(budget: Budget, phases: Sequence[Phase]) -> HyperParameters:
+    """Return the hyper-parameters of the quick and the medium budget; the phases share the steps of a task."""
+    steps, batch = (QUICK_STEPS, QUICK_BATCH) if budget == "quick" else (MEDIUM_STEPS, MEDIUM_BATCH)
+    # Cumulative sums, rounded, so that the parts add up to the whole.
+    whole = sum(_FRACTIONS[phase] for phase in phases)
+    ends = [round(steps * sum(_FRACTIONS[phase] for phase in phases[: count + 1]) / whole) for count in range(len(phases))]
+    iterations = {phase: end - start for phase, start, end in zip(phases, [0, *ends], ends, strict=False)}
+    rate = 2 * ENCODER_LR if budget == "quick" else 2e-4
+    head = HEAD_LR if budget == "quick" else 1e-3
+    return HyperParameters(iterations, batch, rate, rate / 2, l0=5e-8, matching=0.05, head_lr=head)
+
 
 _GATE_LR = 0.1
 """Learning rate of the gates' logits in the released code, where decay is left out on purpose: it would fix the density
@@ -74,26 +97,27 @@ def stages(tasks: tuple[str, ...], base_task: str, depth: int, budget: Budget, g
         tasks: The base task first.
         base_task: Task that all others share.
         depth: Blocks of the encoder.
-        budget: ``full`` is the paper's; ``quick`` is ours.
+        budget: ``full`` is the paper's; ``quick`` and ``medium`` are ours.
         gated: Whether tokens will be gated, so that training gets used to it.
     """
     subs = [task for task in tasks if task != base_task]
     phases: list[Phase] = ["gates", "mask", "activations", *(["rows"] if gated else [])]  # type: ignore[list-item]
     recipe = [_base_stage(base_task, depth, budget)]
     for task in subs:
-        hyper = _QUICK if budget == "quick" else _PAPER.get(task, _PAPER_OTHER)
+        hyper = _PAPER.get(task, _PAPER_OTHER) if budget == "full" else _ours(budget, phases)
         recipe += [_sub_stage(task, phase, hyper, budget) for phase in phases]
     return recipe
 
 
 def _base_stage(task: str, depth: int, budget: Budget) -> Stage:
-    """Return the dense training of the base: the paper's step 1, or the quick recipe of the baselines.
+    """Return the dense training of the base: the paper's step 1, or the recipe of the baselines in the budgets of ours.
 
     The stage is called like the one of the single-task baseline, so that it sees the same images in the same order.
     """
     trainable = ("base.", f"heads.{task}.")
-    if budget == "quick":
-        return supervised_stage(task, (task,), budget, trainable)
+    network = single_network("base.", f"heads.{task}.")
+    if budget != "full":
+        return supervised_stage(task, (task,), budget, trainable, network)
     return Stage(
         task,
         (task,),
@@ -123,12 +147,15 @@ def _drop_paths(model: MultiTaskModel, rate: float) -> None:
 
 def _sub_stage(task: str, phase: Phase, hyper: HyperParameters, budget: Budget) -> Stage:
     """Return one phase of a sub-task; the base is frozen in all of them."""
-    quick = budget == "quick"
+    quick = budget != "full"
     lr = hyper.lr if phase in ("gates", "mask") else hyper.late_lr
     learned = [f"deltas.{task}.weights.", f"heads.{task}."]
     if phase == "gates":
         learned += [f"deltas.{task}.logits.", f"deltas.{task}.tensor_logits."]
     gates = (f"deltas.{task}.logits.", f"deltas.{task}.tensor_logits.")
+    groups = [ParameterGroup(gates, _GATE_LR, weight_decay=0.0)]
+    if hyper.head_lr is not None:
+        groups.append(ParameterGroup((f"heads.{task}.",), hyper.head_lr * lr / hyper.lr))
     return Stage(
         f"{phase}/{task}",
         (task,),
@@ -139,7 +166,7 @@ def _sub_stage(task: str, phase: Phase, hyper: HyperParameters, budget: Budget) 
         schedule=Schedule("cosine", warmup=10) if quick else Schedule("poly", power=0.9),
         augmentation=Augmentation.light() if quick else Augmentation(),
         trainable=tuple(learned),
-        groups=(ParameterGroup(gates, _GATE_LR, weight_decay=0.0),),
+        groups=tuple(groups),
         clip_norm=60.0 if phase == "activations" else 10.0,
         terms=Penalties(hyper.l0, hyper.matching) if phase in ("gates", "activations") else None,
         prepare=None if phase == "gates" else partial(_enter, task=task, phase=phase),

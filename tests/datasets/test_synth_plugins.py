@@ -11,14 +11,14 @@ from harness.datasets.nyud_synth import NYUDSynth
 from harness.datasets.pascal_context import PascalContext
 from harness.datasets.pascal_synth import PascalSynth
 from harness.datasets.synth import nyud_tree, pascal_tree
+from harness.datasets.synth.default import Plan
 from harness.errors import DataError, UsageError
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """Make the default sets small."""
-    monkeypatch.setattr("harness.datasets.synth.default.TRAIN", 2)
-    monkeypatch.setattr("harness.datasets.synth.default.VAL", 1)
+    monkeypatch.setattr("harness.datasets.synth.default.Rendered.plan", Plan(2, 1))
 
 
 REAL = {"nyud-synth": NYUD, "pascal-synth": PascalContext}
