@@ -11,7 +11,7 @@ from harness.compute import Precision
 from harness.data.dataset import Split
 from harness.errors import UsageError, first_fault, shortened, shown
 from harness.recipe import Budget
-from harness.weights import WeightFile, Weights
+from harness.weights import Start, WeightFile
 
 Overwrite = Literal["never", "always", "only-missing"]
 _LARGEST = 2**63
@@ -135,7 +135,9 @@ class RunConfig(DataConfig):
     task: list[str] = Field(default=[], description="Tasks to serve; empty for all of the data set.")
     backbone: str | None = Field(default=None, description="Encoder; null for each method's own for the budget.")
     init: Literal["random", "pretrained"] | Path | None = Field(
-        default=None, description="Start of the encoders, or a file of it; null: random for quick, pretrained for full."
+        default=None,
+        description="Start of the encoders, or a file of it; null: pretrained for full; for quick the weights of this "
+        "project where it has some, and random ones elsewhere; random for medium.",
     )
     budget: Budget = "quick"
     iterations: Count | None = Field(default=None, description="Steps of every stage, instead of the budget's.")
@@ -172,7 +174,7 @@ class RunConfig(DataConfig):
         return self
 
     @property
-    def weights(self) -> Weights:
+    def weights(self) -> Start:
         """The start of the encoders, resolved.
 
         Raises:
@@ -181,10 +183,10 @@ class RunConfig(DataConfig):
         # An artifact brings its weights; full training starts from pretrained encoders, as the papers do.
         if self.checkpoint is not None:
             return None
-        start = self.init or ("random" if self.budget == "quick" else "pretrained")
+        start = self.init or {"quick": "own", "medium": "random", "full": "pretrained"}[self.budget]
         if isinstance(start, Path):
             return WeightFile(start)
-        return "pretrained" if start == "pretrained" else None
+        return None if start == "random" else start
 
 
 class BenchConfig(SizedConfig):

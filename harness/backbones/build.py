@@ -2,6 +2,7 @@
 
 from harness.backbones.encoder import Encoder
 from harness.backbones.hrnet import HRNETS, HRNetConfig, HRNetEncoder
+from harness.backbones.own_weights import OWN
 from harness.backbones.resnet import RESNETS, ResNetConfig, ResNetEncoder
 from harness.backbones.swin import SWINS, SwinConfig, SwinEncoder
 from harness.backbones.vit import VITS, ViTConfig, ViTEncoder
@@ -22,7 +23,8 @@ NAMES = tuple(name for configs in FAMILIES.values() for name in configs)
 def facts(name: str) -> dict[str, object]:
     """Return the family and the shape of the encoder called ``name``, one of `NAMES`."""
     family, config = next((family, configs[name]) for family, configs in FAMILIES.items() if name in configs)
-    return {"family": family, "channels": config.channels, "stride": config.stride, **vars(config)}
+    own = {"pretrained": "rendered scenes, by this project"} if name in OWN else {}
+    return {"family": family, "channels": config.channels, "stride": config.stride, **vars(config), **own}
 
 
 def build_backbone(name: str, input_size: tuple[int, int], weights: Weights = None) -> Encoder:

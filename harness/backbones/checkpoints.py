@@ -1,4 +1,4 @@
-"""Encoder weights from files and from the hub: read, put under the encoder's keys, and checked key by key.
+"""Encoder weights from files, from this package and from the hub: read, put under the encoder's keys, and checked key by key.
 
 Published files hold more than an encoder (classifiers, decoders, optimisers). What a family of encoders leaves out is
 listed by that family and reported; anything else that is missing, left over or of another shape is refused.
@@ -14,6 +14,7 @@ import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from harness.backbones.own_weights import OWN, read_own
 from harness.errors import MethodError, UsageError
 from harness.weights import WeightFile, load_exactly
 from harness.weights.state import Adapted, State, read_state
@@ -43,6 +44,9 @@ def load_weights(
         MethodError: the published weights could not be fetched.
     """
     if not isinstance(weights, WeightFile):
+        if backbone in OWN:
+            load_exactly(module, adapt(read_own(backbone)).state, f"own weights of {backbone}", backbone)
+            return ()
         load_exactly(module, adapt(_fetch(backbone, published)).state, str(published), backbone)
         return ()
     found = read_state(weights.path)
@@ -109,7 +113,7 @@ _MULTIVIT_KEYS = {
 _MULTIVIT_POSITIONS = "input_adapters.rgb.pos_emb"
 
 
-def adapt_vit(state: State, grid: tuple[int, int], width: int) -> Adapted:
+def adapt_vit(state: State, grid: tuple[int, int], width: int, learned: tuple[int, int] | None = None) -> Adapted:
     """Put the weights of a ViT under timm's keys, position embeddings resampled to a grid.
 
     Understood are timm's own keys, which MAE shares (He et al., CVPR 2022), and those of MultiMAE's MultiViT (Bachmann
@@ -121,8 +125,9 @@ def adapt_vit(state: State, grid: tuple[int, int], width: int) -> Adapted:
         state: The weights as stored.
         grid: Rows and columns of patches.
         width: Channels of a token.
+        learned: Grid of the stored position embeddings, where it is known; else they are square, or of ``grid``.
     """
-    stored_grid = None
+    stored_grid = learned
     if any(key.startswith("input_adapters.rgb.") for key in state):
         state, stored_grid = _from_multivit(state)
     rest = leave_out(state, _NO_ENCODER)

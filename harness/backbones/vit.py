@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from harness.backbones.checkpoints import adapt_vit, load_weights
 from harness.backbones.encoder import Encoder
+from harness.backbones.own_weights import GRID, OWN
 from harness.errors import UsageError
 from harness.weights import Weights
 
@@ -93,7 +94,8 @@ class ViTEncoder(Encoder):
         if config.stem:
             self.vit.patch_embed.proj = convolutional_stem((3, *config.stem, config.width))
         if weights is not None:
-            adapt = partial(adapt_vit, grid=self.grid, width=config.width)
+            learned = GRID if weights == "pretrained" and name in OWN else None
+            adapt = partial(adapt_vit, grid=self.grid, width=config.width, learned=learned)
             self.notes = load_weights(self.vit, weights, adapt, name, config.pretrained)
 
     def forward(self, images: Tensor) -> Tensor:

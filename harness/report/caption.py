@@ -38,6 +38,8 @@ def caption(records: Sequence[Record], timed: str | None, known: Sequence[Record
     seen = {images_seen(record) for record in records}
     if len(seen) == 1 and (images := seen.pop()) and images[0] == images[1]:
         parts.append(f"every task trained on {images[0]} images")
+    if any(record.method.init == "pretrained" and record.method.checkpoint for record in records):
+        parts.append("encoders pretrained by this project on other rendered scenes")
     parts += [timed] if timed else []
     return ", ".join(parts if first.reported else [*parts, first.source])
 

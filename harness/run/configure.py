@@ -8,12 +8,13 @@ from pydantic import ValidationError
 
 from harness.backbones import FAMILIES
 from harness.backbones import NAMES as BACKBONES
+from harness.backbones.own_weights import OWN
 from harness.errors import HarnessError, MethodError, UsageError, described, first_fault, unknown
 from harness.method import Method
 from harness.problem import Problem
 from harness.recipe import Budget
 from harness.registry import load_method
-from harness.weights import Weights
+from harness.weights import Start, Weights
 from harness.weights.artifact import Manifest
 
 
@@ -21,7 +22,7 @@ def configure(
     names: Sequence[str],
     backbone: str | None,
     given: Mapping[str, Any],
-    weights: Weights = None,
+    weights: Start = None,
     budget: Budget = "full",
     stored: Mapping[str, Any] | None = None,
 ) -> list[Method]:
@@ -111,7 +112,7 @@ def _options_of(name: str, classes: Mapping[str, type[Method]], given: Mapping[s
     return values
 
 
-def _configure(cls: type[Method], values: Mapping[str, Any], backbone: str, weights: Weights) -> Method:
+def _configure(cls: type[Method], values: Mapping[str, Any], backbone: str, start: Start) -> Method:
     own = [name for family in cls.families for name in FAMILIES[family]]
     if own and backbone not in own:
         raise UsageError(f"method {cls.name}: runs on {', '.join(own)}, not on {backbone}; leave out -b for its own")
@@ -121,6 +122,7 @@ def _configure(cls: type[Method], values: Mapping[str, Any], backbone: str, weig
         raise UsageError(f"method {cls.name}: --set {first_fault(error)}") from error
     except (Exception, SystemExit) as error:  # of a validator
         raise MethodError(f"method {cls.name}: Options: {described(error)}") from error
+    weights: Weights = start if start != "own" else "pretrained" if backbone in OWN else None
     try:
         return cls(options, backbone, weights)
     except HarnessError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from harness.backbones.own_weights import OWN, own_sha256
 from harness.compute import Compute
 from harness.config import RunConfig
 from harness.data.open import OpenedData
@@ -103,7 +104,6 @@ class Job:
 
     def _identity(self) -> dict[str, Any]:
         config, data, method = self.config, self.data, self.method
-        weights = method.weights
         # Stages as plain values; functions by their names.
         stages = []
         for stage in self.stages:
@@ -116,7 +116,7 @@ class Job:
             "method": method.name,
             "options": method.options.model_dump(mode="json"),
             "backbone": method.backbone,
-            "weights": weights.sha256 if isinstance(weights, WeightFile) else weights,
+            "weights": _start(method),
             "artifact": self.artifact.sha256 if self.artifact else None,
             "published": self.published.sha256 if self.published else None,
             "extend": self.extend.sha256 if self.extend else None,
@@ -139,6 +139,15 @@ class Job:
             "harness": harness.__version__,
             "source": {"method": source_digest(type(method)), "dataset": source_digest(type(data.dataset))},
         }
+
+
+def _start(method: Method) -> str | None:
+    """Return the start of the encoders as results depend on it: the content of a file, else its name."""
+    if isinstance(method.weights, WeightFile):
+        return method.weights.sha256
+    if method.weights == "pretrained" and method.backbone in OWN:
+        return own_sha256(method.backbone)
+    return method.weights
 
 
 def title_of(method: Method, data: OpenedData, seed: int) -> str:

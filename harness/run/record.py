@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from harness.backbones.own_weights import OWN, own_sha256
 from harness.method import Method
 from harness.probes.environment import provenance
 from harness.records import (
@@ -31,6 +32,8 @@ def new_record(job: Job) -> Record:
         init, source = "file", f"{weights.path.name} sha256:{weights.sha256}"
     elif weights is not None:
         init = weights
+        if job.method.backbone in OWN:
+            source = f"{job.method.backbone}.safetensors sha256:{own_sha256(job.method.backbone)}"
     origin = provenance(job.compute.device)
     return build_record(
         job.run_id,

@@ -36,7 +36,10 @@ class WeightFile:
 
 
 Weights = Literal["pretrained"] | WeightFile | None
-"""Start of the encoders: their published weights, a file, or random weights."""
+"""Start of the encoders: their published weights or those of this project, a file, or random weights."""
+
+Start = Weights | Literal["own"]
+"""The same for encoders that are not yet known: those of this project where it has some, else random weights."""
 
 
 def load_exactly(model: nn.Module, state: Mapping[str, Tensor], source: str, target: str = "this model") -> None:
