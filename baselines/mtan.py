@@ -110,7 +110,11 @@ class MTAN(Method):
     paper: ClassVar[str | None] = (
         "S. Liu, E. Johns, A. J. Davison. End-to-End Multi-Task Learning with Attention. CVPR 2019"
     )
-    default_backbone: ClassVar[Mapping[Budget, str]] = {"quick": "resnet-micro", "full": "resnet50"}
+    default_backbone: ClassVar[Mapping[Budget, str]] = {
+        "quick": "resnet-micro",
+        "medium": "resnet18",
+        "full": "resnet50",
+    }
     families: ClassVar[tuple[str, ...]] = ("resnet",)
 
     def build(self, problem: Problem) -> AttentionNet:

@@ -213,7 +213,11 @@ class MTINet(Method):
         "S. Vandenhende, S. Georgoulis, L. Van Gool. MTI-Net: Multi-Scale Task Interaction Networks for Multi-Task "
         "Learning. ECCV 2020"
     )
-    default_backbone: ClassVar[Mapping[Budget, str]] = {"quick": "hrnet-micro", "full": "hrnet18-small"}
+    default_backbone: ClassVar[Mapping[Budget, str]] = {
+        "quick": "hrnet-micro",
+        "medium": "hrnet18-small",
+        "full": "hrnet18-small",
+    }
     families: ClassVar[tuple[str, ...]] = ("hrnet",)
     Options: ClassVar[type[AuxiliaryOptions]] = AuxiliaryOptions
     options: AuxiliaryOptions

@@ -141,7 +141,11 @@ class PADNet(Method):
         "D. Xu, W. Ouyang, X. Wang, N. Sebe. PAD-Net: Multi-Tasks Guided Prediction-and-Distillation Network for "
         "Simultaneous Depth Estimation and Scene Parsing. CVPR 2018"
     )
-    default_backbone: ClassVar[Mapping[Budget, str]] = {"quick": "hrnet-micro", "full": "hrnet18-small"}
+    default_backbone: ClassVar[Mapping[Budget, str]] = {
+        "quick": "hrnet-micro",
+        "medium": "hrnet18-small",
+        "full": "hrnet18-small",
+    }
     families: ClassVar[tuple[str, ...]] = ("hrnet",)
     Options: ClassVar[type[AuxiliaryOptions]] = AuxiliaryOptions
     options: AuxiliaryOptions

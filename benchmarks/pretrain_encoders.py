@@ -41,6 +41,7 @@ LARGEST = 5_000_000
 
 
 def main() -> None:
+    """Train one encoder and write its weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("backbone")
     parser.add_argument("--steps", type=int, default=2400)

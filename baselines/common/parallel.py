@@ -122,6 +122,7 @@ class ParallelNets(MultiTaskModel, ABC):
 _UNITS_FASTER = 100
 """Learning rate of the units over that of the networks (Misra et al., section 3.3: 10^2 to 10^3)."""
 
+
 @dataclass(frozen=True)
 class _Joint:
     """Published settings of the joint training with SGD; the batches are those of the shared-encoder baseline."""
@@ -145,7 +146,11 @@ class ParallelMethod(Method):
 
     units: ClassVar[str]
     """Prefix of the units' parameters."""
-    default_backbone: ClassVar[Mapping[Budget, str]] = {"quick": "resnet-micro", "full": "resnet50"}
+    default_backbone: ClassVar[Mapping[Budget, str]] = {
+        "quick": "resnet-micro",
+        "medium": "resnet18",
+        "full": "resnet50",
+    }
     families: ClassVar[tuple[str, ...]] = ("resnet",)
     Options: ClassVar[type[ExchangeOptions]] = ExchangeOptions
     options: ExchangeOptions
@@ -160,13 +165,14 @@ class ParallelMethod(Method):
         ``full`` trains each network by the single-task baseline's recipe. Jointly it is SGD with momentum 0.9 and
         weight decay 1e-4, polynomial decay 0.9 once per epoch, and 100 times the learning rate for the units:
         published for NYUD on ResNet-50 (1e-3, 50 epochs), and for PASCAL on ResNet-18 (5e-3, 20 epochs). A method does
-        not know the data set, so the encoder decides. The budgets of ours
-        divide the baselines' steps between the two.
+        not know the data set, so the encoder decides. The budgets of
+        ours divide the baselines' steps between the two.
         """
         tasks = problem.names
         own = {task: (f"backbone.{key_of(task)}.", f"heads.{key_of(task)}.") for task in tasks}
         alone = [
-            baseline_stage(self.backbone, task, (task,), budget, own[task], single_network(*own[task])) for task in tasks
+            baseline_stage(self.backbone, task, (task,), budget, prefixes, single_network(*prefixes))
+            for task, prefixes in own.items()
         ]
         if budget == "full":
             published = _PASCAL if self.backbone == "resnet18" else _NYUD

@@ -35,7 +35,7 @@ class Plan:
     longest: int | None = None
 
 
-QUICK, MEDIUM = Plan(800, 240), Plan(4000, 400, longest=280)
+QUICK, MEDIUM = Plan(600, 240), Plan(4000, 400, longest=280)
 """Plans of the quick budget, and of the medium one: inputs of 224 pixels on the shorter side."""
 
 

@@ -1,4 +1,4 @@
-"""Encoder weights from files, from this package and from the hub: read, put under the encoder's keys, and checked key by key.
+"""Encoder weights from files, this package and the hub: read, put under the encoder's keys, and checked key by key.
 
 Published files hold more than an encoder (classifiers, decoders, optimisers). What a family of encoders leaves out is
 listed by that family and reported; anything else that is missing, left over or of another shape is refused.

@@ -177,7 +177,8 @@ class StageInfo(Part):
         "included; counted on a few steps spread over it. Null where an operator has no formula.",
     )
     reused: bool = Field(
-        default=False, description="Whether the very same stage had been trained for another run; it counts all the same."
+        default=False,
+        description="Whether the same stage had been trained for another run; it counts all the same.",
     )
 
 

@@ -45,8 +45,7 @@ def configure(
     classes = {name: load_method(name) for name in names}
     values = {name: {**(stored or {}), **_options_of(name, classes, given)} for name in classes}
     return [
-        _configure(cls, values[name], backbone or cls.backbone_of(budget), weights)
-        for name, cls in classes.items()
+        _configure(cls, values[name], backbone or cls.backbone_of(budget), weights) for name, cls in classes.items()
     ]
 
 

@@ -86,6 +86,7 @@ class Job:
         compute: Compute,
         start: Artifact | WeightFile | None = None,
         extend: Artifact | None = None,
+        effort: Mapping[str, int] | None = None,
     ) -> None:
         self.method, self.data, self.seed, self.config, self.compute = method, data, seed, config, compute
         if isinstance(method, MatchedEffort) and start is None:

@@ -125,7 +125,8 @@ def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
         if given is not None:
             check_artifact(given.manifest, methods[0], data.problem, name, source, extend is not None)
         # 3. What every task is given at most, for methods that match it.
-        effort = _most_images(methods, data, config, extend) if training else {}
+        matching = training and any(isinstance(method, MatchedEffort) for method in methods)
+        effort = _most_images(methods, data, config, extend) if matching else {}
         # 4. The cells.
         for method, seed in itertools.product(methods, config.seed):
             try:

@@ -10,7 +10,7 @@ from harness.method import Budget, Optimizer, ParameterGroup, Schedule, Stage
 _CONVOLUTIONAL = ("resnet", "hrnet")
 """Families whose published networks were trained by the recipe of Multi-Task-Learning-PyTorch."""
 
-QUICK_STEPS, MEDIUM_STEPS = 400, 6000
+QUICK_STEPS, MEDIUM_STEPS = 240, 6000
 """Steps that every task is trained for in the budgets of this project, whatever the method; phases share them."""
 
 QUICK_BATCH, MEDIUM_BATCH = 4, 8

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -74,8 +75,8 @@ def _ours(budget: Budget, phases: Sequence[Phase]) -> HyperParameters:
     """Return the hyper-parameters of the quick and the medium budget; the phases share the steps of a task."""
     steps, batch = (QUICK_STEPS, QUICK_BATCH) if budget == "quick" else (MEDIUM_STEPS, MEDIUM_BATCH)
     # Cumulative sums, rounded, so that the parts add up to the whole.
-    whole = sum(_FRACTIONS[phase] for phase in phases)
-    ends = [round(steps * sum(_FRACTIONS[phase] for phase in phases[: count + 1]) / whole) for count in range(len(phases))]
+    sums = list(accumulate(_FRACTIONS[phase] for phase in phases))
+    ends = [round(steps * fraction / sums[-1]) for fraction in sums]
     iterations = {phase: end - start for phase, start, end in zip(phases, [0, *ends], ends, strict=False)}
     rate = 2 * ENCODER_LR if budget == "quick" else 2e-4
     head = HEAD_LR if budget == "quick" else 1e-3
