@@ -7,7 +7,7 @@ from harness.data.card import Card, load_card
 from harness.data.clips import ClipFolder, VideoDataset
 from harness.data.dataset import Split
 from harness.datasets.nyud import nyud_input_size
-from harness.datasets.synth.default import Rendered
+from harness.datasets.synth.default import Plan, Rendered
 from harness.datasets.synth.motion import KINDS
 from harness.datasets.synth.nyud_tree import SIZE
 from harness.datasets.synth.video import write_clips
@@ -19,8 +19,15 @@ class NYUDSynthVideo(Rendered, VideoDataset):
     name = "nyud-synth-video"
     nominal_input_size = nyud_input_size(SIZE)
     tasks = load_card("nyud-synth-video").task_specs()
-    default_train, default_val = 24, 3
-    rendered_scenes = default_train + default_val * len(KINDS)
+    plan = Plan(train=24, val=3)
+
+    def rendered(self, plan: Plan) -> int:
+        """Return the clips of a plan: every kind of motion in each room of validation."""
+        return plan.train + plan.val * len(KINDS)
+
+    def default_size(self, longest: int) -> tuple[int, int]:
+        """Return height and width of frames whose longest side is ``longest``: of NYUD-v2's shape."""
+        return round(longest * SIZE[0] / SIZE[1]), longest
 
     @property
     def card(self) -> Card:
