@@ -26,6 +26,7 @@ from harness.records.metric import Metric
 from harness.registry import load_dataset, load_plugin
 from harness.tasks import build_task
 from harness.tasks.base import IGNORE, Task
+from harness.tasks.per_image import PerImage
 from harness.weights.artifact import digest_artifact
 
 
@@ -76,6 +77,10 @@ def score(config: ScoreConfig) -> Scored:
             stack.callback(scorer.meter.close)
         incomplete = _stream(scorers, data, RunProgress(config.quiet, f"{config.method_name} on {config.dataset}:"))
         metrics = {scorer.folder.task: scorer.meter.compute() for scorer in scorers if scorer.count}
+        kept = PerImage(data.protocol, list(data.val.ids))
+        for scorer in scorers:
+            if scorer.count:
+                kept.take(scorer.task.spec, scorer.meter, scorer.scored, scorer.lost)
     missing = [name for scorer in scorers for name in scorer.missing]
     broken = [name for scorer in scorers for name in scorer.broken]
     if not metrics:
@@ -84,6 +89,7 @@ def score(config: ScoreConfig) -> Scored:
     record.dataset.n_evaluated = len(data.val) - incomplete
     doubtful = [fault for scorer in scorers for fault in scorer.faults()]
     record.warnings += [*(warning for scorer in scorers for warning in scorer.warnings(len(data.val))), *doubtful]
+    record.per_image = kept.write(config.output / record.run_id)
     record.phases.append(Phase(name="evaluate", seconds=time.perf_counter() - start))
     write_record(record, config.output / record.run_id)
     known = set(data.val.reader.ids)
@@ -107,11 +113,14 @@ class _TaskScorer:
 
     def __init__(self, folder: TaskFolder, task: Task, data: OpenedData) -> None:
         self.folder = folder
+        self.task = task
         self.label = task.scored_label(data.protocol)
         self.meter = task.meter(data.protocol)
         self.files = folder.files()
         self.missing: list[str] = []
         self.broken: list[str] = []
+        self.scored: list[str] = []  # images that the meter was given
+        self.lost: set[str] = set()  # images that it should have been given
         self.count = 0  # of images that have anything to score
         self.resized = 0
         self.check = check_of(task.spec)
@@ -123,16 +132,19 @@ class _TaskScorer:
         needed = bool((label != IGNORE).any())
         if path is None:
             if needed:
+                self.lost.add(batch.ids[0])
                 self.missing.append(f"{self.folder.path / batch.ids[0]}{format_of(task).suffix}")
             return not needed
         try:
             planes = read_prediction(task, path)
         except DataError as error:
+            self.lost.add(batch.ids[0])
             self.broken.append(str(error))
             return False
         self.resized += planes.shape[1:] not in (batch.sizes[0], tuple(label.shape[2:]))
         planes = transform.place(planes, batch.sizes[0], format_of(task).smooth)
         self.meter.update_decoded(torch.from_numpy(planes)[None], label)
+        self.scored.append(batch.ids[0])
         if self.check is not None:
             self.check.add(planes, label[0].numpy())
         self.count += needed

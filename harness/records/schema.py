@@ -182,6 +182,14 @@ class StageInfo(Part):
     )
 
 
+class PerImageFile(Part):
+    """The file with the statistics of every image, from which all metrics of the record follow to the last bit."""
+
+    file: Name = Field(description="Its name, in the folder of the record.")
+    sha256: Name
+    images: Count = Field(description="Its rows.")
+
+
 class _ReadSettings(BaseModel):
     """Settings of a command that tables and comparisons read; all others are only shown."""
 
@@ -221,6 +229,11 @@ class Record(Part):
     seed: Annotated[int, AfterValidator(_finite)] | None = Field(description="Null where only predictions are at hand.")
     training: list[StageInfo] = Field(default_factory=list)
     metrics: dict[Name, Annotated[dict[Name, Metric], Field(min_length=1)]] = Field(default_factory=dict)
+    per_image: PerImageFile | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # older records stay as they were, byte for byte
+        description="File of per-image values; absent where there is none.",
+    )
     delta_m: Gain | None = None
     parameters: Parameters | None = None
     storage: Storage | None = None

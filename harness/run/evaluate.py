@@ -17,6 +17,7 @@ from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.records.metric import Metric
 from harness.tasks.base import Task
+from harness.tasks.per_image import PerImage
 
 
 def evaluate(
@@ -28,6 +29,7 @@ def evaluate(
     compute: Compute,
     progress: RunProgress,
     writer: PredictionWriter | None = None,
+    per_image: PerImage | None = None,
 ) -> dict[str, dict[str, Metric]]:
     """Score ``model`` on every batch.
 
@@ -40,6 +42,7 @@ def evaluate(
         compute: Device and arithmetic of the forward pass; meters always see float32.
         progress: Where progress is shown.
         writer: Saves what is scored; None saves nothing.
+        per_image: Takes the ids of the images and the statistics of every task whose predictions are finite.
 
     Returns:
         Task name to its metrics, the headline first. Those of a task are null, with the reason, where one of its
@@ -75,7 +78,12 @@ def evaluate(
                     writer.write(name, prediction[torch.tensor(fine)], kept)
             done += len(batch.ids)
             report(done)
+            if per_image is not None:
+                per_image.ids += batch.ids
         metrics = {name: meter.compute() for name, meter in meters.items()}
+        for name, meter in meters.items():
+            if per_image is not None and not spoiled[name]:
+                per_image.take(tasks[name].spec, meter)
     for name, images in spoiled.items():
         if images:
             reason = (

@@ -31,13 +31,14 @@ from harness.predictions.writer import PredictionWriter
 from harness.probes.environment import software
 from harness.probes.memory import count_parameters
 from harness.progress import RunProgress
-from harness.records import RECORD_NAME, Phase, Record, read_record, write_record
+from harness.records import RECORD_NAME, PerImageFile, Phase, Record, read_record, write_record
 from harness.records.costs import Sparsity
 from harness.records.metric import Metric
 from harness.run.evaluate import evaluate
 from harness.run.job import ARTIFACT, Job
 from harness.run.pictures import frames_as_json, write_contact_sheet, write_heat_maps
 from harness.run.record import new_record
+from harness.tasks.per_image import PER_IMAGE_NAME, PerImage
 from harness.training import parallel
 from harness.training.loop import TrainingSetup, train
 from harness.training.stages import FOLDER, StageStore
@@ -100,7 +101,7 @@ def _entered(job: Job, stack: contextlib.ExitStack) -> Record:
             left.unlink()
     if job.config.overwrite == "always":
         shutil.rmtree(job.folder / ARTIFACT, ignore_errors=True)
-        for name in (RECORD_NAME, CHECKPOINT):
+        for name in (RECORD_NAME, PER_IMAGE_NAME, CHECKPOINT):
             (job.folder / name).unlink(missing_ok=True)
     return _started(job)
 
@@ -134,7 +135,7 @@ def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path 
     _write(record, job.folder)
     # 3. Accuracy, then pictures; the record is written whenever something new is known.
     with _phase(record, "evaluate"):
-        record.metrics = parallel.led(partial(_evaluate, job, model, progress, predictions))
+        record.metrics, record.per_image = parallel.led(partial(_scored, job, model, progress, predictions))
     record.sparsity = parallel.led(partial(_look_inside, job, model))
     record.status = "complete"
     _write(record, job.folder)
@@ -253,13 +254,22 @@ def _score(job: Job, model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, M
     return {task: next(iter(found.values())) for task, found in metrics.items()}
 
 
-def _evaluate(
+def _scored(
     job: Job, model: MultiTaskModel, progress: RunProgress, predictions: Path | None
+) -> tuple[dict[str, dict[str, Metric]], PerImageFile | None]:
+    """Return the metrics of a model, and the file of per-image values that was written."""
+    per_image = PerImage(job.data.protocol)
+    metrics = _evaluate(job, model, progress, predictions, per_image)
+    return metrics, per_image.write(job.folder)
+
+
+def _evaluate(
+    job: Job, model: MultiTaskModel, progress: RunProgress, predictions: Path | None, per_image: PerImage | None = None
 ) -> dict[str, dict[str, Metric]]:
     data, config, tasks = job.data, job.config, job.tasks
     batches = eval_batches(data.val, data.transform, config.batch_size, config.workers)
     writer = PredictionWriter(predictions, tasks, data.transform) if predictions else None
-    return evaluate(model, batches, len(data.val), tasks, data.protocol, job.compute, progress, writer)
+    return evaluate(model, batches, len(data.val), tasks, data.protocol, job.compute, progress, writer, per_image)
 
 
 def _started(job: Job) -> Record:

@@ -1,6 +1,5 @@
 """Boundary detection: the task, and its meter of odsF, oisF and AP, counted in workers while the model predicts."""
 
-import math
 from typing import ClassVar
 
 import numpy as np
@@ -9,19 +8,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.boundary import PLAIN_THRESHOLDS, SEISM_THRESHOLDS, BoundaryPool, BoundaryRule, Counts, Totals, count_image
+from harness.boundary import PLAIN_THRESHOLDS, SEISM_THRESHOLDS, BoundaryPool, BoundaryRule, Counts, count_image
+from harness.boundary.scoring import average_precision, f_measure, precision_recall
 from harness.errors import UsageError
 from harness.problem import BOUNDARY_TRUTH
 from harness.protocol import Protocol
-from harness.records.metric import Metric
 from harness.tasks.base import IGNORE, Meter, Task, Total, alone
+from harness.tasks.images import Array, Description, Floats, ImageMeter, Statistic, View
 from harness.tasks.pictures import MISSED_OR_FALSE, PROBABILITY, Scale, grey_picture
 
 POOL_FROM_PIXELS = 2**16
 """Smaller maps take a few milliseconds each: they are counted at once, which saves starting the processes."""
 
 
-class BoundaryMeter(Meter):
+class BoundaryMeter(ImageMeter):
     """The boundary score of a split by one rule; see `harness.boundary`.
 
     Targets are the maps of true boundaries, 1 on a boundary and 0 elsewhere; what holds 255 around them is
@@ -41,6 +41,9 @@ class BoundaryMeter(Meter):
         super().__init__()
         self.rule = rule
         self.convention = convention
+        # Of an image: matched and all pixels of the true boundaries, the same of the prediction, at every threshold.
+        self.layout = {"images": Statistic(), "counts": Statistic("count", (4, len(rule.thresholds)))}
+        self._counted: list[Array | None] = []  # by image; None while a worker counts it
         self._pool: BoundaryPool | None = None
 
     @torch.no_grad()
@@ -55,48 +58,67 @@ class BoundaryMeter(Meter):
         truths = target[:, 0].to(torch.uint8).cpu().numpy()
         for levels, truth in zip(maps, truths, strict=True):
             box = valid_box(truth)
-            if box is not None:
+            if box is None:
+                self._counted.append(np.zeros(0, np.int64))
+            else:
                 self._count(np.ascontiguousarray(levels[box]), truth[box] == 1)
 
     def _count(self, levels: NDArray[np.uint8], truth: NDArray[np.bool_]) -> None:
         if levels.size < POOL_FROM_PIXELS:
-            self._take(count_image(levels, truth, self.rule))
+            self._counted.append(_stacked(count_image(levels, truth, self.rule)))
             return
         if self._pool is None:
             self._pool = BoundaryPool(self.rule)
         self._pool.submit("boundary map", levels, truth)
-
-    def _take(self, counts: Counts) -> None:
-        totals = Totals.of(counts)
-        self.add(pooled=_stacked(totals.pooled), best=_stacked(totals.best), images=torch.tensor(totals.images))
+        self._counted.append(None)
 
     def _drain(self) -> None:
         if self._pool is not None:
-            for _, counts in self._pool.results():
-                self._take(counts)
+            waiting = (place for place, counts in enumerate(self._counted) if counts is None)
+            for place, (_, counts) in zip(list(waiting), self._pool.results(), strict=True):
+                self._counted[place] = _stacked(counts)
             self._pool.close()
             self._pool = None
 
+    def statistics(self) -> dict[str, Array]:
+        """Return the counts of all images, when the workers are done; zeros for those without any valid pixel."""
+        self._drain()
+        scored = [counts is not None and counts.size > 0 for counts in self._counted]
+        counts = self.layout["counts"].empty(len(scored))
+        for place, one in enumerate(self._counted):
+            if scored[place]:
+                counts[place] = one
+        return {"images": np.array(scored, np.int64), "counts": counts}
+
     def merge(self, other: Meter) -> None:
         """Add the counts of another meter of the same rule."""
-        for meter in (self, other):
-            assert isinstance(meter, BoundaryMeter)
-            meter._drain()
-        super().merge(other)
-
-    def compute(self) -> dict[str, Metric]:
-        """Return odsF, oisF and AP as fractions; n is the number of images."""
+        assert isinstance(other, BoundaryMeter)
         self._drain()
-        if not self.sums:
-            return {name: self._figure(name, math.nan, 0) for name in ("odsf", "oisf", "ap")}
-        images = int(self.sums["images"])
-        score = Totals(_counts(self.sums["pooled"]), _counts(self.sums["best"]), images).score(self.rule)
-        values = {"odsf": score.ods_f, "oisf": score.ois_f, "ap": score.ap}
-        return {name: self._figure(name, value, images) for name, value in values.items()}
+        other._drain()
+        self._counted += other._counted
 
-    def _figure(self, name: str, value: float, images: int) -> Metric:
-        protocol = f"boundary.{name}@{self.convention}"
-        return Metric.of(value, unit="fraction", higher_is_better=True, n=images, protocol=protocol)
+    def values(self, view: View) -> dict[str, Floats]:
+        """Return odsF, at the best threshold of the view, oisF and AP, as fractions."""
+        images = view.total("images")
+        precision, recall = precision_recall(_counts(view.total("counts")))  # [..., T]
+        # OIS: every image at its own best threshold.
+        single = _counts(view["counts"])
+        best = np.argmax(f_measure(*precision_recall(single)), -1)[:, None]  # [N, 1]
+        at_best = np.stack([np.take_along_axis(one, best, 1) for one in _arrays(single)], 1)  # [N, 4, 1]
+        found = {
+            "odsf": f_measure(precision, recall).max(-1),
+            "oisf": f_measure(*precision_recall(_counts(view.sum(at_best))))[..., 0],
+            "ap": _average_precision(precision, recall),
+        }
+        return {name: np.where(images > 0, value, np.nan) for name, value in found.items()}
+
+    def describe(self, name: str) -> Description:
+        """Return what is fixed of a metric."""
+        return Description("fraction", True, f"boundary.{name}@{self.convention}")
+
+    def scored(self, view: View) -> int:
+        """Return the number of scored images."""
+        return int(view["images"].sum())
 
     def close(self) -> None:
         """End the worker processes at once; what they have not counted is lost."""
@@ -114,12 +136,25 @@ def valid_box(truth: NDArray[np.uint8]) -> tuple[slice, slice] | None:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _stacked(counts: Counts) -> Tensor:
-    return torch.from_numpy(np.stack([counts.cnt_r, counts.sum_r, counts.cnt_p, counts.sum_p]))
+def _arrays(counts: Counts) -> tuple[Array, Array, Array, Array]:
+    return counts.cnt_r, counts.sum_r, counts.cnt_p, counts.sum_p
 
 
-def _counts(stacked: Tensor) -> Counts:
-    return Counts(*stacked.numpy())
+def _stacked(counts: Counts) -> Array:
+    """Return counts as one array, [4, T]."""
+    return np.stack(_arrays(counts))
+
+
+def _counts(stacked: Array) -> Counts:
+    """Return counts [..., T] of one array, [..., 4, T]."""
+    return Counts(*np.moveaxis(stacked, -2, 0))
+
+
+def _average_precision(precision: Floats, recall: Floats) -> Floats:
+    """Return the average precision of each curve, [...], from curves [..., T]."""
+    curves = (one.reshape(-1, precision.shape[-1]) for one in (precision, recall))
+    found = [average_precision(*curve) for curve in zip(*curves, strict=True)]
+    return np.array(found, np.float64).reshape(precision.shape[:-1])
 
 
 POSITIVE_WEIGHT = 0.95

@@ -2,11 +2,12 @@
 
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from harness.records.metric import Metric
-from harness.tasks.base import IGNORE, Meter
+from harness.tasks.base import IGNORE
+from harness.tasks.images import Array, Description, Floats, ImageMeter, Statistic, View, Whole
 from harness.tasks.tally import tally
 
 LABELS = 256
@@ -15,11 +16,11 @@ LABELS = 256
 Skip = Literal["never", "zero-or-void", "single-value"]
 
 
-class ConfusionMeter(Meter):
+class ConfusionMeter(ImageMeter):
     """Mean intersection over union of a label task, pooled over the pixels of the split.
 
     IoU_c = TP_c / (TP_c + FP_c + FN_c) over pixels whose label is not 255 (Everingham et al., IJCV 2010,
-    section 4.3). The state is one matrix of exact counts.
+    section 4.3). The state is one matrix of exact counts per image.
     """
 
     headline: ClassVar[str] = "miou"
@@ -39,6 +40,8 @@ class ConfusionMeter(Meter):
         self.num_classes = num_classes
         self.absent = absent
         self.skip = skip
+        # Label by predicted class; the last row and column are of labels and predictions past C.
+        self.layout = {"confusion": Statistic("count", (num_classes + 1, num_classes + 1))}
 
     @torch.no_grad()
     def update(self, prediction: Tensor, target: Tensor) -> None:
@@ -57,13 +60,14 @@ class ConfusionMeter(Meter):
     def _add(self, counts: Tensor) -> None:
         """Add the counts of a batch, [B, LABELS, channels]: label by predicted class."""
         if self.skip != "never":
-            counts = counts[self._scored(counts.sum(2))]
-        counts = counts.sum(0)
+            counts = counts * self._scored(counts.sum(2))[:, None, None]
         # Labels past the last class cannot be hit; a prediction there is a false positive all the same. The scorer of
         # the sharing paper, which leaves absent classes out, ignores the label that equals the number of classes.
         first = self.num_classes + (self.absent == "nanmean")
-        beyond = counts[first:IGNORE].sum(0, keepdim=True)
-        self.add(confusion=torch.cat([counts[: self.num_classes], beyond]))
+        beyond = counts[:, first:IGNORE].sum(1, keepdim=True)
+        table = torch.cat([counts[:, : self.num_classes], beyond], 1)
+        known, other = table[..., : self.num_classes], table[..., self.num_classes :]
+        self.add_images(confusion=torch.cat([known, other.sum(2, keepdim=True)], 2))
 
     def _scored(self, labels: Tensor) -> Tensor:
         """Return which images count, [B], from their label histograms [B, 256]."""
@@ -72,47 +76,58 @@ class ConfusionMeter(Meter):
         total = labels.sum(1)
         return (labels[:, 0] < total) & (labels[:, IGNORE] < total)
 
-    def class_iou(self) -> Tensor:
-        """Return the IoU of every class, float64 [C]; NaN where it is neither labelled nor predicted."""
-        true_positive, labelled, predicted = self._counts()
-        return true_positive / (labelled + predicted - true_positive)
+    def class_iou(self) -> Floats:
+        """Return the IoU of every class, [C]; NaN where it is neither labelled nor predicted."""
+        hits, labelled, predicted = self._counts(Whole(self.statistics()))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(hits / (labelled + predicted - hits))
 
-    def compute(self) -> dict[str, Metric]:
+    def values(self, view: View) -> dict[str, Floats]:
         """Return mIoU by the protocol, mIoU over the classes that occur, pixel and mean class accuracy.
 
-        With no scored pixel all are null: a 0 would read as if everything were wrong. Human parts are 0 where no image
+        With no scored pixel all are NaN: a 0 would read as if everything were wrong. Human parts are 0 where no image
         has a person, as their formula says.
         """
-        true_positive, labelled, _ = self._counts()
-        iou = self.class_iou()
-        n = int(self._table().sum())
-        headline = iou.nan_to_num(0).mean() if self.absent == "zero" and (n or self.skip != "never") else iou.nanmean()
-        metrics = {
-            "miou": (headline, f"miou@absent-{self.absent}"),
-            "miou_present": (iou.nanmean(), "miou@present"),
-            "pixel_acc": (true_positive.sum() / n, "pixel-acc"),
-            "mean_acc": ((true_positive / labelled).nanmean(), "mean-acc"),
-        }
+        hits, labelled, predicted = self._counts(view)  # [..., C]
+        pixels = view.sum(view["confusion"].sum((1, 2)))
+        iou = hits / (labelled + predicted - hits)
+        present = nan_mean(iou)
+        headline = present
+        if self.absent == "zero":
+            zeros = np.nan_to_num(iou).mean(-1)
+            headline = zeros if self.skip != "never" else np.where(pixels > 0, zeros, present)
         return {
-            name: Metric.of(
-                float(value),
-                unit="fraction",
-                higher_is_better=True,
-                n=n,
-                protocol=f"{self.task}.{convention}",
-            )
-            for name, (value, convention) in metrics.items()
+            "miou": np.asarray(headline),
+            "miou_present": present,
+            "pixel_acc": np.asarray(hits.sum(-1) / pixels),
+            "mean_acc": nan_mean(hits / labelled),
         }
 
-    def _table(self) -> Tensor:
-        """Return the counts [C + 1, channels]: label by prediction, the last row for labels past C."""
-        empty = torch.zeros(self.num_classes + 1, self.num_classes, dtype=torch.int64)
-        return self.sums.get("confusion", empty).cpu()
+    def describe(self, name: str) -> Description:
+        """Return what is fixed of a metric."""
+        conventions = {
+            "miou": f"miou@absent-{self.absent}",
+            "miou_present": "miou@present",
+            "pixel_acc": "pixel-acc",
+            "mean_acc": "mean-acc",
+        }
+        return Description("fraction", True, f"{self.task}.{conventions[name]}")
 
-    def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return true positives, labelled and predicted pixels of every class, float64 [C]."""
-        table = self._table().double()
-        return table.diagonal()[: self.num_classes], table.sum(1)[:-1], table.sum(0)[: self.num_classes]
+    def scored(self, view: View) -> int:
+        """Return the number of scored pixels."""
+        return int(view.total("confusion").sum())
+
+    def _counts(self, view: View) -> tuple[Array, Array, Array]:
+        """Return true positives, labelled and predicted pixels of every class, [..., C]."""
+        table, classes = view["confusion"], self.num_classes  # [N, C + 1, C + 1]
+        diagonal = table[:, np.arange(classes), np.arange(classes)]
+        return view.sum(diagonal), view.sum(table.sum(2)[:, :classes]), view.sum(table.sum(1)[:, :classes])
+
+
+def nan_mean(values: Floats) -> Floats:
+    """Return the mean of the values over the last axis that are numbers; NaN where none is."""
+    known = ~np.isnan(values)
+    return np.asarray(np.where(known, values, 0.0).sum(-1) / known.sum(-1))
 
 
 def _histogram(predicted: Tensor, target: Tensor, channels: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Depth in metres: the task, and the meter of its errors."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.protocol import Protocol
-from harness.records.metric import Metric, Unit
-from harness.tasks.base import IGNORE, Meter, Task, Total, alone, wide_sum
+from harness.records.metric import Unit
+from harness.tasks.base import IGNORE, Task, Total, alone, wide_sum
+from harness.tasks.images import Description, Floats, ImageMeter, Statistic, View
 from harness.tasks.pictures import DEPTH, DEPTH_ERROR, Scale, blacken
 
 Pool = Literal["pixel", "image"]
@@ -24,7 +26,7 @@ LIMIT = 80.0
 _UNITS: dict[str, Unit] = {"rmse": "m", "log_rmse": "log m", "abs_rel": "ratio", "sq_rel": "m"}
 
 
-class DepthMeter(Meter):
+class DepthMeter(ImageMeter):
     """RMSE, RMSE of the natural logarithm, and relative errors (Eigen et al., NIPS 2014, section 3).
 
     Pooled over all valid pixels of the split, or taken per image and averaged (Maninis et al., CVPR 2019,
@@ -32,6 +34,7 @@ class DepthMeter(Meter):
     """
 
     headline: ClassVar[str] = "rmse"
+    layout: Mapping[str, Statistic] = {"pixels": Statistic(), "errors": Statistic("sum", (len(_UNITS),))}
 
     def __init__(self, pool: Pool, mask: Mask) -> None:
         super().__init__()
@@ -49,15 +52,8 @@ class DepthMeter(Meter):
         log_squared = wide_sum((depth / label).log_().square_())
         squared = wide_sum(torch.square(error, out=depth))
         relative = wide_sum(depth.div_(label))
-        errors = torch.stack([squared, log_squared, wide_sum(error.abs_().div_(label)), relative])
-        pixels = valid.flatten(1).sum(1)
-        self.add(pixels=pixels.sum())
-        if self.pool == "pixel":
-            self.add(errors=errors.sum(1))
-        else:
-            seen = pixels > 0
-            for name, mean in zip(_UNITS, errors[:, seen] / pixels[seen], strict=True):
-                self.keep(**{name: mean})
+        errors = torch.stack([squared, log_squared, wide_sum(error.abs_().div_(label)), relative], 1)
+        self.add_images(pixels=valid.flatten(1).sum(1), errors=errors)
 
     def _valid(self, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mask of scored pixels and the labels to score there."""
@@ -70,42 +66,28 @@ class DepthMeter(Meter):
         holes = target == IGNORE
         return torch.ones_like(holes), target.masked_fill(holes, FLOOR).clamp(min=FLOOR)
 
-    def compute(self) -> dict[str, Metric]:
+    def values(self, view: View) -> dict[str, Floats]:
         """Return ``rmse``, ``log_rmse``, ``abs_rel`` and ``sq_rel``."""
-        values, n = self._pooled() if self.pool == "pixel" else self._over_images()
-        return {
-            name: Metric.of(
-                value,
-                unit=unit,
-                higher_is_better=False,
-                n=n,
-                protocol=f"depth.{name.replace('_', '-')}@{self._convention}",
-            )
-            for (name, unit), value in zip(_UNITS.items(), values, strict=True)
-        }
+        if self.pool == "pixel":
+            mean = view.total("errors") / view.total("pixels")[..., None]  # [..., 4]
+            found = [*np.moveaxis(np.sqrt(mean[..., :2]), -1, 0), *np.moveaxis(mean[..., 2:], -1, 0)]
+        else:
+            pixels = view["pixels"]
+            seen = pixels > 0
+            means = view["errors"] / np.maximum(pixels, 1)[:, None]  # [N, 4]
+            roots = np.sqrt(means[:, :2])
+            average = view.sum(np.column_stack([roots[:, 0], means[:, 2:]])) / view.sum(seen.astype(int))[..., None]
+            found = [average[..., 0], view.median(roots[:, 1], seen), average[..., 1], average[..., 2]]
+        return dict(zip(_UNITS, map(np.asarray, found), strict=True))
 
-    @property
-    def _convention(self) -> str:
-        return self.pool if self.mask == "finite" else f"{self.pool},{self.mask}"
+    def describe(self, name: str) -> Description:
+        """Return what is fixed of a metric."""
+        convention = self.pool if self.mask == "finite" else f"{self.pool},{self.mask}"
+        return Description(_UNITS[name], False, f"depth.{name.replace('_', '-')}@{convention}")
 
-    def _pooled(self) -> tuple[list[float], int]:
-        n = int(self.sums["pixels"]) if self.sums else 0
-        if not n:
-            return [torch.nan] * len(_UNITS), 0
-        mean = self.sums["errors"].cpu() / n
-        return [*mean[:2].sqrt().tolist(), *mean[2:].tolist()], n
-
-    def _over_images(self) -> tuple[list[float], int]:
-        squared, log_squared, absolute, relative = (self.kept(name).double().numpy() for name in _UNITS)
-        if not len(squared):
-            return [torch.nan] * len(_UNITS), 0
-        values = [
-            np.sqrt(squared).mean(),
-            np.median(np.sqrt(log_squared)),
-            absolute.mean(),
-            relative.mean(),
-        ]
-        return [float(value) for value in values], len(squared)
+    def scored(self, view: View) -> int:
+        """Return the number of scored pixels, or of images where each counts the same."""
+        return int(view["pixels"].sum() if self.pool == "pixel" else (view["pixels"] > 0).sum())
 
 
 class Depth(Task):

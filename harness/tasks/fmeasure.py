@@ -4,11 +4,13 @@ from collections.abc import Callable
 from functools import cache
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.records.metric import Metric
-from harness.tasks.base import IGNORE, Meter, wide_float
+from harness.tasks.base import IGNORE
+from harness.tasks.images import Array, Description, Floats, ImageMeter, Statistic, View
 from harness.tasks.tally import tally_bins
 
 Mode = Literal["double-sigmoid", "pooled", "per-image", "per-image-uint8"]
@@ -56,7 +58,7 @@ _RULES: dict[Mode, Callable[[Tensor], Tensor]] = {
 }
 
 
-class FMeasureMeter(Meter):
+class FMeasureMeter(ImageMeter):
     """Maximum over thresholds of the F-measure, by one of the field's conventions.
 
     ``pooled``: true positives, predicted and actual pixels are summed over the split, then
@@ -86,6 +88,8 @@ class FMeasureMeter(Meter):
         self.void = void
         edges = torch.cat([cutoffs("pooled"), cutoffs(mode)])
         self.edges = torch.tensor(sorted(set(edges[edges.isfinite()].tolist())))
+        kinds = ("negative", "positive", "void")  # pixels of each label in every bin
+        self.layout = dict.fromkeys(kinds, Statistic("count", (len(self.edges) + 1,)))
 
     @property
     def per_image(self) -> bool:
@@ -107,17 +111,23 @@ class FMeasureMeter(Meter):
             counts = tally_bins(probability, target[:, 0], self.edges, IGNORE + 1)
         else:
             counts = self._histogram(probability, target[:, 0])
-        negative, positive = counts[:, 0], counts[:, 1]
-        self.add(negative=negative.sum(0), positive=positive.sum(0))
-        if self.per_image:
-            if self.void == "salient":
-                positive = positive + counts[:, IGNORE]
-            self._add_images(negative, positive)
+        self.add_images(negative=counts[:, 0], positive=counts[:, 1], void=counts[:, IGNORE])
 
-    def compute(self) -> dict[str, Metric]:
+    def values(self, view: View) -> dict[str, Floats]:
         """Return ``maxf`` by the mode, ``maxf_pooled`` and, for the per-image modes, ``miou``."""
-        figures = self._image_figures() if self.per_image else {"maxf": self._pooled(self.mode)}
-        return {**figures, "maxf_pooled": self._pooled("pooled")}
+        headline = self._averaged(view) if self.per_image else {"maxf": self._pooled(view, self.mode)}
+        return {**headline, "maxf_pooled": self._pooled(view, "pooled")}
+
+    def describe(self, name: str) -> Description:
+        """Return what is fixed of a metric."""
+        convention = "maxf@pooled" if name == "maxf_pooled" else f"{name}@{self.mode}"
+        return Description("fraction", True, f"saliency.{convention}")
+
+    def scored(self, view: View) -> dict[str, int]:
+        """Return the number of scored pixels, and of images where the headline averages over them."""
+        pixels = int(view["negative"].sum() + view["positive"].sum())
+        images = int(self._present(view).sum())
+        return {"maxf": images if self.per_image else pixels, "miou": images, "maxf_pooled": pixels}
 
     @property
     def _size(self) -> int:
@@ -130,48 +140,42 @@ class FMeasureMeter(Meter):
         counts = torch.stack([torch.bincount(code, minlength=(IGNORE + 1) * self._size) for code in codes])
         return counts.view(-1, IGNORE + 1, self._size)
 
-    def _called(self, histogram: Tensor, mode: Mode) -> Tensor:
+    def called(self, histogram: Array, mode: Mode) -> Array:
         """Return the pixels called salient at every threshold [..., T], from their bins [..., size]."""
-        tails = histogram.flip(-1).cumsum(-1).flip(-1)
-        tails = torch.cat([tails[..., 1:], torch.zeros_like(tails[..., :1])], dim=-1)
+        tails = histogram[..., ::-1].cumsum(-1)[..., ::-1]
+        tails = np.concatenate([tails[..., 1:], np.zeros_like(tails[..., :1])], -1)
         # An infinite cutoff lies behind the last edge, where the tail is empty.
-        return tails[..., torch.searchsorted(self.edges, cutoffs(mode)).to(tails.device)]
+        return np.asarray(tails[..., np.searchsorted(self.edges.numpy(), cutoffs(mode).numpy())])
 
-    def _pooled(self, mode: Mode) -> Metric:
-        empty = torch.zeros(self._size, dtype=torch.int64)
-        negative = self.sums.get("negative", empty).cpu()
-        positive = self.sums.get("positive", empty).cpu()
-        n = int(negative.sum() + positive.sum())
-        hits = self._called(positive, mode).double()
-        precision = hits / (hits + self._called(negative, mode))
-        recall = hits / positive.sum()
+    def _pooled(self, view: View, mode: Mode) -> Floats:
+        """Return the maximal F of the counts of all images."""
+        negative, positive = view.total("negative"), view.total("positive")  # [..., size]
+        hits = self.called(positive, mode)
+        precision = hits / (hits + self.called(negative, mode))
+        recall = hits / positive.sum(-1, keepdims=True)
         f = (1 + POOLED_BETA2) * precision * recall / (POOLED_BETA2 * precision + recall)
-        best = float(f.nan_to_num(0).max()) if n else torch.nan
-        return Metric.of(best, unit="fraction", higher_is_better=True, n=n, protocol=f"saliency.maxf@{mode}")
+        scored = negative.sum(-1) + positive.sum(-1) > 0
+        return np.where(scored, np.nan_to_num(f).max(-1), np.nan)
 
-    def _add_images(self, negative: Tensor, positive: Tensor) -> None:
-        """Add precision, recall and Jaccard index of every image that has a scored pixel."""
-        present = (negative + positive).sum(1) > 0
-        dtype = wide_float(positive.device)
-        hits = self._called(positive, self.mode).to(dtype)[present]
-        called = hits + self._called(negative, self.mode).to(dtype)[present]
-        actual = positive.sum(1, keepdim=True).to(dtype)[present]
+    def _positive(self, view: View) -> Array:
+        """Return the histogram of the pixels that a per-image mode counts as salient, [N, size]."""
+        return view["positive"] + view["void"] if self.void == "salient" else view["positive"]
+
+    def _present(self, view: View) -> NDArray[np.bool_]:
+        """Return which images have a scored pixel, [N]."""
+        return np.asarray((view["negative"] + self._positive(view)).sum(1) > 0)
+
+    def _averaged(self, view: View) -> dict[str, Floats]:
+        """Return the F-measure of the mean precision and recall, and the mean Jaccard index, at their best."""
+        positive, present = self._positive(view), self._present(view)
+        hits = self.called(positive, self.mode)  # [N, T]
+        called = hits + self.called(view["negative"], self.mode)
+        actual = positive.sum(1, keepdims=True)
         union = called + actual - hits
-        self.add(
-            precision=(hits / (called + 1e-12)).sum(0),
-            recall=(hits / (actual + 1e-12)).sum(0),
-            jaccard=torch.where(union > 0, hits / union, 1.0).sum(0),
-            images=present.sum(),
-        )
-
-    def _image_figures(self) -> dict[str, Metric]:
-        n = int(self.sums["images"]) if self.sums else 0
-        maxf = miou = torch.nan
-        if n:
-            precision, recall, jaccard = (self.sums[k].cpu() / n for k in ("precision", "recall", "jaccard"))
-            maxf = float((2 * precision * recall / (precision + recall + 1e-12)).max())
-            miou = float(jaccard.max())
-        return {
-            name: Metric.of(value, unit="fraction", higher_is_better=True, n=n, protocol=f"saliency.{name}@{self.mode}")
-            for name, value in (("maxf", maxf), ("miou", miou))
-        }
+        jaccard = np.where(union > 0, hits / np.maximum(union, 1), 1.0)
+        counted = present[:, None]
+        sums = (view.sum(one * counted) for one in (hits / (called + 1e-12), hits / (actual + 1e-12), jaccard))
+        images = view.sum(present.astype(int))[..., None]
+        precision, recall, overlap = (total / images for total in sums)  # [..., T]
+        f = 2 * precision * recall / (precision + recall + 1e-12)
+        return {"maxf": np.asarray(f.max(-1)), "miou": np.asarray(overlap.max(-1))}

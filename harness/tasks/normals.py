@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.protocol import Protocol
-from harness.records.metric import Metric
 from harness.tasks.base import IGNORE, Meter, Task, Total, alone, wide_sum
+from harness.tasks.images import Array, Description, Floats, ImageMeter, Statistic, View
+from harness.tasks.median import BINS, MEDIAN_LAYOUT, around_median, exact_median, histogram, histogram_median
 from harness.tasks.pictures import ANGLE_ERROR, Scale, normals_picture
 
 Formula = Literal["atan2", "acos-uint8", "acos-raw"]
@@ -63,11 +64,12 @@ def _atan2_angle(prediction: Tensor, target: Tensor) -> Tensor:
     return torch.atan2(across, along, out=part).mul_(180 / math.pi)
 
 
-class AngleMeter(Meter):
+class AngleMeter(ImageMeter):
     """Mean angular error over all valid pixels of the split, in degrees.
 
-    The ``acos`` formulas also give median, RMSE and the shares under `LIMITS`. A median is no sum: under
-    them the meter keeps every angle, 4 bytes per valid pixel (0.8 GB on NYUD-v2 at 480 x 640).
+    The ``acos`` formulas also give median, RMSE and the fractions under `LIMITS`. A median is no sum: under
+    them the meter keeps every angle, 4 bytes per valid pixel (0.8 GB on NYUD-v2 at 480 x 640). What it hands on
+    is a histogram, which the median of a draw of images is read from, and the few angles around the median.
     """
 
     headline: ClassVar[str] = "merr"
@@ -75,41 +77,70 @@ class AngleMeter(Meter):
     def __init__(self, formula: Formula) -> None:
         super().__init__()
         self.formula = formula
+        self.layout = {"pixels": Statistic(), "degrees": Statistic("sum")}
+        if formula != "atan2":
+            self.layout |= {
+                "squares": Statistic("sum"),
+                "under": Statistic("count", (len(LIMITS),)),
+                "histogram": Statistic("count", (BINS,)),
+                **MEDIAN_LAYOUT,
+            }
+        self._degrees: list[Tensor] = []
 
     @torch.no_grad()
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch: vectors and labels, [B, 3, H, W]; a label with a 255 in any channel is invalid."""
         valid = target.amax(1) != IGNORE
         degrees = angle(prediction, target, self.formula)
+        total = wide_sum(torch.where(valid, degrees, 0.0))
+        self.add_images(degrees=total, pixels=valid.flatten(1).sum(1))
         if self.formula != "atan2":
-            self.keep(degrees=degrees[valid])
-        self.add(degrees=wide_sum(torch.where(valid, degrees, 0.0)).sum(), pixels=valid.count_nonzero())
+            self._degrees += [one[seen] for one, seen in zip(degrees, valid, strict=True)]
 
-    def compute(self) -> dict[str, Metric]:
-        """Return ``merr`` and, by acos, ``median``, ``rmse`` and the shares under `LIMITS`."""
-        n = int(self.sums["pixels"]) if self.sums else 0
-        metrics = {"merr": self._metric(float(self.sums["degrees"]) / n if n else torch.nan, "merr", n)}
-        if self.formula == "atan2":
-            return metrics
-        degrees = self.kept("degrees").numpy()
-        median = float(np.median(degrees)) if n else torch.nan
-        rmse = float(np.sqrt(np.square(degrees, dtype=np.float64).mean())) if n else torch.nan
-        metrics["median"] = self._metric(median, "median", n)
-        metrics["rmse"] = self._metric(rmse, "rmse", n)
-        for limit in LIMITS:
-            share = float((degrees < limit).mean()) if n else torch.nan
-            metrics[f"under_{limit:g}"] = self._metric(share, f"under-{limit:g}", n)
-        return metrics
+    def merge(self, other: Meter) -> None:
+        """Add the images of another meter of the same formula."""
+        super().merge(other)
+        assert isinstance(other, AngleMeter)
+        self._degrees += other._degrees
 
-    def _metric(self, value: float, name: str, n: int) -> Metric:
-        share = name.startswith("under")
-        return Metric.of(
-            value,
-            unit="fraction" if share else "deg",
-            higher_is_better=share,
-            n=n,
-            protocol=f"normals.{name}@{self.formula}",
-        )
+    def statistics(self) -> dict[str, Array]:
+        """Return the statistics of all images; those around the median depend on all of them."""
+        found = super().statistics()
+        if self.formula != "atan2":
+            degrees = [one.cpu().numpy() for one in self._degrees]
+            squares = [np.square(one, dtype=np.float64).sum() for one in degrees]
+            under = [[np.count_nonzero(one < limit) for limit in LIMITS] for one in degrees]
+            found["squares"] = np.array(squares, np.float64)
+            found["under"] = np.array(under, np.int64).reshape(-1, len(LIMITS))
+            found["histogram"] = np.stack([self.layout["histogram"].empty(1)[0], *map(histogram, degrees)])[1:]
+            found |= around_median(degrees)
+        return found
+
+    def values(self, view: View) -> dict[str, Floats]:
+        """Return ``merr`` and, by acos, ``median``, ``rmse`` and the fractions under `LIMITS`."""
+        pixels = view.total("pixels")
+        mean = view.total("degrees") / pixels
+        found = {"merr": mean}
+        if self.formula != "atan2":
+            if view.whole:
+                middle = np.asarray(exact_median(view.statistics))
+            else:
+                middle = histogram_median(view.total("histogram"))
+            found["median"] = np.where(np.isfinite(mean), middle, np.nan)
+            found["rmse"] = np.sqrt(view.total("squares") / pixels)
+            fractions = view.total("under") / pixels[..., None]
+            found |= {f"under_{limit:g}": fractions[..., place] for place, limit in enumerate(LIMITS)}
+        return found
+
+    def describe(self, name: str) -> Description:
+        """Return what is fixed of a metric."""
+        fraction = name.startswith("under")
+        convention = f"normals.{name.replace('_', '-')}@{self.formula}"
+        return Description("fraction" if fraction else "deg", fraction, convention)
+
+    def scored(self, view: View) -> int:
+        """Return the number of scored pixels."""
+        return int(view["pixels"].sum())
 
 
 class Normals(Task):
