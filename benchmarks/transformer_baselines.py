@@ -12,12 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.backbones.swin_layers import SwinBlock, SwinStage
+from harness.backbones.vit import as_map, embedded
 from harness.backbones.windows import Windows
 from harness.baselines.common.tasks import key_of
 from harness.baselines.invpt.attention import HEADS, MessagePassingAttention
 from harness.baselines.invpt.model import InvPTModel
 from harness.baselines.mtformer.model import MTFormerNet
 from harness.baselines.mtformer.stacks import CrossTaskBlock, CrossTaskStack, SwinStack
+from harness.baselines.tsp.model import PromptedInvPT
 from harness.problem import Problem
 
 Maps = list[Tensor]
@@ -56,10 +58,37 @@ def invpt_attention(
 
 def invpt(model: InvPTModel, images: Tensor) -> dict[str, Tensor]:
     """Predict all tasks as the paper of InvPT describes it."""
-    decoder, pyramid = model.multi_task_decoder, model.multi_task_decoder.invpt
+    decoder = model.multi_task_decoder
     fine, middle, last = model.features(images)
-    skips = (None, decoder.scale_embed[1](middle), decoder.scale_embed[0](fine))
-    features = [decoder.preliminary_decoder[key](last) for key in pyramid.keys]
+    skips = (decoder.scale_embed[1](middle), decoder.scale_embed[0](fine))
+    return inverted_pyramid(model, skips, [last] * len(decoder.invpt.keys))
+
+
+def tsp(model: PromptedInvPT, images: Tensor) -> dict[str, Tensor]:
+    """Predict all tasks as the paper of TSP describes it: the whole encoder for every task."""
+    vit, decoder = model.backbone, model.multi_task_decoder
+    middles, fines, lasts = [], [], []
+    for key in model.keys:
+        tokens = embedded(vit, images)
+        count = tokens.shape[1]
+        for number, block in enumerate(vit.blocks):
+            if number in model.prompts.blocks:
+                own = vit.get_parameter(key)[number - model.prompts.blocks.start].expand(len(images), -1, -1)
+                tokens = torch.cat([tokens, own], dim=1)
+            tokens = block(tokens)[:, :count]
+            if number + 1 == model.taps[0]:
+                fines.append(decoder.scale_embed[0](as_map(vit, tokens)))
+            if number + 1 == model.taps[1]:
+                middles.append(decoder.scale_embed[1](as_map(vit, tokens)))
+        lasts.append(resized(as_map(vit, vit.norm(tokens)), model.size))
+    return inverted_pyramid(model, (torch.stack(middles).mean(0), torch.stack(fines).mean(0)), lasts)
+
+
+def inverted_pyramid(model: InvPTModel, embedded_skips: tuple[Tensor, Tensor], lasts: Maps) -> dict[str, Tensor]:
+    """Decode, given the features of the skip connections and the encoder's last map of every task."""
+    decoder, pyramid = model.multi_task_decoder, model.multi_task_decoder.invpt
+    skips = (None, *embedded_skips)
+    features = [decoder.preliminary_decoder[key](last) for key, last in zip(pyramid.keys, lasts, strict=True)]
     early = [decoder.intermediate_head[key](map_) for key, map_ in zip(pyramid.keys, features, strict=True)]
     maps = [
         pyramid.mix_proj[key](torch.cat(pair, dim=1))
@@ -166,11 +195,17 @@ CASES = {
     "invpt-pascal-tiny": Case("invpt", "vit-t16", Problem(PASCAL, (256, 256)), invpt),
     "invpt-nyud-tiny": Case("invpt", "vit-t16", Problem(NYUD, (448, 576)), invpt),
     "invpt-nyud-base": Case("invpt", "vit-b16", Problem(NYUD, (448, 576)), invpt),
+    "tsp-nyud-micro": Case("tsp", "vit-micro", Problem(NYUD, (112, 144)), tsp),
+    "tsp-pascal-tiny": Case("tsp", "vit-t16", Problem(PASCAL, (256, 256)), tsp),
+    "tsp-nyud-tiny": Case("tsp", "vit-t16", Problem(NYUD, (448, 576)), tsp),
     "mtformer-nyud-micro": Case("mtformer", "swin-micro", Problem(NYUD, (112, 144)), mtformer),
     "mtformer-pascal-tiny": Case("mtformer", "swin-t", Problem(PASCAL[:3], (256, 256)), mtformer),
     "mtformer-nyud-small": Case("mtformer", "swin-s", Problem(NYUD[:2], (480, 640)), mtformer),
 }
-QUICK = ("invpt-nyud-micro", "invpt-pascal-tiny", "mtformer-nyud-micro", "mtformer-pascal-tiny")
+QUICK = (
+    *("invpt-nyud-micro", "invpt-pascal-tiny", "tsp-nyud-micro", "tsp-pascal-tiny"),
+    *("mtformer-nyud-micro", "mtformer-pascal-tiny"),
+)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,8 @@ class Decoder(nn.Module):
         Args:
             fine: What the skip connection of the third stage reads, [B, C, h, w].
             middle: What that of the second stage reads.
-            last: The encoder's last map at the size of the first stage.
+            last: The encoder's last map at the size of the first stage, [B, C, h, w] for all tasks or [T, B, C, h, w],
+                one for each in the order of the reference.
             wanted: Keys of the tasks to return features of. All tasks attend to each other, so that the pyramid is
                 computed for all in any case.
 
@@ -96,8 +97,11 @@ class Decoder(nn.Module):
             Features of the tasks wanted, [B, widths[0], 2 h, 2 w] for (h, w) of the third stage; and intermediate
             predictions of all tasks at the size of the first stage.
         """
+        lasts = last if last.ndim > 4 else [last] * len(self.preliminary_decoder)
         # [B, channels, h, w] per task, predictions [B, classes, h, w] from it, and both together
-        features = {key: decode(last) for key, decode in self.preliminary_decoder.items()}
+        features = {
+            key: decode(map_) for (key, decode), map_ in zip(self.preliminary_decoder.items(), lasts, strict=True)
+        }
         predictions = {key: head(features[key]) for key, head in self.intermediate_head.items()}
         mixed = {key: torch.cat([features[key], predictions[key]], dim=1) for key in features}
         # 3 x 3 convolutions to the widths of the second and the third stage

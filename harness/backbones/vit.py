@@ -128,9 +128,19 @@ def tapped(vit: VisionTransformer, images: Tensor, blocks: Sequence[int]) -> lis
     # timm counts blocks from 0; maps of the taps are [B, C, h, w] already
     tokens: Tensor
     tokens, taps = vit.forward_intermediates(images, indices=[block - 1 for block in blocks])  # type: ignore[assignment]
+    return [*taps, as_map(vit, tokens)]
+
+
+def embedded(vit: VisionTransformer, images: Tensor) -> Tensor:
+    """Return the tokens that the first block reads, [B, prefix + h w, C]."""
+    tokens: Tensor = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
+    return tokens
+
+
+def as_map(vit: VisionTransformer, tokens: Tensor) -> Tensor:
+    """Return tokens without those of the prefix as maps, [B, prefix + h w, C] to [B, C, h, w]."""
     b, _, c = tokens.shape
-    last = tokens[:, vit.num_prefix_tokens :].transpose(1, 2).reshape(b, c, *vit.patch_embed.grid_size)
-    return [*taps, last]
+    return tokens[:, vit.num_prefix_tokens :].transpose(1, 2).reshape(b, c, *vit.patch_embed.grid_size)
 
 
 def set_drop_path(vit: VisionTransformer, largest: float) -> None:

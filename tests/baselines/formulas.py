@@ -99,6 +99,13 @@ def invpt_on_swin(tasks: Tasks, encoder: Shapes, channels: int, features: int, w
     return joined(under("backbone", encoder), skips, invpt_decoder(tasks, channels, features, wide))
 
 
+def tsp(tasks: Tasks, encoder: Shapes, channels: int, features: int, wide: int, layers: int) -> Shapes:
+    """InvPT with five prompts of every task for ``layers`` blocks of the encoder."""
+    initials = {"semseg": "S", "depth": "D", "human_parts": "P", "sal": "Sa", "normals": "N", "edge": "E"}
+    prompts = {f"backbone.{initials.get(key, key)}Prompt_Tokens": (layers, 5, channels) for key in tasks}
+    return joined(invpt_on_vit(tasks, encoder, channels, features, wide), prompts)
+
+
 def swin_stack(channels: int, heads: int = 4) -> Shapes:
     shapes = conv("patch_embed.proj", channels, channels, 4) | norm("patch_embed.norm", channels)
     shapes |= norm("norm0", channels)

@@ -90,6 +90,19 @@ def test_invpt_on_a_vit(backbone: str) -> None:
     )
 
 
+@pytest.mark.parametrize("prompts", ["deep", "shallow"])
+@pytest.mark.parametrize("backbone", VITS)
+def test_tsp(backbone: str, prompts: str) -> None:
+    channels, depth, features, wide = VITS[backbone]
+    encoder, layers = formulas.vit(channels, depth, tokens=4 * 6), depth // 2
+    check(
+        "tsp",
+        backbone,
+        lambda tasks: formulas.tsp(named(tasks, INVPT, 2), encoder, channels, features, wide, layers),
+        prompts=prompts,
+    )
+
+
 @pytest.mark.parametrize(("backbone", "channels"), [("swin-t", 768), ("swin-b", 1024)])
 def test_invpt_on_a_swin(backbone: str, channels: int) -> None:
     encoder = of_encoder(backbone)

@@ -1,7 +1,7 @@
 """What a reference network gives under the deterministic weights, as it is kept in ``tests/golden/parity``.
 
 One file per case, gzipped JSON: tasks and channels under the reference's names, the shape and seed of the input, the
-number of parameters, the shape of every state-dict entry by key, and 128 values of every output.
+number of parameters, the shape of every state-dict entry by key, the keys of buffers, and 128 values of every output.
 """
 
 import gzip
@@ -36,6 +36,7 @@ class Expectation(BaseModel):
     seed: int
     parameters: int
     state: dict[str, tuple[int, ...]]
+    buffers: list[str]
     outputs: dict[str, Output]
 
     @classmethod
@@ -46,12 +47,14 @@ class Expectation(BaseModel):
     @classmethod
     def of_reference(cls, measured: dict[str, Any]) -> Self:
         """Return what is kept of a reference's full description: no counters of batches, every n-th sample."""
+        entries = [entry for entry in sorted(measured["state_dict"]) if not entry[0].endswith(COUNTER)]
         return cls(
             tasks=measured["tasks"],
             input=measured["input"],
             seed=measured["input_seed"],
             parameters=measured["params"],
-            state={key: shape for key, shape, *_ in sorted(measured["state_dict"]) if not key.endswith(COUNTER)},
+            state={key: shape for key, shape, *_ in entries},
+            buffers=[key for key, *_, kind in entries if kind == "buffer"],
             outputs={name: _thinned(output) for name, output in measured["expected"].items()},
         )
 

@@ -56,6 +56,8 @@ CASES = {
     "mtan_nyud": Case("mtan", "resnet50", slow=True),
     "invpt_nyud_tiny": Case("invpt", "vit-t16", intermediate=("inter/",)),
     "invpt_nyud_vitB": Case("invpt", "vit-b16", intermediate=("inter/",), slow=True),
+    "tsp_nyud_tiny": Case("tsp", "vit-t16", intermediate=("inter/",)),
+    "tsp_nyud_tiny_shallow": Case("tsp", "vit-t16", {"prompts": "shallow", "prompt_layers": 5}, ("inter/",)),
     "mtformer_nyud_tiny": Case("mtformer", "swin-24", left=MTFORMER_LEFT),
     "mtformer_nyud_swinS": Case("mtformer", "swin-s", left=MTFORMER_LEFT, slow=True),
 }

@@ -28,6 +28,8 @@ def test_keys_shapes_and_parameters_are_the_references(name: str) -> None:
         model = build(CASES[name], expectation)
     own = {key: tuple(entry.shape) for key, entry in model.state_dict().items() if not key.endswith(COUNTER)}
     assert own == expectation.state
+    parameters = {key for key, _ in model.named_parameters(remove_duplicate=False)}
+    assert own.keys() - parameters == set(expectation.buffers)
     assert sum(parameter.numel() for parameter in model.parameters()) == expectation.parameters
 
 
