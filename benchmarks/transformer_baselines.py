@@ -19,6 +19,8 @@ from harness.baselines.invpt.attention import HEADS, MessagePassingAttention
 from harness.baselines.invpt.model import InvPTModel
 from harness.baselines.mtformer.model import MTFormerNet
 from harness.baselines.mtformer.stacks import CrossTaskBlock, CrossTaskStack, SwinStack
+from harness.baselines.mtlora.adapted import AdaptedLinear
+from harness.baselines.mtlora.model import MTLoRANet
 from harness.baselines.tsp.model import PromptedInvPT
 from harness.problem import Problem
 
@@ -161,6 +163,42 @@ def cross_task_block(block: CrossTaskBlock, own: Tensor, others: Maps) -> Tensor
     return own + block.mlp2(block.norm2(own))
 
 
+def mtlora(model: MTLoRANet, images: Tensor) -> dict[str, Tensor]:
+    """Predict all tasks as the paper of MTLoRA describes it: factors apart from the weights, task after task."""
+
+    def shared(layer: AdaptedLinear, x: Tensor) -> Tensor:
+        return layer.linear(x) + layer.common(x)
+
+    map_ = model.backbone.patch_embed(images)
+    levels = []
+    for stage in model.backbone.layers:
+        for block in stage.blocks:
+            windows, attention = block.windows, block.attn
+            cut = shared(attention.qkv, windows.cut(block.norm1(map_))).unflatten(-1, (3, attention.heads, -1))
+            query, key, value = cut.permute(2, 0, 3, 1, 4)
+            mask = None if block.attn_mask is None else block.attn_mask[:, None]
+            mixed = window_products(query, key, value, offset_bias(attention), mask, query.shape[-1] ** -0.5)
+            own = {}
+            if block is stage.blocks[-1]:
+                frozen = attention.proj.linear(mixed)
+                for name in model.problem.names:
+                    own[name] = map_ + windows.join(frozen + attention.proj.of_task(key_of(name), mixed))
+            map_ = map_ + windows.join(shared(attention.proj, mixed))
+            normed = block.norm2(map_)
+            hidden = F.gelu(shared(block.mlp.fc1, normed))
+            for name, each in own.items():
+                first, second = block.mlp.fc1, block.mlp.fc2
+                wide = F.gelu(first.linear(normed) + first.of_task(key_of(name), block.norm2(each)))
+                own[name] = each + second.linear(hidden) + second.of_task(key_of(name), wide)
+            map_ = map_ + shared(block.mlp.fc2, hidden)
+        levels.append({name: stage.downsample(each).permute(0, 3, 1, 2) for name, each in own.items()})
+        map_ = stage.downsample(map_)
+    return {
+        name: model.decoders.decoders[key_of(name)](model.downsampler[key_of(name)]([level[name] for level in levels]))
+        for name in model.problem.names
+    }
+
+
 def mtformer(model: MTFormerNet, images: Tensor) -> dict[str, Tensor]:
     """Predict all tasks as the paper of MTFormer describes it, encoder included."""
 
@@ -198,13 +236,15 @@ CASES = {
     "tsp-nyud-micro": Case("tsp", "vit-micro", Problem(NYUD, (112, 144)), tsp),
     "tsp-pascal-tiny": Case("tsp", "vit-t16", Problem(PASCAL, (256, 256)), tsp),
     "tsp-nyud-tiny": Case("tsp", "vit-t16", Problem(NYUD, (448, 576)), tsp),
+    "mtlora-pascal-micro": Case("mtlora", "swin-micro", Problem(PASCAL[:4], (112, 112)), mtlora),
+    "mtlora-pascal-tiny": Case("mtlora", "swin-t", Problem(PASCAL[:4], (448, 448)), mtlora),
     "mtformer-nyud-micro": Case("mtformer", "swin-micro", Problem(NYUD, (112, 144)), mtformer),
     "mtformer-pascal-tiny": Case("mtformer", "swin-t", Problem(PASCAL[:3], (256, 256)), mtformer),
     "mtformer-nyud-small": Case("mtformer", "swin-s", Problem(NYUD[:2], (480, 640)), mtformer),
 }
 QUICK = (
     *("invpt-nyud-micro", "invpt-pascal-tiny", "tsp-nyud-micro", "tsp-pascal-tiny"),
-    *("mtformer-nyud-micro", "mtformer-pascal-tiny"),
+    *("mtlora-pascal-micro", "mtformer-nyud-micro", "mtformer-pascal-tiny"),
 )
 
 

@@ -54,9 +54,11 @@ class Schedule:
     """The learning rate over a stage, as a factor of the peak.
 
     Attributes:
-        name: ``poly``: (1 - i/n)**power; ``cosine``: half a cosine to zero; ``constant``.
+        name: ``poly``: (1 - i/n)**power; ``cosine``: half a cosine to ``floor``; ``constant``.
         power: Exponent of ``poly``.
         warmup: Iterations of linear warm-up from zero before it.
+        warmup_epochs: For stages that count epochs: passes over the training images of warm-up, instead of ``warmup``.
+        floor: Factor at which ``cosine`` ends.
         steps: Equal parts of the stage over which the rate stays as it is at their start, for recipes that set it
             once per epoch; None to set it at every iteration.
     """
@@ -65,6 +67,8 @@ class Schedule:
     power: float = 0.9
     warmup: int = 0
     steps: int | None = None
+    warmup_epochs: int = 0
+    floor: float = 0.0
 
 
 Objective = Callable[[MultiTaskModel, Batch, TrainingOutput], dict[str, Tensor]]
@@ -123,4 +127,8 @@ class Stage:
         """
         if self.epochs is None:
             return self
-        return replace(self, iterations=self.epochs * max(1, images // self.batch_size))
+        per_epoch = max(1, images // self.batch_size)
+        schedule = self.schedule
+        if schedule.warmup_epochs:
+            schedule = replace(schedule, warmup=schedule.warmup_epochs * per_epoch)
+        return replace(self, iterations=self.epochs * per_epoch, schedule=schedule)

@@ -52,16 +52,20 @@ class HighResolutionHead(nn.Module):
         in_channels: Channels of all maps together.
         out_channels: Channels of the prediction.
         output_size: (height, width) of the prediction.
+        hidden: Channels between the convolutions; None for as many as go in.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, output_size: tuple[int, int]) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, output_size: tuple[int, int], hidden: int | None = None
+    ) -> None:
         super().__init__()
+        hidden = hidden or in_channels
         self.output_size = output_size
         self.last_layer = nn.Sequential(
-            nn.Conv2d(in_channels, in_channels, 1),
-            nn.BatchNorm2d(in_channels),
+            nn.Conv2d(in_channels, hidden, 1),
+            nn.BatchNorm2d(hidden),
             nn.ReLU(),
-            nn.Conv2d(in_channels, out_channels, 1),
+            nn.Conv2d(hidden, out_channels, 1),
         )
 
     def forward(self, features: Tensor) -> Tensor:

@@ -88,6 +88,8 @@ def costs(record: Record) -> list[Fact]:
     # Size: in memory as parameters, on disk as bytes.
     if record.parameters:
         found.append(Fact("Parameters", _count(record.parameters.total)))
+        if record.parameters.trainable not in (None, record.parameters.total):
+            found.append(Fact("Parameters that the recipe trains", _count(record.parameters.trainable)))
     else:
         found.append(_absent("Parameters", record, "parameters"))
     if storage is None:

@@ -31,7 +31,7 @@ def measure_alone(candidate: Candidate, inputs: Inputs, setting: Setting, outcom
         outcome.fail(candidate, error)
         candidate.write()
         return False
-    record.parameters = record.parameters or count_parameters(model)
+    record.parameters = record.parameters or count_parameters(model, candidate.method)
     if set(model.problem.names) != set(candidate.tasks):
         outcome.note(candidate, f"the costs are of all tasks of the artifact: {', '.join(model.problem.names)}")
     # 2. Built-in probes. Each value is written at once, so that what breaks later costs nothing that is measured.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.compute import Compute
-from harness.method import MultiTaskModel
+from harness.method import Method, MultiTaskModel
 from harness.probes.candidate import Candidate, Inputs, Setting
 from harness.probes.prepare import prepare_call, release_compiled
 from harness.records.costs import Memory, Parameters, Peak, Resident
@@ -66,9 +66,23 @@ def measure_memory(model: MultiTaskModel, images: Tensor, compute: Compute) -> M
     return memory
 
 
-def count_parameters(model: MultiTaskModel) -> Parameters:
-    """Count parameters of the model and of each part; a parameter used twice counts once."""
+def count_parameters(model: MultiTaskModel, method: Method) -> Parameters:
+    """Count parameters of the model, of each part, and those that the full recipe trains; one used twice counts once.
+
+    Args:
+        model: The model.
+        method: Its method, whose recipe says what stays frozen.
+    """
+    trainable, reason = None, None
+    try:
+        stages = method.stages(model.problem, "full")
+        prefixes = tuple(prefix for stage in stages for prefix in stage.trainable)
+        trainable = sum(value.numel() for name, value in model.named_parameters() if name.startswith(prefixes))
+    except Exception as error:  # whatever a method raises: not all models can be trained
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return Parameters(
+        trainable=trainable,
+        reason=reason,
         total=sum(parameter.numel() for parameter in model.parameters()),
         per_part={
             name: sum(parameter.numel() for parameter in part.parameters()) for name, part in model.parts().items()

@@ -246,6 +246,12 @@ class Parameters(Cost):
 
     total: Count
     per_part: dict[Name, Count]
+    trainable: Count | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="Those that the method's full recipe trains; null in older records, or for `reason`.",
+    )
+    reason: str | None = Field(default=None, exclude_if=_is_none, description="Why `trainable` is null.")
 
 
 class Storage(Cost):

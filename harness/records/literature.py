@@ -39,6 +39,7 @@ _FIGURES: Mapping[str, tuple[str, str, Unit, bool]] = {
     "saliency_miou": ("saliency", "miou", "fraction", True),
     "depth_rmse": ("depth", "rmse", "m", False),
     "normals_merr": ("normals", "merr", "deg", False),
+    "normals_rmse": ("normals", "rmse", "deg", False),
     "boundary_odsf": ("boundary", "odsf", "fraction", True),
 }
 """Column, in the papers' order, to task, metric, unit and whether higher is better; fractions in percent."""

@@ -20,6 +20,7 @@ DELTA_M = Column("delta_m", "Δm %", "higher", "percent", "percent", signed=True
 
 MACS = Column("macs", "MACs G", "lower", "MACs", "giga", 1e-9, ranked=True)
 PARAMETERS = Column("parameters", "Params M", "lower", "parameters", "millions", 1e-6, ranked=True)
+TRAINABLE = Column("trainable", "Trainable M", "lower", "parameters", "millions", 1e-6, ranked=True)
 ARTIFACT = Column("artifact", "Artifact MB", "lower", "bytes", "mb", 1e-6, ranked=True)
 LATENCY = Column("latency_p50", "Latency ms", "lower", "ms", "ms", ranked=True)
 RATIO = Column("latency_ratio", "Latency ×", "lower", "ratio")
@@ -39,10 +40,11 @@ TRAINING = Column("training_macs", "Training TMACs", "lower", "MACs", "tera", un
 
 EFFORT = (IMAGES_SEEN, TRAINING)
 """Columns of what the training was given; they stand in every table in which some row has them."""
-PAPER = (MACS, PARAMETERS, ARTIFACT, LATENCY, RATIO, *EFFORT)
+PAPER = (MACS, PARAMETERS, TRAINABLE, ARTIFACT, LATENCY, RATIO, *EFFORT)
 WIDE = (
     *(STEPS, *EFFORT),
-    *(MACS, DENSE, IDEAL, PARAMETERS, ARTIFACT, ZIPPED, LATENCY, LATENCY_P95, RATIO, FLOORS, IMAGES),
+    *(MACS, DENSE, IDEAL, PARAMETERS, TRAINABLE, ARTIFACT, ZIPPED),
+    *(LATENCY, LATENCY_P95, RATIO, FLOORS, IMAGES),
     *(GPU_MEMORY, RESIDENT, ENERGY),
 )
 ALWAYS = (PARAMETERS, ARTIFACT)
@@ -53,6 +55,7 @@ COST_OF: Mapping[Column, str] = {
     DENSE: "macs_dense",
     IDEAL: "macs_ideal",
     PARAMETERS: "parameters",
+    TRAINABLE: "trainable_parameters",
     ARTIFACT: "artifact_bytes",
     ZIPPED: "zipped_bytes",
     GPU_MEMORY: "gpu_peak_bytes",
@@ -96,6 +99,12 @@ def metric_title(name: str, task: str, headline: bool) -> str:
 def task_title(task: str) -> str:
     """Return the name of a task for people; a task that is not installed keeps its name."""
     return TASKS[task].title if task in TASKS else task
+
+
+def some_frozen(records: Sequence[Record]) -> bool:
+    """Return whether the recipe of some method trains fewer parameters than it has: others have no need of a column."""
+    counts = (record.parameters for record in records)
+    return any(one.trainable is not None and one.trainable < one.total for one in counts if one)
 
 
 def other_session(rows: Sequence[Sequence[Latency]]) -> list[bool]:
@@ -206,7 +215,7 @@ class CostColumns:
 
     def __init__(self, groups: Sequence[Group], columns: Sequence[Column]) -> None:
         self.records = records = [record for group in groups for record in group.records]
-        self.columns = columns
+        self.columns = columns if some_frozen(records) else [column for column in columns if column != TRAINABLE]
         self.comparable = one_machine(records)
         self.batch_size = min((one.batch_size for record in records for one in record.latency), default=None)
         # Ratios to different methods do not compare: only those to a reference, else all if they are to one method.
@@ -265,6 +274,11 @@ class CostColumns:
             lacks = column in shown and self.cells(group)[column.key] is None
             if lacks and (reason or column not in ALWAYS):
                 notes.add(column.title, reason or "not measured", group.name)
+        if TRAINABLE in shown and self.cells(group)[TRAINABLE.key] is None:
+            found = [record.parameters for record in group.records if record.parameters]
+            reason = next((parameters.reason for parameters in found if parameters.reason), None)
+            why = reason or ("the record is older than this count" if found else "not measured")
+            notes.add(TRAINABLE.title, why, group.name)
         # 2. Values that are there but are no numbers, from records of other programs.
         for column, name in COST_OF.items():
             for record in group.records:

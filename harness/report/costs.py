@@ -23,7 +23,8 @@ Costs = dict[str, Any]
 _PRECISION, _BATCH = Column("precision", "Precision"), Column("batch_size", "Batch", unit="images", decimals=0)
 
 _COLUMNS: Mapping[Column, str] = {
-    **{column: shown.COST_OF[column] for column in (shown.MACS, shown.PARAMETERS, shown.ARTIFACT, shown.ZIPPED)},
+    **{column: shown.COST_OF[column] for column in (shown.MACS, shown.PARAMETERS, shown.TRAINABLE)},
+    **{column: shown.COST_OF[column] for column in (shown.ARTIFACT, shown.ZIPPED)},
     **{column: shown.COST_OF[column] for column in (shown.GPU_MEMORY, shown.RESIDENT)},
     shown.LATENCY: "latency_p50_ms",
     shown.RATIO: "ratio_to_reference",
@@ -71,7 +72,9 @@ def _costs(record: Record, batch_size: int, latency: Latency | None) -> Costs:
     macs = cost(record, "macs")
     sizes = {name: cost(record, name) for name in ("macs_dense", "macs_ideal")}
     sizes |= {"flops": None if macs is None else 2 * macs}
-    sizes |= {name: cost(record, name) for name in ("parameters", "artifact_bytes", "zipped_bytes")}
+    sizes |= {
+        name: cost(record, name) for name in ("parameters", "trainable_parameters", "artifact_bytes", "zipped_bytes")
+    }
     paired, bound = (latency.paired, latency.floor) if latency else (None, None)
     times = {
         "latency_p50_ms": latency and latency.p50_ms,
@@ -112,6 +115,8 @@ def _reasons(record: Record, batch_size: int, latency: Latency | None) -> dict[s
             reasons[name] = f"measured at batch size {measured.batch_size} alone"
     if record.memory:
         reasons |= {f"memory.{field}": reason for field, reason in record.memory.reasons.items()}
+    if record.parameters and record.parameters.reason:
+        reasons["parameters.trainable"] = record.parameters.reason
     if record.energy and record.energy.reason:
         reasons["energy"] = record.energy.reason
     if latency and latency.floor is None:
@@ -194,7 +199,8 @@ def _table(records: Sequence[Record]) -> Table:
     lines = (*notes.lines(), *([shown.SESSION_NOTE] if any(others) else []))
     first = next((record for record in records if record.latency), records[0])
     conditions = facts(records) | {"precision": None, "latency_machine": machine(first)}
-    columns = (METHOD, BACKBONE, _PRECISION, _BATCH, *filled(tuple(_COLUMNS), rows))
+    costs = [column for column in _COLUMNS if column != shown.TRAINABLE or shown.some_frozen(records)]
+    columns = (METHOD, BACKBONE, _PRECISION, _BATCH, *filled(costs, rows))
     return Table(columns, tuple(rows), _caption(first), lines, conditions)
 
 

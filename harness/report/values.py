@@ -24,6 +24,7 @@ _COSTS: Mapping[str, _Cost] = {
     "macs_dense": _Cost("macs", lambda r: r.macs.dense.mean if r.macs else None),
     "macs_ideal": _Cost("macs", lambda r: r.macs.ideal.mean if r.macs and r.macs.ideal else None),
     "parameters": _Cost("parameters", lambda r: r.parameters.total if r.parameters else None),
+    "trainable_parameters": _Cost("parameters", lambda r: r.parameters.trainable if r.parameters else None),
     "artifact_bytes": _Cost("storage", lambda r: r.storage.artifact_bytes if r.storage else None),
     "zipped_bytes": _Cost("storage", lambda r: r.storage.zipped_bytes if r.storage else None),
     "gpu_peak_bytes": _Cost(
@@ -159,9 +160,9 @@ def quantity(name: str) -> Quantity:
 
 
 def other_metric(record: Record, name: str) -> bool:
-    """Return whether a paper reports a task by another metric than the protocol's headline: saliency by its mIoU."""
-    metrics = record.metrics.get(name, {})
-    return record.source == "reported" and name == "saliency" and "maxf" not in metrics
+    """Return whether a paper reports a task by another metric than the headline: saliency by mIoU, normals by RMSE."""
+    metrics, headline = record.metrics.get(name, {}), {"saliency": "maxf", "normals": "merr"}.get(name)
+    return record.source == "reported" and headline is not None and headline not in metrics
 
 
 def absence(record: Record, name: str) -> str:

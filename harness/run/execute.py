@@ -131,7 +131,7 @@ def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path 
     with _phase(record, "load"):
         # 2. What is measured is what is exported: the model as it comes out of its artifact.
         model = _exported(job)
-    record.parameters = count_parameters(model)
+    record.parameters = count_parameters(model, job.method)
     _write(record, job.folder)
     # 3. Accuracy, then pictures; the record is written whenever something new is known.
     with _phase(record, "evaluate"):

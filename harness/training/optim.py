@@ -71,7 +71,7 @@ def lr_factor(schedule: Schedule, iteration: int, iterations: int) -> float:
             # (1 - t)^p
             return float((1 - done) ** schedule.power)
         case "cosine":
-            # (1 + cos(pi t)) / 2
-            return (1 + math.cos(math.pi * done)) / 2
+            # f + (1 - f) (1 + cos(pi t)) / 2
+            return schedule.floor + (1 - schedule.floor) * (1 + math.cos(math.pi * done)) / 2
         case "constant":
             return 1.0

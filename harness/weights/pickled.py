@@ -88,6 +88,9 @@ _OTHERS = (
     "torch.torch_version.TorchVersion",
 )
 
+_DICTIONARIES = ("yacs.config.CfgNode", "pytorch_lightning.utilities.parsing.AttributeDict")
+"""Settings that training scripts of the field keep next to the weights."""
+
 HARMLESS: Mapping[str, Any] = {
     "numpy.ndarray": Array,
     "numpy.dtype": DType,
@@ -101,6 +104,7 @@ HARMLESS: Mapping[str, Any] = {
     **{f"{module}.{name}": Ignored for module in ("pathlib", "pathlib._local") for name in _PATHS},
     **{f"datetime.{name}": Ignored for name in ("date", "datetime", "time", "timedelta", "timezone")},
     **dict.fromkeys(_OTHERS, Ignored),
+    **dict.fromkeys(_DICTIONARIES, Dictionary),
 }
 """Substitutes by the names of what they stand for, which itself is never called."""
 

@@ -6,10 +6,12 @@ import datetime
 import decimal
 import enum
 import os
+import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -131,6 +133,21 @@ SCALARS = (
     *(np.int8(1), np.int16(3), np.int64(1), np.uint8(255), np.bool_(True), np.float16(0.5), np.float32(2.0)),
     *(np.longdouble(2), np.complex64(1), np.str_("x"), np.bytes_(b"x"), np.datetime64("2020-01-01")),
 )
+
+
+def test_settings_of_other_libraries_next_to_weights_are_not_rebuilt(tmp_path: Path) -> None:
+    """MTLoRA keeps yacs's settings in its files, and Lightning has a dictionary of its own."""
+    for module, name in (("yacs.config", "CfgNode"), ("pytorch_lightning.utilities.parsing", "AttributeDict")):
+        kind = type(name, (dict,), {"__module__": module})
+        fakes = {part: types.ModuleType(part) for part in (module.split(".")[0], module)}
+        setattr(fakes[module], name, kind)
+        settings = kind(lr=0.1, inner=kind(depths=[2, 2]))
+        settings.frozen = True
+        with mock.patch.dict(sys.modules, fakes):
+            torch.save({"model": STATE, "config": settings, "max_accuracy": 0.5}, tmp_path / "c.pth")
+        found = read_state(tmp_path / "c.pth")
+        assert found.state.keys() == STATE.keys()
+        assert found.notes == ("ignored beside model: config, max_accuracy",)
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])

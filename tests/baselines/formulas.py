@@ -160,6 +160,52 @@ def mtformer(tasks: Tasks, encoder: Shapes, encoder_channels: int, channels: int
     return joined(shapes, under("backbone", encoder))
 
 
+def mtlora(
+    tasks: Tasks, depths: tuple[int, ...], heads: tuple[int, ...], size: tuple[int, int], width: int, patch: Shapes,
+    channels: tuple[int, ...], ranks: tuple[int, int], plus: bool,
+) -> Shapes:  # fmt: skip
+    """An adapted Swin without norms of its levels, whose last blocks have factors of every task, and the decoders."""
+    shared, own = ranks
+    rows, columns = (-(-side // 4) for side in size)
+    shapes = under("backbone.patch_embed", patch)
+
+    def adapted(key: str, out: int, inputs: int, of_tasks: bool, bias: bool = True) -> Shapes:
+        layer = {f"{key}.linear.weight": (out, inputs)} | ({f"{key}.linear.bias": (out,)} if bias else {})
+        layer |= {f"{key}.lora_shared_A": (shared, inputs), f"{key}.lora_shared_B": (out, shared)}
+        for task in tasks if of_tasks else ():
+            layer |= {f"{key}.lora_tasks_A.{task}": (own, inputs), f"{key}.lora_tasks_B.{task}": (out, own)}
+        return layer
+
+    for level, (depth, count) in enumerate(zip(depths, heads, strict=True)):
+        c = width << level
+        for number in range(depth):
+            block, last = f"backbone.layers.{level}.blocks.{number}", number == depth - 1
+            shapes |= norm(f"{block}.norm1", c) | norm(f"{block}.norm2", c)
+            shapes |= {f"{block}.attn.relative_position_bias_table": (13 * 13, count)}
+            shapes |= {f"{block}.attn.relative_position_index": (49, 49)}
+            shapes |= adapted(f"{block}.attn.qkv", 3 * c, c, of_tasks=False)
+            shapes |= adapted(f"{block}.attn.proj", c, c, last)
+            shapes |= adapted(f"{block}.mlp.fc1", 4 * c, c, last) | adapted(f"{block}.mlp.fc2", c, 4 * c, last)
+            if number % 2 and min(rows, columns) > 7:
+                shapes |= {f"{block}.attn_mask": (-(-rows // 7) * -(-columns // 7), 49, 49)}
+        if level < 3:
+            merging = f"backbone.layers.{level}.downsample"
+            shapes |= norm(f"{merging}.norm", 4 * c)
+            if plus:
+                shapes |= adapted(f"{merging}.reduction", 2 * c, 4 * c, of_tasks=False, bias=False)
+            else:
+                shapes |= {f"{merging}.reduction.weight": (2 * c, 4 * c)}
+        rows, columns = -(-rows // 2), -(-columns // 2)
+    total = sum(channels)
+    for task, out in tasks.items():
+        for level, (narrow, times) in enumerate(zip(channels, (2, 4, 8, 8), strict=True)):
+            shapes |= {f"downsampler.{task}.downsample_{level}.weight": (narrow, times * width, 1, 1)}
+        layers = f"decoders.decoders.{task}.last_layer"
+        shapes |= conv(f"{layers}.0", 4 * total, total) | batch_norm(f"{layers}.1", 4 * total)
+        shapes |= conv(f"{layers}.3", out, 4 * total)
+    return shapes
+
+
 def basic_block(key: str, out: int, inputs: int, project: bool = False) -> Shapes:
     shapes = conv(f"{key}.conv1", out, inputs, 3, bias=False) | batch_norm(f"{key}.bn1", out)
     shapes |= conv(f"{key}.conv2", out, out, 3, bias=False) | batch_norm(f"{key}.bn2", out)

@@ -11,6 +11,7 @@ from formulas import Shapes, Tasks
 from harness.backbones import build_backbone
 from harness.backbones.hrnet import HRNetEncoder
 from harness.backbones.resnet import ResNetEncoder
+from harness.backbones.swin import SWINS
 from harness.baselines.common.tasks import key_of
 from harness.problem import Problem, TaskSpec
 from harness.registry import load_method
@@ -67,7 +68,7 @@ def sets() -> Iterator[tuple[TaskSpec, ...]]:
 SETS = list(sets())
 
 
-LARGE = ("vit-b16", "vit-l16", "swin-s", "swin-b", "hrnet18-small", "resnet50")
+LARGE = ("vit-b16", "vit-l16", "swin-t", "swin-s", "swin-b", "swin-l", "hrnet18-small", "resnet50")
 """Encoders that take long to build: they see the published sets, and a few others."""
 
 
@@ -121,6 +122,24 @@ def test_mtformer(backbone: str, channels: int) -> None:
     encoder = build_on_meta(backbone)
     state = of_encoder(backbone)
     check("mtformer", backbone, lambda tasks: formulas.mtformer(named(tasks, MTFORMER), state, encoder, channels))
+
+
+@pytest.mark.parametrize("plus", [False, True], ids=["mtlora", "mtlora-plus"])
+@pytest.mark.parametrize("backbone", ["swin-micro", "swin-t", "swin-s", "swin-b", "swin-l"])
+def test_mtlora(backbone: str, plus: bool) -> None:
+    config, micro = SWINS[backbone], backbone == "swin-micro"
+    encoder = of_encoder(backbone)
+    patch = {key.removeprefix("patch_embed."): shape for key, shape in encoder.items() if key.startswith("patch_embed")}
+    channels = (8, 16, 24, 32) if micro else (18, 36, 72, 144)
+    ranks = (8, 4) if micro else (64, 4)
+    check(
+        "mtlora",
+        backbone,
+        lambda tasks: formulas.mtlora(
+            named(tasks, OTHERS), config.depths, config.heads, SIZE, config.width, patch, channels, ranks, plus
+        ),
+        plus=plus,
+    )
 
 
 def build_on_meta(backbone: str) -> int:

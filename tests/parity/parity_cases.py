@@ -8,6 +8,7 @@ from expectation import Expectation
 
 from harness.backbones.swin import SWINS, SwinConfig
 from harness.baselines.common.tasks import key_of
+from harness.baselines.mtlora.method import DECODER_CHANNELS
 from harness.method import Method, MultiTaskModel
 from harness.problem import Problem, TaskSpec
 from harness.registry import load_method
@@ -19,6 +20,9 @@ AUXILIARY = {"auxiliary": ("normals", "boundary")}
 MTFORMER_LEFT = ("contrast", "log_var_list")
 SMALL_SWINS = {"swin-24": SwinConfig(24, (2, 2, 2, 2), (1, 2, 4, 8), None)}
 """Encoders of cases alone."""
+MASKS = ("attn_mask",)
+MTLORA = {"shared_scale": 0.25, "task_scale": 0.5}
+"""Scales of the cases: with the published 4, random factors saturate the softmax of the attention."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,15 @@ CASES = {
     "invpt_nyud_vitB": Case("invpt", "vit-b16", intermediate=("inter/",), slow=True),
     "tsp_nyud_tiny": Case("tsp", "vit-t16", intermediate=("inter/",)),
     "tsp_nyud_tiny_shallow": Case("tsp", "vit-t16", {"prompts": "shallow", "prompt_layers": 5}, ("inter/",)),
+    "mtlora_nyud_tiny": Case("mtlora", "swin-24", MTLORA | {"shared_rank": 8}, left=MASKS, not_compared=("inter/",)),
+    "mtlora_plus_nyud_tiny": Case(
+        "mtlora",
+        "swin-24",
+        MTLORA | {"shared_rank": 8, "task_rank": 3, "plus": True},
+        left=MASKS,
+        not_compared=("inter/",),
+    ),
+    "mtlora_nyud_swinT": Case("mtlora", "swin-t", MTLORA, left=MASKS, not_compared=("inter/",), slow=True),
     "mtformer_nyud_tiny": Case("mtformer", "swin-24", left=MTFORMER_LEFT),
     "mtformer_nyud_swinS": Case("mtformer", "swin-s", left=MTFORMER_LEFT, slow=True),
 }
@@ -78,5 +91,5 @@ def method_of(case: Case) -> Method:
 
 def build(case: Case, expectation: Expectation) -> MultiTaskModel:
     """Return the model of a case in evaluation mode."""
-    with mock.patch.dict(SWINS, SMALL_SWINS):
+    with mock.patch.dict(SWINS, SMALL_SWINS), mock.patch.dict(DECODER_CHANNELS, {"swin-24": (6, 8, 10, 12)}):
         return method_of(case).build(problem_of(expectation)).eval()

@@ -9,7 +9,7 @@ import pytest
 from records import record
 
 from harness.records import DatasetInfo, Record
-from harness.records.costs import Conditions, Energy, Latency, Macs, PairedRatio, Sampling, Spread
+from harness.records.costs import Conditions, Energy, Latency, Macs, PairedRatio, Parameters, Sampling, Spread
 from harness.report.costs import as_csv, cost_rows, cost_tables
 from harness.report.table import build_table
 
@@ -73,6 +73,26 @@ def test_a_missing_cost_is_a_dash_and_its_reason_a_note() -> None:
     assert (row["MACs G ↓"], row["Latency ms ↓"], row["Latency × ↓"]) == ("–", "–", "–")
     assert "Latency ms of b: no clock" in table.notes
     assert "MACs G of b: not measured" in table.notes
+
+
+def test_trainable_parameters_have_a_column_where_a_recipe_freezes_some() -> None:
+    """A record from before the count, and one whose recipe failed, have a dash and a reason."""
+    counts = {
+        "all": {"trainable": 1_500_000},
+        "few": {"trainable": 250_000},
+        "failed": {"reason": "no labels"},
+        "old": {},
+    }
+    records = [
+        costed(name, parameters=Parameters(total=1_500_000, per_part={}, **known)) for name, known in counts.items()
+    ]
+    table = build_table(records)
+    assert list(table.frame["Trainable M ↓"]) == ["1.50", "0.25", "–", "–"]
+    assert "Trainable M of failed: no labels" in table.notes
+    assert "Trainable M of old: the record is older than this count" in table.notes
+    assert "Trainable M ↓" not in build_table([records[0], records[3]]).frame.columns
+    [costs] = cost_tables([bench("a"), bench("few", parameters=records[1].parameters)])
+    assert list(costs.frame["Trainable M ↓"]) == ["–", "0.25"]
 
 
 def test_a_seed_that_was_not_timed_needs_no_reason() -> None:

@@ -23,6 +23,18 @@ def test_cosine_by_hand() -> None:
     assert lr_factor(schedule, 85, 110) == pytest.approx((1 + math.cos(math.pi * 0.75)) / 2)
 
 
+def test_a_cosine_may_end_above_zero() -> None:
+    schedule = Schedule("cosine", floor=0.1)
+    assert lr_factor(schedule, 0, 100) == pytest.approx(1.0)
+    assert lr_factor(schedule, 50, 100) == pytest.approx(0.55)
+    assert lr_factor(schedule, 100, 100) == pytest.approx(0.1)
+
+
+def test_warm_up_may_be_counted_in_epochs() -> None:
+    stage = Stage("s", (), 0, batch_size=8, epochs=10, schedule=Schedule("cosine", warmup_epochs=2)).sized(795)
+    assert (stage.iterations, stage.schedule.warmup) == (990, 198)
+
+
 def test_a_rate_that_is_set_once_per_epoch_stays_over_it() -> None:
     schedule = Schedule("poly", power=1.0, steps=100)
     rates = [lr_factor(schedule, iteration, 700) for iteration in range(700)]
