@@ -79,6 +79,19 @@ Weighting = Callable[[MultiTaskModel, Mapping[str, Tensor]], Mapping[str, Tensor
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """A stage that was trained in another artifact.
+
+    Attributes:
+        sha256: Digest of the artifact.
+        macs: Multiply-accumulates of the training; None where they are not known.
+    """
+
+    sha256: str
+    macs: int | None
+
+
+@dataclass(frozen=True)
 class Stage:
     """One phase of training, as data: trained parameters, losses, length. The loop is the engine's.
 
@@ -100,6 +113,9 @@ class Stage:
         network: Prefixes of a network that this stage alone trains and needs, to the names it has in every method: of
             an encoder with one head, ``{"base.": "backbone.", "heads.depth.": "decoder."}``. The same stage on the same
             network is then trained once for all methods of a results folder. Empty for stages that are never shared.
+        holds_out: Whether the training images that calibration scores on are left out; see `held_out`.
+        elsewhere: The training of another artifact, which is counted as this one's effort and not run. None for all
+            stages of the model itself.
     """
 
     name: str
@@ -117,6 +133,8 @@ class Stage:
     terms: Objective | None = None
     prepare: Callable[[MultiTaskModel], None] | None = None
     network: Mapping[str, str] = field(default_factory=dict)
+    holds_out: bool = False
+    elsewhere: Elsewhere | None = None
 
     def sized(self, images: int) -> "Stage":
         """Return the stage with its iterations, given the number of training images; partial batches are left out.
@@ -132,3 +150,14 @@ class Stage:
         if schedule.warmup_epochs:
             schedule = replace(schedule, warmup=schedule.warmup_epochs * per_epoch)
         return replace(self, iterations=self.epochs * per_epoch, schedule=schedule)
+        return replace(self, iterations=self.epochs * max(1, images // self.batch_size))
+
+
+def held_out(images: int) -> int:
+    """Return the number of training images that stages which hold some out do not see: the first tenth, at most 64.
+
+    Example:
+        >>> held_out(795), held_out(160), held_out(3)
+        (64, 16, 0)
+    """
+    return min(64, images // 10)

@@ -15,6 +15,7 @@ from harness.files import write_atomically
 from harness.recipe import Budget
 from harness.records import Record, conditions
 from harness.report.formats import markdown
+from harness.report.frontier import write_frontier
 from harness.report.table import build_table
 from harness.run import run as run_matrix
 
@@ -93,8 +94,11 @@ def run(config: Path | None, **options: Any) -> int:
         folder = outcome.output / first.dataset.name
         try:
             write_atomically(folder / f"table.{first.budget}.{first.protocol_name}.md", markdown.render([table]))
+            write_frontier(first, outcome.output)
         except OSError as error:  # the results of a finished run may lie on a read-only disk
-            click.echo(f"harness: warning: the table was not written to {folder}: {error.strerror}", err=True)
+            click.echo(
+                f"harness: warning: the table and the frontier were not written to {folder}: {error.strerror}", err=True
+            )
     return finish(outcome)
 
 

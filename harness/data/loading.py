@@ -62,6 +62,7 @@ def train_batches(
     stop: int,
     workers: int = 0,
     rows: range | None = None,
+    skip: int = 0,
 ) -> Iterator[Batch]:
     """Iterate over the batches of iterations ``start`` to ``stop - 1``.
 
@@ -77,12 +78,13 @@ def train_batches(
         stop: One past the last iteration.
         workers: Processes that load ahead; 0 loads in this one.
         rows: Images of every batch to load, where other processes load the others; None for all.
+        skip: First scenes of the split that are left out.
 
     Raises:
         DataError: a scene cannot be read.
         MethodError: a loader process died, or the shared memory is too small for them.
     """
-    return _load(_TrainBatches(scenes, transform, batch_size, seed, rows), range(start, stop), workers)
+    return _load(_TrainBatches(scenes, transform, batch_size, seed, rows, skip), range(start, stop), workers)
 
 
 class _Batches(Protocol):
@@ -99,18 +101,19 @@ class _EvalBatches:
 
 class _TrainBatches:
     def __init__(
-        self, scenes: Scenes, transform: TrainTransform, batch_size: int, seed: int, rows: range | None
+        self, scenes: Scenes, transform: TrainTransform, batch_size: int, seed: int, rows: range | None, skip: int
     ) -> None:
         self.scenes, self.transform = scenes, transform
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.skip = batch_size, seed, skip
         self.rows = range(batch_size) if rows is None else rows
 
     def __getitem__(self, index: int) -> Batch:
         items = []
+        count = len(self.scenes) - self.skip
         # Everything follows from the number of the draw: epoch, position in its order, and the scene there.
         for drawn in range(index * self.batch_size + self.rows.start, index * self.batch_size + self.rows.stop):
-            epoch, position = divmod(drawn, len(self.scenes))
-            scene = _order(self.seed, epoch, len(self.scenes))[position]
+            epoch, position = divmod(drawn, count)
+            scene = self.skip + _order(self.seed, epoch, count)[position]
             rng = np.random.default_rng((_AUGMENTATION, self.seed, epoch, position))
             items.append(self.transform(self.scenes[int(scene)], rng))
         return collate(items)

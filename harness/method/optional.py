@@ -15,6 +15,7 @@ from harness.counting import MacReport, count_macs
 from harness.method.contract import Method, MethodOptions
 from harness.model import MultiTaskModel
 from harness.problem import Problem
+from harness.records.calibration import Walked
 from harness.records.costs import Sparsity
 from harness.records.metric import Metric
 from harness.weights.artifact import tensor_bytes
@@ -140,8 +141,8 @@ class Extension(Protocol):
 class Calibration(Protocol):
     """Calibration on training images after training and before export, such as the choice of thresholds."""
 
-    def calibrate(self, model: MultiTaskModel, score: Score) -> None:
-        """Change the trained model in place."""
+    def calibrate(self, model: MultiTaskModel, score: Score) -> Sequence[Walked] | None:
+        """Change the trained model in place; return the settings that were looked at, where they are a list."""
 
 
 @runtime_checkable

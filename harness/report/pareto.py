@@ -90,6 +90,25 @@ def pareto_front(points: Sequence[Point], x: Axis, y: Axis) -> list[Point]:
     return front
 
 
+@dataclass(frozen=True)
+class Panel:
+    """Axes of a picture.
+
+    Attributes:
+        points: At least one.
+        x: The horizontal axis.
+        y: The vertical axis.
+        title: Written above them, in lines as they are.
+        paths: Further places (x, y), those of a path joined by a thin line; they have no labels and are not ranked.
+    """
+
+    points: Sequence[Point]
+    x: Axis
+    y: Axis
+    title: str = ""
+    paths: Sequence[Sequence[tuple[float, float]]] = ()
+
+
 def draw_pareto(
     points: Sequence[Point],
     x: Axis,
@@ -99,11 +118,7 @@ def draw_pareto(
     palette: Palette | None = None,
     size: tuple[float, float] = (5.6, 3.8),
 ) -> Figure:
-    """Draw points and the staircase of their front on a transparent ground.
-
-    The picture depends on nothing but the arguments: no style file and no global setting of matplotlib. Labels
-    stand where they cover no point and no other label, those of the front first; where no place is left a
-    label is left out. Point ``i`` is the element ``point-i`` of an SVG.
+    """Draw points and the staircase of their front on a transparent ground; see `draw_panels`.
 
     Args:
         points: At least one.
@@ -113,56 +128,86 @@ def draw_pareto(
         palette: Colours.
         size: Width and height in inches.
     """
+    return draw_panels([Panel(points, x, y, title)], palette=palette, size=size)
+
+
+def draw_panels(
+    panels: Sequence[Panel], *, palette: Palette | None = None, size: tuple[float, float] = (5.6, 3.8)
+) -> Figure:
+    """Draw panels side by side, each with its points and the staircase of their front, on a transparent ground.
+
+    The picture depends on nothing but the arguments: no style file and no global setting of matplotlib. Labels
+    stand where they cover no point and no other label, those of the front first; where no place is left a
+    label is left out. Point ``i`` of the first panel is the element ``point-i`` of an SVG.
+
+    Args:
+        panels: At least one.
+        palette: Colours.
+        size: Width and height of a panel in inches.
+    """
     colours = palette or Palette()
     with matplotlib.style.context("default", after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # an SVG's text is drawn by its reader's fonts
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=(size[0] * len(panels), size[1]), layout="constrained")
         FigureCanvasAgg(figure)
         figure.patch.set_alpha(0)
-        axes = figure.add_subplot()
-        _frame(axes, points, x, y, colours)
-        axes.set_title(_lines(title), fontsize=8, loc="left", color=colours.text, parse_math=False)
-        # The staircase lies under the points.
-        front = pareto_front([point for point in points if point.ranked], x, y)
-        axes.step(
-            [point.x for point in front],
-            [point.y for point in front],
-            where="post",
-            color=colours.front,
-            linewidth=1.5,
-            gid="front",
-            zorder=2,
-        )
-        for index, point in enumerate(points):
-            best = point in front
-            colour = colours.front if best else colours.point
-            if point.x_spread or point.y_spread:
-                axes.errorbar(
-                    point.x,
-                    point.y,
-                    xerr=point.x_spread or None,
-                    yerr=point.y_spread or None,
-                    fmt="none",
-                    ecolor=colour,
-                    elinewidth=1,
-                    capsize=2.5,
-                    zorder=2.5,
-                )
-            axes.plot(
-                point.x,
-                point.y,
-                "o",
-                color=colour,
-                markerfacecolor=colour if point.ranked else "none",
-                markersize=7 if best else 5.5,
-                alpha=1 if best else 0.75,
-                gid=f"point-{index}",
-                zorder=3,
-            )
+        drawn = []
+        for place, panel in enumerate(panels, 1):
+            axes = figure.add_subplot(1, len(panels), place)
+            drawn.append((axes, panel, _plot(axes, panel, colours)))
         figure.draw_without_rendering()  # gives the axes their final place, which the labels need
         figure.set_layout_engine("none")  # labels lie inside the axes and move nothing
-        _label(axes, [*front, *(point for point in points if point not in front)], front, colours)
+        for axes, panel, front in drawn:
+            _label(axes, [*front, *(point for point in panel.points if point not in front)], front, colours)
     return figure
+
+
+def _plot(axes: Axes, panel: Panel, colours: Palette) -> list[Point]:
+    """Draw a panel without the labels of its points; return its front."""
+    points, x, y = panel.points, panel.x, panel.y
+    _frame(axes, points, x, y, colours)
+    axes.set_title(_lines(panel.title), fontsize=8, loc="left", color=colours.text, parse_math=False)
+    for path in panel.paths:
+        across, up = zip(*path, strict=True)
+        axes.plot(across, up, "-", marker=".", color=colours.point, markersize=4, linewidth=0.8, alpha=0.6, zorder=1.5)
+    # The staircase lies under the points.
+    front = pareto_front([point for point in points if point.ranked], x, y)
+    axes.step(
+        [point.x for point in front],
+        [point.y for point in front],
+        where="post",
+        color=colours.front,
+        linewidth=1.5,
+        gid="front",
+        zorder=2,
+    )
+    for index, point in enumerate(points):
+        best = point in front
+        colour = colours.front if best else colours.point
+        if point.x_spread or point.y_spread:
+            axes.errorbar(
+                point.x,
+                point.y,
+                xerr=point.x_spread or None,
+                yerr=point.y_spread or None,
+                fmt="none",
+                ecolor=colour,
+                elinewidth=1,
+                capsize=2.5,
+                zorder=2.5,
+            )
+        axes.plot(
+            point.x,
+            point.y,
+            "o",
+            color=colour,
+            markerfacecolor=colour if point.ranked else "none",
+            markersize=7 if best else 5.5,
+            alpha=1 if best else 0.75,
+            gid=f"point-{index}",
+            zorder=3,
+        )
+    return front
 
 
 def to_svg(figure: Figure, salt: str = "harness") -> str:

@@ -26,8 +26,8 @@ from harness.report.values import absence, quantity
 Label = Literal["method", "backbone", "run"]
 FORMATS = (".svg", ".png", ".pdf")
 
-_ON_WHITE = Palette(text="#374151")
-_METADATA: Mapping[str, Mapping[str, None]] = {
+ON_WHITE = Palette(text="#374151")
+METADATA: Mapping[str, Mapping[str, None]] = {
     ".png": {"Software": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
@@ -65,9 +65,9 @@ class Scatter:
         buffer = io.BytesIO()
         with matplotlib.style.context("default", after_reset=True), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")  # the names are the user's
-            picture = self.draw(_ON_WHITE)
+            picture = self.draw(ON_WHITE)
             # No program, no date: equal records give equal bytes.
-            picture.savefig(buffer, format=suffix[1:], dpi=200, facecolor="white", metadata=_METADATA[suffix])
+            picture.savefig(buffer, format=suffix[1:], dpi=200, facecolor="white", metadata=METADATA[suffix])
         return buffer.getvalue()
 
     def save(self, path: Path) -> None:

@@ -31,7 +31,9 @@ from harness.predictions.writer import PredictionWriter
 from harness.probes.environment import software
 from harness.probes.memory import count_parameters
 from harness.progress import RunProgress
+from harness.recipe import held_out
 from harness.records import RECORD_NAME, PerImageFile, Phase, Record, read_record, write_record
+from harness.records.calibration import write_walk
 from harness.records.costs import Sparsity
 from harness.records.metric import Metric
 from harness.run.evaluate import evaluate
@@ -206,13 +208,15 @@ def _train(job: Job, record: Record, progress: RunProgress) -> None:
         store=StageStore(config.output / FOLDER, _origin(job)) if parallel.world() == 1 else None,
     )
     record.training = train(model, job.stages, setup)
+    if any(stage.holds_out for stage in job.stages) and not held_out(len(data.train)):
+        _warn(record, [f"of {len(data.train)} training images none is held out: settings were chosen on trained ones"])
     parallel.led(partial(_finish, job, model))
 
 
 def _finish(job: Job, model: MultiTaskModel) -> None:
     """Calibrate a trained model and export it."""
-    if isinstance(job.method, Calibration):
-        job.method.calibrate(model, partial(_score, job))
+    if isinstance(job.method, Calibration) and (walk := job.method.calibrate(model, partial(_score, job))):
+        write_walk(walk, job.folder)
     _export(job, model)
 
 
@@ -245,8 +249,10 @@ def _warn(record: Record, notes: Iterable[str]) -> None:
 
 
 def _score(job: Job, model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, Metric]:
-    """Return headline metrics on the first training images, prepared as for evaluation."""
-    scenes, transform = job.data.calibration(CALIBRATION_IMAGES)
+    """Return headline metrics on the first training images, prepared as for evaluation; on those held out, if any."""
+    assert job.data.train is not None
+    left_out = held_out(len(job.data.train)) if any(stage.holds_out for stage in job.stages) else 0
+    scenes, transform = job.data.calibration(left_out or CALIBRATION_IMAGES)
     batches = eval_batches(scenes, transform, job.config.batch_size)
     subjects = {name: task for name, task in job.tasks.items() if name in tasks}
     quiet = RunProgress(quiet=True)

@@ -23,6 +23,9 @@ from harness.weights.artifact import Manifest, digest_artifact, read_manifest
 ARTIFACT = "artifact"
 """Name of the model's folder in the folder of a run."""
 
+_LATER = ("holds_out", "elsewhere")
+"""Fields of a stage that came after runs were named by the others."""
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -111,6 +114,8 @@ class Job:
             functions = {"weigh": stage.weigh, "terms": stage.terms, "prepare": stage.prepare}
             values = asdict(replace(stage, weigh=None, terms=None, prepare=None))
             del values["network"]  # names alone: whether a stage is shared changes no result
+            # Left out where they say nothing, so that folders of runs from before them keep their names.
+            values = {key: value for key, value in values.items() if key not in _LATER or value}
             named = {key: getattr(call, "__qualname__", None) for key, call in functions.items()}
             stages.append(values | named)
         return {
@@ -195,6 +200,6 @@ def recipe_of(method: Method, data: OpenedData, config: RunConfig, extend: Artif
         held = {spec.name for spec in extend.manifest.problem()}
         stages = [stage for stage in stages if not held.issuperset(stage.tasks)]
     if config.iterations is not None:
-        return [replace(stage, iterations=config.iterations) for stage in stages]
+        return [stage if stage.elsewhere else replace(stage, iterations=config.iterations) for stage in stages]
     assert data.train is not None
     return [stage.sized(len(data.train)) for stage in stages]

@@ -20,7 +20,7 @@ from harness.data.sample import Batch
 from harness.errors import MethodError, UsageError
 from harness.model import MultiTaskModel, TrainingOutput, check_predictions
 from harness.progress import RunProgress
-from harness.recipe import Stage
+from harness.recipe import Stage, held_out
 from harness.records import StageInfo
 from harness.tasks.base import Task, Total
 from harness.training import parallel, termination
@@ -85,6 +85,9 @@ def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) 
     kept = load_checkpoint(setup.checkpoint)
     logs: list[StageInfo] = []
     for index, stage in enumerate(stages):
+        if stage.elsewhere is not None:  # counted, not run
+            logs.append(_described(stage, None, stage.elsewhere.macs, reused=True))
+            continue
         # 1. Stages that were finished before the interruption.
         if kept is not None and index < kept.stage:
             macs, reused = _at(kept.macs, index), index in kept.reused
@@ -218,6 +221,7 @@ class _StageRun:
             stop=stage.iterations,
             workers=setup.workers,
             rows=range(self.rows.first, self.rows.stop),
+            skip=held_out(len(setup.scenes)) if stage.holds_out else 0,
         )
 
     def _step(self, batch: Batch, iteration: int, signals: termination.Signals) -> Tensor:

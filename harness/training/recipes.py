@@ -6,6 +6,8 @@ from types import MappingProxyType
 from harness.backbones import facts
 from harness.data.augment import Augmentation
 from harness.method import Budget, Optimizer, ParameterGroup, Schedule, Stage
+from harness.problem import TaskSpec
+from harness.tasks import build_task
 
 _CONVOLUTIONAL = ("resnet", "hrnet")
 """Families whose published networks were trained by the recipe of Multi-Task-Learning-PyTorch."""
@@ -122,3 +124,12 @@ def supervised_stage(
         groups=(ParameterGroup(encoder, lr=ENCODER_LR if quick else 1e-4),),
         network=dict(network),
     )
+
+
+def loss_weight(task: TaskSpec) -> float:
+    """Return the field's weight of a task's loss, for auxiliary losses that keep in step with it.
+
+    >>> loss_weight(TaskSpec("normals"))
+    10.0
+    """
+    return build_task(task).weight

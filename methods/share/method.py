@@ -25,6 +25,11 @@ from harness.method import (
 )
 from harness.methods.share import accounting, storage
 from harness.methods.share.calibration import calibrate
+from harness.methods.share.corrections import accounting as corrected
+from harness.methods.share.corrections import storage as corrected_storage
+from harness.methods.share.corrections.candidates import CandidateNets
+from harness.methods.share.corrections.engine import Corrections
+from harness.methods.share.corrections.nets import CorrectedNets
 from harness.methods.share.delta import Delta, LearnedDelta
 from harness.methods.share.encoder import differing_names
 from harness.methods.share.model import SharedNets
@@ -32,6 +37,7 @@ from harness.methods.share.options import ShareOptions
 from harness.methods.share.recipe import stages
 from harness.methods.share.training import TrainedNets
 from harness.problem import Problem
+from harness.records.calibration import Walked
 from harness.records.costs import Sparsity
 from harness.weights.artifact import read_manifest
 
@@ -44,41 +50,55 @@ class ShareAccounting(Accounting["Share"]):
 
     data_dependent: ClassVar[bool] = True
 
-    def untrained(self, problem: Problem) -> SharedNets:
+    def untrained(self, problem: Problem) -> SharedNets | CorrectedNets:
         """Return a model whose differences are random, as dense as training leaves them."""
         model = self.method.build(problem)
+        if not isinstance(model, TrainedNets):
+            return model.current if isinstance(model, CandidateNets) else model
         for task in model.deltas:
             model.learned(task).randomise(self.method.options.density or 1.0, model.countable)
         return model
 
     def variants(self, given: Collection[str]) -> Sequence[ShareOptions]:
         """Return some fractions of active tokens, unless one was asked for."""
-        if "rows" in given or self.method.options.mode != "gated":
+        options = self.method.options
+        if "rows" in given or options.mode != "gated" or options.engine == "corrections":
             return [self.method.options]
         return [self.method.options.model_copy(update={"rows": fraction}) for fraction in _BENCHED_FRACTIONS]
 
     def macs(self, model: MultiTaskModel, images: Tensor) -> MacReport:
         """Count what is executed, and what dense, ideal and clamped runs come to."""
+        if isinstance(model, CorrectedNets):
+            return corrected.report(model, images)
         assert isinstance(model, SharedNets)
         return accounting.report(model, images)
 
     def layer_statistics(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, pd.DataFrame]:
         """Return densities and fractions of active tokens per layer and sub-task."""
+        if isinstance(model, CorrectedNets):
+            return corrected.layer_statistics(model) if len(model.corrections) else {}
         assert isinstance(model, SharedNets)
         return accounting.layer_statistics(model, images) if len(model.deltas) else {}
 
     def sparsity(self, model: MultiTaskModel, images: Tensor) -> Mapping[str, Sparsity]:
         """Return the density of each sub-task's difference and the tokens it computes; the base has all of both."""
+        if isinstance(model, CorrectedNets):
+            return corrected.sparsity(model)
         assert isinstance(model, SharedNets)
         return accounting.sparsity(model, images)
 
     def bytes_per_part(self, model: MultiTaskModel, folder: Path) -> Mapping[str, int]:
         """Return bytes by part: the base's file, and each task's files split into difference and head."""
+        if isinstance(model, CorrectedNets):
+            return corrected_storage.bytes_by_part(folder, model.problem.names)
         return storage.bytes_by_part(folder, model.problem.names)
 
     def describe(self, folder: Path) -> dict[str, Any]:
         """Return densities per layer, and bytes per task and encoding."""
-        return storage.describe(folder, read_manifest(folder).problem().names)
+        names = read_manifest(folder).problem().names
+        if self.method.engine is not None:
+            return corrected_storage.describe(folder, names)
+        return storage.describe(folder, names)
 
 
 class Share(Method, ArtifactFormat, Extension, Calibration):
@@ -95,47 +115,71 @@ class Share(Method, ArtifactFormat, Extension, Calibration):
     options: ShareOptions
     Accounting: ClassVar[type[ShareAccounting]] = ShareAccounting
 
-    def build(self, problem: Problem) -> TrainedNets:
+    @property
+    def engine(self) -> Corrections | None:
+        """The engine that trains and stores something else than sparse differences; None for those that do not."""
+        if self.options.engine != "corrections":
+            return None
+        return Corrections(self.options, self.backbone, self._encoder)
+
+    def build(self, problem: Problem) -> TrainedNets | CorrectedNets | CandidateNets:
         """Return the base, and a sub-task without any difference for each of the other tasks."""
+        if self.engine is not None:
+            return self.engine.build(problem)
         self._check(problem)
         base = self._encoder(problem)
         subs = [task for task in problem.names if task != self.options.base_task]
         return TrainedNets(problem, base, {task: self._untrained(base) for task in subs}, self.options)
 
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
-        """Return the base's training, then four phases per sub-task; see `harness.methods.share.recipe`."""
+        """Return the base's training, then four phases per sub-task; see `harness.methods.share.recipe`.
+
+        The engine ``corrections`` has one stage per sub-task: `harness.methods.share.corrections.recipe`.
+        """
+        if self.engine is not None:
+            return self.engine.stages(problem, budget)
         self._check(problem)
         base_task, gated = self.options.base_task, self.options.mode == "gated"
         return stages(problem.names, base_task, VITS[self.backbone].depth, budget, gated)
 
-    def calibrate(self, model: MultiTaskModel, score: Score) -> None:
-        """Choose the gates of the sub-tasks that were trained."""
+    def calibrate(self, model: MultiTaskModel, score: Score) -> list[Walked] | None:
+        """Choose the gates of the sub-tasks that were trained, or their static settings."""
+        if self.engine is not None:
+            return self.engine.calibrate(model, score)
         assert isinstance(model, SharedNets)
         if self.options.mode == "gated" and self.options.accuracy_budget is not None:
             calibrate(model, score, self.options.accuracy_budget)
+        return None
 
     def save(self, model: MultiTaskModel, folder: Path) -> None:
         """Write the base once, and two files per task."""
+        if self.engine is not None:
+            base = self.engine.save(model, folder)
+            options = self.options.model_copy(update={"base_task": base})  # the one that was chosen
+            write_manifest(type(self)(options, self.backbone), Problem((), model.problem.input_size), folder)
+            return
         assert isinstance(model, SharedNets)
-        storage.save_base(model, folder)
+        storage.save_base(model.base, folder)
         for task in model.problem.names:
             storage.save_task(model, task, folder)
         write_manifest(self, Problem((), model.problem.input_size), folder)
 
-    def load(self, folder: Path, tasks: Sequence[str] | None = None) -> SharedNets:
+    def load(self, folder: Path, tasks: Sequence[str] | None = None) -> SharedNets | CorrectedNets:
         """Return the model of an artifact; only the files of the base and of ``tasks`` are read."""
         problem = read_manifest(folder).problem()
         return self._assemble(folder, problem if tasks is None else problem.only(tasks), added=())
 
-    def extend(self, folder: Path, problem: Problem) -> SharedNets:
+    def extend(self, folder: Path, problem: Problem) -> SharedNets | CorrectedNets:
         """Return the model of an artifact with untrained sub-tasks added."""
         held = read_manifest(folder).problem().names
         return self._assemble(folder, problem, added=[task for task in problem.names if task not in held])
 
-    def _assemble(self, folder: Path, problem: Problem, added: Sequence[str]) -> SharedNets:
+    def _assemble(self, folder: Path, problem: Problem, added: Sequence[str]) -> SharedNets | CorrectedNets:
         """Build the model of an artifact, tasks in ``added`` untrained."""
         # 1. The base; a start of weights would be fetched only to be overwritten.
         fresh = type(self)(self.options, self.backbone)
+        if fresh.engine is not None:
+            return fresh.engine.assemble(folder, problem, added)
         base = fresh._encoder(problem)
         storage.load_base(base, folder)
         # 2. Sub-tasks: stored differences, and untrained ones of the tasks that are added.
@@ -166,6 +210,8 @@ class Share(Method, ArtifactFormat, Extension, Calibration):
     def _check(self, problem: Problem) -> None:
         if self.options.engine != "paper":
             raise UsageError(f"--set engine={self.options.engine}: this version of share has the engine paper alone")
+        if self.options.base_task == "auto":
+            raise UsageError("--set base_task=auto: needs engine=corrections; name the base task")
         if self.options.base_task not in problem.names:
             raise UsageError(
                 f"--set base_task={self.options.base_task}: is none of the tasks {', '.join(problem.names)}; "

@@ -1,6 +1,6 @@
 """Options of the sharing method."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ Queries = Literal["active", "all"]
 Granularity = Literal["element", "channel"]
 Ungated = Literal["reuse", "channels"]
 Values = Literal["fp32", "fp16"]
+Detail = Literal["boundary", "all", "none"]
+Distil = Literal["both", "pull", "head"]
 
 
 class ShareOptions(MethodOptions):
@@ -21,7 +23,11 @@ class ShareOptions(MethodOptions):
     The defaults are the engine that skips work. The paper's own setting is ``density=null``, ``mode=clamped``.
     """
 
-    base_task: str = Field(default="semseg", description="Task whose network all others share.")
+    base_task: str = Field(
+        default="semseg",
+        description="Task whose network all others share; auto (of engine=corrections): the one that serves the others "
+        "best on held-out training images, for which every task is trained on every base.",
+    )
     shared_blocks: int = Field(
         default=0,
         ge=0,
@@ -46,7 +52,8 @@ class ShareOptions(MethodOptions):
     )
     engine: Engine = Field(
         default="paper",
-        description="How mode gated skips work, and what training prepares for. paper: gates in every block.",
+        description="Inference of mode gated, and what training prepares for. paper: gates at the inputs of every "
+        "block; corrections: a frozen base and a small correction of its tokens, no sparse difference.",
     )
     policy: Policy = Field(
         default="top-k",
@@ -75,4 +82,40 @@ class ShareOptions(MethodOptions):
         ge=0,
         description="Points of Δm that gates may cost on training images when their fractions are chosen per block; "
         "null: `rows` everywhere.",
+    )
+
+    # Of engine=corrections alone
+
+    rank: int | None = Field(
+        default=None,
+        ge=0,
+        description="corrections: rank of the correction of all tokens; null: a quarter of their width; 0: none.",
+    )
+    levels: int = Field(
+        default=5,
+        ge=1,
+        description="corrections: levels of the base that the correction reads, evenly from its embedding to its last "
+        "block.",
+    )
+    detail: Detail = Field(
+        default="boundary",
+        description="corrections: heads that get the pixels of their cells, which a frozen base forgets.",
+    )
+    first_block: Annotated[int, Field(ge=0)] | dict[str, Annotated[int, Field(ge=0)]] | None = Field(
+        default=None,
+        description="corrections: first block of which sub-tasks have copies of their own, for the fraction `rows` of "
+        "the tokens (1: all, with keys and values of their own); also by sub-task, {depth: 11}; null: none.",
+    )
+    teacher: str | None = Field(
+        default=None,
+        description="corrections: artifact of single-task networks that teach the sub-tasks of theirs; their training "
+        "counts as effort.",
+    )
+    distil: Distil = Field(
+        default="both",
+        description="corrections: a taught sub-task is pulled towards its teacher's last map, its head starts as the "
+        "teacher's, or both.",
+    )
+    taught: list[str] | None = Field(
+        default=None, description="corrections: sub-tasks that are taught; null: all that the teacher has."
     )

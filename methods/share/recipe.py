@@ -13,7 +13,7 @@ from harness.data.sample import Batch
 from harness.method import Budget, MultiTaskModel, Optimizer, ParameterGroup, Schedule, Stage, TrainingOutput
 from harness.methods.share.delta import Phase
 from harness.methods.share.execution import Activations, Hidden
-from harness.methods.share.training import SubTaskOutput, TrainedNets
+from harness.methods.share.training import DropsPaths, SubTaskOutput, TrainedNets
 from harness.training.recipes import (
     ENCODER_LR,
     HEAD_LR,
@@ -103,14 +103,14 @@ def stages(tasks: tuple[str, ...], base_task: str, depth: int, budget: Budget, g
     """
     subs = [task for task in tasks if task != base_task]
     phases: list[Phase] = ["gates", "mask", "activations", *(["rows"] if gated else [])]  # type: ignore[list-item]
-    recipe = [_base_stage(base_task, depth, budget)]
+    recipe = [base_stage(base_task, depth, budget)]
     for task in subs:
         hyper = _PAPER.get(task, _PAPER_OTHER) if budget == "full" else _ours(budget, phases)
         recipe += [_sub_stage(task, phase, hyper, budget) for phase in phases]
     return recipe
 
 
-def _base_stage(task: str, depth: int, budget: Budget) -> Stage:
+def base_stage(task: str, depth: int, budget: Budget) -> Stage:
     """Return the dense training of the base: the paper's step 1, or the recipe of the baselines in the budgets of ours.
 
     The stage is called like the one of the single-task baseline, so that it sees the same images in the same order.
@@ -142,8 +142,13 @@ def _layer_decay(depth: int, lr: float, decay: float) -> list[ParameterGroup]:
 
 
 def _drop_paths(model: MultiTaskModel, rate: float) -> None:
-    assert isinstance(model, TrainedNets)
+    assert isinstance(model, DropsPaths)
     model.drop_path = rate
+
+
+def learning_rate(task: str) -> float:
+    """Return the peak learning rate of a sub-task in the paper's recipe."""
+    return _PAPER.get(task, _PAPER_OTHER).lr
 
 
 def _sub_stage(task: str, phase: Phase, hyper: HyperParameters, budget: Budget) -> Stage:

@@ -25,12 +25,13 @@ from harness.methods.share.encoding import Encoding, decode, encode
 from harness.methods.share.execution import TokenGate
 from harness.methods.share.model import SharedNets
 from harness.methods.share.options import Values
+from harness.problem import Problem
 from harness.weights import load_exactly
 from harness.weights.artifact import TaskFile, read_tensors
 
 BASE = "base.safetensors"
 # Keys of a task's tensors: the prefix of its head, the encoded places and the values of its difference.
-_HEAD, _CODE, _VALUES = "head.", "delta.code", "delta.values"
+HEAD, _CODE, _VALUES = "head.", "delta.code", "delta.values"
 _TYPES: Mapping[Values, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16}
 
 
@@ -84,14 +85,14 @@ class SubTaskFacts(BaseModel):
     calibrated: bool
 
 
-def save_base(model: SharedNets, folder: Path) -> None:
+def save_base(base: ViTEncoder, folder: Path) -> None:
     """Write the base's encoder."""
-    save_file(_contiguous(model.base.state_dict()), folder / BASE)
+    save_file(contiguous(base.state_dict()), folder / BASE)
 
 
 def save_task(model: SharedNets, task: str, folder: Path) -> None:
     """Write the two files of a task."""
-    tensors = {f"{_HEAD}{key}": value for key, value in model.heads[task].state_dict().items()}
+    tensors = {f"{HEAD}{key}": value for key, value in model.heads[task].state_dict().items()}
     facts: dict[str, Any] = {}
     if task in model.deltas:
         packed, table = _pack(model.delta(task), model.options.values)
@@ -108,9 +109,13 @@ def save_task(model: SharedNets, task: str, folder: Path) -> None:
             ],
             calibrated=task in model.calibrated,
         ).model_dump(mode="json")
-    save_file(_contiguous(tensors), folder / f"{task}.safetensors")
-    # The position keeps the order of tasks when an artifact grows.
-    content = TaskFile(position=model.problem.names.index(task), task=asdict(model.problem.task(task)), facts=facts)
+    save_file(contiguous(tensors), folder / f"{task}.safetensors")
+    write_task(model.problem, task, facts, folder)
+
+
+def write_task(problem: Problem, task: str, facts: dict[str, Any], folder: Path) -> None:
+    """Write the task file of a task; its position keeps the order of tasks when an artifact grows."""
+    content = TaskFile(position=problem.names.index(task), task=asdict(problem.task(task)), facts=facts)
     TaskFile.path(folder, task).write_text(content.model_dump_json() + "\n")
 
 
@@ -169,7 +174,7 @@ def load_task(task: str, folder: Path, base: ViTEncoder, is_base: bool) -> Loade
     """
     path = folder / f"{task}.safetensors"
     tensors = read_tensors(path)
-    head = {key.removeprefix(_HEAD): value for key, value in tensors.items() if key.startswith(_HEAD)}
+    head = {key.removeprefix(HEAD): value for key, value in tensors.items() if key.startswith(HEAD)}
     facts = read_facts(task, folder)
     if (facts is None) != is_base:
         kind = "a difference, though it is the base task" if is_base else "no difference, though it is no base task"
@@ -200,6 +205,8 @@ def read_facts(task: str, folder: Path) -> SubTaskFacts | None:
     content = TaskFile.read(TaskFile.path(folder, task)).facts
     if not content:
         return None
+    if (engine := content.get("engine")) is not None:
+        raise UsageError(f"artifact {folder}: {task} was trained for engine={engine}, and runs with no other")
     try:
         facts = SubTaskFacts.model_validate(content)
         names = [row.name for row in facts.tensors]
@@ -266,7 +273,8 @@ def _unpack(tensors: Mapping[str, Tensor], facts: SubTaskFacts) -> dict[str, Spa
     return found
 
 
-def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors as a file can hold them."""
     return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
 
 
@@ -277,7 +285,7 @@ def bytes_by_part(folder: Path, tasks: Iterable[str]) -> dict[str, int]:
         path = _file(folder / f"{task}.safetensors")
         whole = path.stat().st_size
         sizes = {key: value.numel() * value.element_size() for key, value in read_tensors(path).items()}
-        head = sum(size for key, size in sizes.items() if key.startswith(_HEAD))
+        head = sum(size for key, size in sizes.items() if key.startswith(HEAD))
         if _CODE in sizes:  # headers and tables exist for the difference's sake
             parts[f"delta/{task}"] = whole - head + TaskFile.path(folder, task).stat().st_size
             parts[f"head/{task}"] = head

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +26,17 @@ class SubTaskOutput(TrainingOutput):
     delta: LearnedDelta
     base: Reference
     own: Dense | None
+
+
+@runtime_checkable
+class DropsPaths(Protocol):
+    """Networks of any engine whose base trains with stochastic depth.
+
+    Attributes:
+        drop_path: Rate of stochastic depth.
+    """
+
+    drop_path: float
 
 
 class TrainedNets(SharedNets):

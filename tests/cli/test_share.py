@@ -99,3 +99,45 @@ def test_only_methods_that_can_grow_are_extended(harness, mini) -> None:
     nothing = harness("run", "-m", "multi-task", "-t", "semseg", *mini, "--extend", artifact)
     assert nothing.code == 2
     assert "must hold some of the tasks" in nothing.err
+
+
+def test_corrections_train_once_ship_grow_and_are_taught(harness, mini) -> None:
+    corrections = ("--set", "engine=corrections")
+    tasks = ("-t", "semseg", "-t", "boundary")
+    result = harness("run", "-m", "share", *tasks, *mini, *corrections)
+    assert result.code == 0, result.err
+    record = only_record("out")
+    assert [stage.name for stage in record.training] == ["semseg", "boundary"], "one stage"
+    assert record.macs.executed.mean == record.macs.ideal.mean < record.macs.dense.mean
+    assert record.sparsity["boundary"].active_rows == 0
+    assert any("none is held out" in line for line in record.warnings)
+    folder = Path("out") / record.run_id
+    assert set(json.loads((folder / "layers.json").read_text())) == {"weights of their own", "active tokens"}
+    shown = json.loads(harness("show", folder / "artifact").out)
+    assert shown["sub_tasks"]["boundary"]["engine"] == "corrections"
+    again = harness("run", "-m", "share", *mini[:-1], "again", "--checkpoint", folder / "artifact", *tasks)
+    assert again.code == 0, again.err
+    assert only_record("again").metrics == record.metrics, "the manifest names the engine"
+    before = hashes(folder / "artifact")
+    # A task is added, taught by its own single network, whose steps count
+    assert harness("run", "-m", "single-task", "-t", "normals", *mini[:-1], "single").code == 0
+    teacher = Path("single") / only_record("single").run_id / "artifact"
+    grown = ("-t", "normals", *mini[:-1], "grown", "--extend", folder / "artifact", "--set", f"teacher={teacher}")
+    result = harness("run", "-m", "share", *tasks, *grown)
+    assert result.code == 0, result.err
+    added = only_record("grown")
+    assert [(stage.name, stage.iterations) for stage in added.training] == [("teacher/normals", 3), ("normals", 3)]
+    after = hashes(Path("grown") / added.run_id / "artifact")
+    assert {name: after[name] for name in before} == before
+    assert added.metrics["boundary"] == record.metrics["boundary"]
+
+
+def test_held_out_images_choose_the_base(harness, mini) -> None:
+    options = ("--set", "engine=corrections", "--set", "base_task=auto", "-t", "depth", "-t", "normals")
+    result = harness("run", "-m", "share", *options, *mini)
+    assert result.code == 0, result.err
+    record = only_record("out")
+    names = [stage.name for stage in record.training]
+    assert names == ["depth", "normals on depth", "normals", "depth on normals"]
+    manifest = json.loads((Path("out") / record.run_id / "artifact" / "artifact.json").read_text())
+    assert manifest["options"]["base_task"] in ("depth", "normals")
