@@ -7,7 +7,6 @@ seed and the code. What is found under that key is what training would give, bit
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -88,7 +87,7 @@ class StageStore:
         """Write the network of a stage that has ended; a full disk keeps none."""
         # 0-d tensors and views of larger storages are written as tensors of their own.
         state = {name: value.detach().cpu().clone() for name, value in _state(model, stage.network).items()}
-        content = save(state, {"stage": info.model_dump_json(), "origin": json.dumps(dict(self.origin), default=str)})
+        content = save(state, {"stage": info.model_dump_json()})
         with contextlib.suppress(OSError):  # it only saves time
             write_atomically(self._path(key), content)
 

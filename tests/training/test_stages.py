@@ -123,11 +123,11 @@ def test_an_interrupted_stage_is_kept_when_it_ends(data, tmp_path: Path, monkeyp
     expected = trained("single-task", data, tmp_path / "undisturbed", None, stages)[1]
     store, step = StageStore(tmp_path / "stages", {}), loop._StageRun._step
 
-    def dying(self: loop._StageRun, batch: object, iteration: int) -> Tensor:
+    def dying(self: loop._StageRun, batch: object, iteration: int, *rest: object) -> Tensor:
         if iteration == 2:
             self._save(0, 2)
             raise Killed
-        return step(self, batch, iteration)
+        return step(self, batch, iteration, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop._StageRun, "_step", dying)
