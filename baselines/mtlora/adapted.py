@@ -59,7 +59,8 @@ class AdaptedLinear(nn.Module):
         outputs, inputs = self.linear.weight.shape
         vectors = x.numel() // inputs
         if self.training or vectors * (inputs + outputs) < inputs * outputs:
-            return self.linear(x) + self.common(x)
+            apart: Tensor = self.linear(x) + self.common(x)
+            return apart
         product = self.lora_shared_B @ self.lora_shared_A
         return F.linear(x, self.linear.weight + self.ranks.shared_scale * product, self.linear.bias)
 

@@ -81,7 +81,10 @@ class AdaptedBlock(nn.Module):
         self.attn = AdaptedAttention(block.attn, ranks, tasks)
         self.drop_path = block.drop_path
         self.norm2 = block.norm2
-        self.mlp = AdaptedMlp(block.mlp.fc1, block.mlp.fc2, ranks, tasks)
+        first, second = block.mlp.fc1, block.mlp.fc2
+        assert isinstance(first, nn.Linear)
+        assert isinstance(second, nn.Linear)
+        self.mlp = AdaptedMlp(first, second, ranks, tasks)
 
     def forward(self, map_: Tensor) -> Tensor:
         """Map [B, H, W, C] to the same shape."""
@@ -131,10 +134,11 @@ class AdaptedStage(nn.Module):
 
     def __init__(self, stage: SwinStage, size: tuple[int, int], ranks: Ranks, tasks: Sequence[str], plus: bool) -> None:
         super().__init__()
-        *before, last = stage.blocks
-        self.blocks = nn.ModuleList(
-            [*(AdaptedBlock(block, size, ranks, ()) for block in before), AdaptedBlock(last, size, ranks, tasks)]
-        )
+        *_, last = stage.blocks
+        self.blocks = nn.ModuleList()
+        for block in stage.blocks:
+            assert isinstance(block, SwinBlock)
+            self.blocks.append(AdaptedBlock(block, size, ranks, tasks if block is last else ()))
         self.downsample = stage.downsample
         self.merges = isinstance(stage.downsample, PatchMerging)
         if plus and isinstance(stage.downsample, PatchMerging):

@@ -234,7 +234,7 @@ def test_published_rows_take_another_reference_when_it_is_named() -> None:
 def test_the_published_tables_stand_apart_with_sources_and_marks() -> None:
     tables = build_tables(with_gains([record("single-task", SINGLE), *published_records()]))
     assert [table.facts["source"] for table in tables] == ["measured"] + ["reported"] * (len(tables) - 1)
-    assert sum(len(table.rows) for table in tables) == 161
+    assert sum(len(table.rows) for table in tables) == 164
     for table in tables[1:]:
         assert "not measured here" in table.caption
         assert any(note.startswith("†1 reported") for note in table.notes)
@@ -353,9 +353,9 @@ def test_costs_of_bench_are_marked_within_one_batch_size() -> None:
 def test_gains_over_the_reference_of_another_document_are_marked() -> None:
     tables = build_tables(published_records())
     signs = [cell.sign for table in tables for row in table.rows for cell in row.cells.values() if shows_sign(cell)]
-    assert signs == ["¶"] * 11
+    assert signs == ["¶"] * 12
     notes = [note for table in tables for note in table.notes if note.startswith("¶ ")]
-    assert len(notes) == 2
+    assert len(notes) == 3
     assert all("another document prints: " in note for note in notes)
 
 
