@@ -22,7 +22,8 @@ from harness.files import writing_to
     "--tolerance",
     multiple=True,
     metavar="KIND=AMOUNT,...",
-    help="How much worse a value may be: metrics or a task, macs, params, bytes, latency; 0.1, or 5% of BASE.  "
+    help="How much worse a value may be: metrics or a task, macs, params, bytes, latency; 0.1, or 5% of BASE; "
+    "semseg=0.5@95: only if it is certain at 95 %, over images.  "
     "[default: metrics 0.1 points, 0.001 m, 0.05°; macs, params, bytes 0; latency 5%]",
 )
 @click.option("--allow-removed", is_flag=True, help="Pass values of BASE that HEAD does not have.")

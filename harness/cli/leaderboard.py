@@ -10,7 +10,9 @@ from harness.files import check_writable, writing_to
 from harness.leaderboard.entries import Entry, read_entries
 from harness.leaderboard.site import check_output, render_site, write_site
 from harness.records.literature import published_records
+from harness.records.load import RECORD_NAME, Stored
 from harness.records.reference import with_gains
+from harness.report.intervals import Intervals
 from harness.tasks import TASKS
 
 
@@ -39,7 +41,8 @@ from harness.tasks import TASKS
     show_default=True,
     help="What the pictures draw against costs: the gain, or the metric of a task.",
 )
-def leaderboard(results: tuple[Path, ...], output: Path, published: bool, title: str, accuracy: str) -> None:
+@click.option("--ci/--no-ci", default=True, show_default=True, help="Intervals over images, where records have them.")
+def leaderboard(results: tuple[Path, ...], output: Path, published: bool, title: str, accuracy: str, ci: bool) -> None:
     """Build static pages of the records in the folders RESULTS: tables, Pareto fronts, a page per record."""
     check_output(output)
     if not results and not published:
@@ -50,6 +53,8 @@ def leaderboard(results: tuple[Path, ...], output: Path, published: bool, title:
     renewed = with_gains([entry.record for entry in entries])
     entries = [replace(entry, record=record) for entry, record in zip(entries, renewed, strict=True)]
     entries += [Entry(record) for record in published_records()] if published else []
+    stored = [Stored(entry.record, entry.folder / RECORD_NAME) for entry in entries if entry.folder]
+    intervals = Intervals(stored) if ci and any(one.record.per_image for one in stored) else None
     with writing_to(f"-o {output}"):
-        write_site(render_site(entries, title=title, accuracy=accuracy), output)
+        write_site(render_site(entries, title=title, accuracy=accuracy, intervals=intervals), output)
     click.echo(output / "index.html")

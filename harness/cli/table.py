@@ -8,10 +8,11 @@ import click
 from harness.cli.completion import complete
 from harness.cli.outcome import write_output
 from harness.errors import UsageError, unknown
-from harness.records import read_results
 from harness.records.literature import published_records
+from harness.records.load import read_stored
 from harness.records.reference import with_gains
 from harness.report.formats import FORMATS
+from harness.report.intervals import Intervals
 from harness.report.table import Style, build_tables
 from harness.report.text import printable
 
@@ -28,6 +29,7 @@ from harness.report.text import printable
 @click.option("-f", "--format", "form", type=click.Choice(list(FORMATS)), default="md", show_default=True)
 @click.option("--reference", metavar="RUN_ID|METHOD", help="Row that Δm is against.  [default: the single-task row]")
 @click.option("--published", is_flag=True, help="Add tables of what papers and repositories report.")
+@click.option("--ci", is_flag=True, help="Add 95 % intervals over images, and mark what is not worse for certain.")
 @click.option("-d", "--dataset", multiple=True, shell_complete=complete("datasets"), help="Only of it; repeatable.")
 @click.option(
     "-o",
@@ -41,6 +43,7 @@ def table(
     form: str,
     reference: str | None,
     published: bool,
+    ci: bool,
     dataset: tuple[str, ...],
     output: Path | None,
 ) -> None:
@@ -51,7 +54,8 @@ def table(
     """
     if not results and not published:
         raise UsageError("harness table: give a results folder, or --published for what papers report")
-    measured = read_results(results)
+    stored = read_stored(results)
+    measured = [one.record for one in stored]
     records = [record for record in measured if record.status == "complete"]
     for record in measured:
         if record.status != "complete":
@@ -65,6 +69,7 @@ def table(
     for name in dataset:
         if name not in known:
             raise UsageError(unknown("data set among the records:", name, known))
-    tables = build_tables([record for record in records if not dataset or record.dataset.name in dataset], style)
+    shown = [record for record in records if not dataset or record.dataset.name in dataset]
+    tables = build_tables(shown, style, Intervals(stored, every=style == "wide") if ci else None)
     text = FORMATS[form](tables)
     write_output("-o", output, text)

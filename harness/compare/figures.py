@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.compare.result import Figure, Kind, Verdict
+from harness.compare.result import Figure, Kind, Loss, Verdict
 from harness.compare.tolerance import Tolerance, Tolerances
 from harness.errors import UsageError, unknown
 from harness.records import Record, headlines, units
 from harness.records.costs import Spread
+from harness.records.load import Stored
 from harness.records.metric import Metric
+from harness.report.intervals import Intervals, NoIntervalError
 from harness.report.text import printable
 from harness.tasks import TASKS
 
@@ -26,7 +28,7 @@ class _Title:
     higher_is_better: bool = False
 
 
-def exact_figures(base: Record, head: Record, tolerances: Tolerances) -> Iterator[Figure]:
+def exact_figures(base: Stored, head: Stored, tolerances: Tolerances) -> Iterator[Figure]:
     """Yield every exact value that BASE or HEAD has, judged.
 
     Args:
@@ -38,10 +40,11 @@ def exact_figures(base: Record, head: Record, tolerances: Tolerances) -> Iterato
         UsageError: a record holds a task that there is not.
     """
     yield from _metrics(base, head, tolerances)
-    yield from _costs(base, head, tolerances)
+    yield from _costs(base.record, head.record, tolerances)
 
 
-def _metrics(base: Record, head: Record, tolerances: Tolerances) -> Iterator[Figure]:
+def _metrics(stored: Stored, other_stored: Stored, tolerances: Tolerances) -> Iterator[Figure]:
+    base, head = stored.record, other_stored.record
     ours, theirs = headlines(base), headlines(head)
     for name in dict.fromkeys([*ours, *theirs]):
         if name not in TASKS:
@@ -67,8 +70,42 @@ def _metrics(base: Record, head: Record, tolerances: Tolerances) -> Iterator[Fig
         values = (_value(one, unit.factor), _value(other, unit.factor))
         if reason is not None:
             yield _figure(what, *values, "incomparable", reason)
+        elif tolerance.level is not None and None not in values:
+            yield judged_by_images(what, stored, other_stored, name, unit.factor)
         else:
             yield from _judged(what, *values, _why_null(other, head), _why_null(one, base))
+
+
+def judged_by_images(what: _Title, base: Stored, head: Stored, task: str, factor: float) -> Figure:
+    """Return a metric judged by the interval of its loss, paired over images.
+
+    It regressed if the whole interval lies above the tolerance, and improved if it lies below the tolerance's negative.
+    """
+    level = what.tolerance.level
+    assert level is not None
+    name = next(iter(base.record.metrics[task]))
+    try:
+        samples = [Intervals([side]).metric(side.record, task, name) for side in (base, head)]
+        worse = samples[0].less(samples[1]) if what.higher_is_better else samples[1].less(samples[0])
+        found = worse.interval(level)
+    except NoIntervalError as error:
+        found, reason = None, str(error)
+    else:
+        reason = "too few images for an interval"
+    ours, theirs = (_value(side.record.metrics[task][name], factor) for side in (base, head))
+    if found is None or ours is None:
+        return _figure(what, ours, theirs, "incomparable", f"@{100 * level:g}: {reason}")
+    loss = Loss(low=found.low * factor, high=found.high * factor, level=level, images=len(worse.images))
+    allowed = what.tolerance.absolute(ours)
+    verdict: Verdict = "same" if ours == theirs else "within"
+    if loss.low > allowed:
+        verdict = "regressed"
+    elif loss.high < -allowed:
+        verdict = "improved"
+    text = f"{100 * level:g} % interval of the loss over {loss.images} images: {loss.low:.3g} to {loss.high:.3g}"
+    if verdict == "within" and worse.value * factor > allowed:
+        text = f"beyond the tolerance, but not for certain: the {text}"
+    return _figure(what, ours, theirs, verdict, text).model_copy(update={"loss": loss})
 
 
 def _incomparable(base: Metric | None, head: Metric | None) -> str | None:

@@ -63,7 +63,7 @@ def _row(label: str, base: Stored, head: Stored, tolerances: Tolerances) -> Row:
     one, other = base.record, head.record
     reasons = differences(setting(one), setting(other))
     figures = [
-        *exact_figures(one, other, tolerances),
+        *exact_figures(base, head, tolerances),
         *latency_figures(base, head, tolerances.of("latency")),
     ]
     return Row(

@@ -24,6 +24,15 @@ class Slowdown(_Part):
     head_pairs: int = Field(description="Pairs of rounds behind it in HEAD.")
 
 
+class Loss(_Part):
+    """Loss from BASE to HEAD with its interval over images, both scored on the same ones."""
+
+    low: float = Field(description="Lower end of the interval, in the unit of the value; below 0 is a gain.")
+    high: float = Field(description="Upper end of it.")
+    level: float
+    images: int
+
+
 class Figure(_Part):
     """One value of a row in BASE and in HEAD."""
 
@@ -38,6 +47,11 @@ class Figure(_Part):
     verdict: Verdict
     reason: str | None = Field(default=None, description="Why it is null or not comparable, or what is to be known.")
     slowdown: Slowdown | None = None
+    loss: Loss | None = Field(
+        default=None,
+        exclude_if=lambda loss: loss is None,
+        description="Of a metric that is judged by its interval; absent elsewhere.",
+    )
 
     @property
     def unanswered(self) -> bool:

@@ -21,31 +21,41 @@ class Tolerance:
     Attributes:
         amount: In the unit of the tables, or a fraction of BASE's figure.
         relative: Whether it is a fraction.
+        level: Probability of the interval over images that a loss beyond it is to be certain by; None to judge the
+            two values as they are.
     """
 
     amount: float
     relative: bool = False
+    level: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the tolerance in ``0.1`` or ``5%``.
+        """Return the tolerance in ``0.1``, ``5%`` or ``0.1@95``.
 
         Raises:
-            ValueError: it is none, or negative, or not finite.
+            ValueError: it is none, or negative, or not finite, or the level is no percentage of 50 or more below 100.
         """
-        number = text.strip()
+        number, at, level = (part.strip() for part in text.partition("@"))
+        if at and not 50 <= float(level) < 100:
+            raise ValueError(text)
         relative = number.endswith("%")
         amount = float(number.removesuffix("%")) / (100 if relative else 1)
         if not (math.isfinite(amount) and amount >= 0):
             raise ValueError(text)
-        return cls(amount, relative)
+        return cls(amount, relative, float(level) / 100 if at else None)
 
     def allows(self, worse: float, base: float) -> bool:
         """Return whether a value may be worse than BASE's by ``worse``."""
-        return worse <= self.amount * (abs(base) if self.relative else 1.0) * (1 + _ROUNDING)
+        return worse <= self.absolute(base) * (1 + _ROUNDING)
+
+    def absolute(self, base: float) -> float:
+        """Return the loss that is allowed of BASE's value, in the unit of the tables."""
+        return self.amount * (abs(base) if self.relative else 1.0)
 
     def __str__(self) -> str:
-        return f"{100 * self.amount:.12g} %" if self.relative else f"{self.amount:.12g}"
+        amount = f"{100 * self.amount:.12g} %" if self.relative else f"{self.amount:.12g}"
+        return amount if self.level is None else f"{amount} at {100 * self.level:.12g} %"
 
 
 _BY_UNIT: Mapping[Unit, Tolerance] = {
@@ -92,7 +102,12 @@ class Tolerances:
             try:
                 given[kind] = Tolerance.parse(text)
             except ValueError as error:
-                raise UsageError(f"--tolerance {pair!r}: the amount must be 0.1 or 5 %, and not below 0") from error
+                raise UsageError(
+                    f"--tolerance {pair!r}: the amount must be 0.1 or 5 %, and not below 0; @95 behind it asks for "
+                    "certainty, from 50 to below 100"
+                ) from error
+            if given[kind].level is not None and kind in ("macs", "params", "bytes", "latency"):
+                raise UsageError(f"--tolerance {pair!r}: intervals over images are of metrics and tasks alone")
         if "latency" in given and not given["latency"].relative:
             raise UsageError("--tolerance: latency is judged as a ratio; give it in percent, for example latency=5%")
         return cls(given)

@@ -13,7 +13,9 @@ from harness.records.machine import latency_reasons, machine
 from harness.report.cells import DASH, Column, Number, marked, pooled
 from harness.report.columns import SESSION, SESSION_NOTE, metric_title, other_session, task_title
 from harness.report.grid import Notes
+from harness.report.intervals import Intervals
 from harness.report.reported import OTHER_REFERENCE, other_documents, other_documents_note
+from harness.report.spread import NOTE, headline_spreads
 from harness.report.values import cost, time, why_no_cost
 
 
@@ -61,10 +63,12 @@ class Board:
     Attributes:
         rows: Its rows, the best gain first.
         columns: Its columns of numbers.
+        unsure: Rows without an interval over images, next to such that have one, and why.
     """
 
     rows: list[Row]
     columns: list[Column]
+    unsure: list[tuple[Row, str]] = field(default_factory=list)
 
     @property
     def record(self) -> Record:
@@ -97,6 +101,10 @@ class Board:
                 if missing := row.reasons[index]:
                     notes.add(column.title, missing, self.label(row))
         signs = {cell.sign for row in self.rows for cell in row.cells if cell}
+        if any(cell.low is not None for row in self.rows for cell in row.cells if cell):
+            notes.add("", NOTE, "")
+            for row, reason in self.unsure:
+                notes.add("interval", reason, self.label(row))
         lines = notes.lines()
         if OTHER_REFERENCE in signs:
             records = [entry.record for row in self.rows for entry in row.entries]
@@ -134,13 +142,18 @@ def images(record: Record) -> str:
     return "synthetic" if record.dataset.synthetic else "real"
 
 
-def build_boards(entries: Sequence[Entry]) -> list[Board]:
-    """Return the boards of complete records: scored on real images, on rendered ones, costs alone, reported ones."""
+def build_boards(entries: Sequence[Entry], intervals: Intervals | None = None) -> list[Board]:
+    """Return the boards of complete records: scored on real images, on rendered ones, costs alone, reported ones.
+
+    Args:
+        entries: The records.
+        intervals: Their per-image values; None for boards without intervals.
+    """
     comparable: dict[tuple[object, ...], list[Entry]] = {}
     for entry in entries:
         if entry.record.status == "complete":
             comparable.setdefault(conditions(entry.record), []).append(entry)
-    boards = [_board(group) for group in comparable.values()]
+    boards = [_board(group, intervals) for group in comparable.values()]
 
     def place(board: Board) -> tuple[object, ...]:
         record = board.record
@@ -150,7 +163,7 @@ def build_boards(entries: Sequence[Entry]) -> list[Board]:
     return sorted(boards, key=place)
 
 
-def _board(entries: Sequence[Entry]) -> Board:
+def _board(entries: Sequence[Entry], intervals: Intervals | None) -> Board:
     """Return the board of records of the same conditions: rows, then cell by cell, then marks and order."""
     # 1. Rows: the seeds of one configuration, in their order.
     records = [entry.record for entry in entries]
@@ -185,6 +198,16 @@ def _board(entries: Sequence[Entry]) -> Board:
             for row, found in zip(rows, marked([row.cells[index] for row in rows], column), strict=True):
                 assert not isinstance(found, str)
                 row.cells[index] = found
+        # Intervals after marks: they say what is not worse than the best for certain.
+        if intervals is not None and (spreads := headline_spreads(intervals, records, column.key)):
+            ranked = replace(column, ranked=column.ranked and board.ranks(column))
+            of_rows = [[entry.record for entry in row.entries] for row in rows]
+            for row, found in zip(
+                rows, spreads.cells(of_rows, [row.cells[index] for row in rows], ranked), strict=True
+            ):
+                assert not isinstance(found, str)
+                row.cells[index] = found
+            board.unsure += [(rows[place], reason) for place, reason in spreads.reasons.items()]
 
     # 3. Order: the best gain first, rows without one by name behind them.
     def place(row: Row) -> tuple[object, ...]:

@@ -20,6 +20,7 @@ from harness.leaderboard.entries import Entry, Picture, ordered, pictures, slugs
 from harness.leaderboard.fronts import fronts
 from harness.records import RECORD_NAME
 from harness.report.cells import size
+from harness.report.intervals import Intervals
 
 ASSETS = ("leaderboard.css", "leaderboard.js")
 
@@ -38,17 +39,20 @@ _NEIGHBOURS = 4
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def render_site(entries: Sequence[Entry], *, title: str, accuracy: str) -> Iterator[tuple[str, bytes]]:
+def render_site(
+    entries: Sequence[Entry], *, title: str, accuracy: str, intervals: Intervals | None = None
+) -> Iterator[tuple[str, bytes]]:
     """Yield the files of a site: path below the site and content. Equal records give equal bytes.
 
     Args:
         entries: Records with their folders, in any order.
         title: Heading of the site.
         accuracy: Key of the column that the pictures draw against costs: ``delta_m`` or a task.
+        intervals: Per-image values of the records; None for tables without intervals.
     """
     entries = ordered(entries)
     names = slugs(entries)
-    boards = build_boards(entries)
+    boards = build_boards(entries, intervals)
     templates = Environment(
         loader=PackageLoader("harness.leaderboard"),
         autoescape=True,

@@ -61,12 +61,12 @@ def gain_over_one(record: Record, references: Sequence[Record]) -> Gain:
 
 def gain_over(record: Record, reference: Record) -> Gain:
     """Return the gain of a record over another, which must have been made under the same conditions."""
-    gain = delta_m(_gained(record), _gained(reference))
+    gain = delta_m(gained(record), gained(reference))
     effort = effort_against(record, reference)
     return Gain(value=gain.value, reference=reference.run_id, reason=gain.reason, effort=effort)
 
 
-def _gained(record: Record) -> dict[str, Metric]:
+def gained(record: Record) -> dict[str, Metric]:
     """Return the metric of every task that the gain is of: the headline, but for saliency scored image by image.
 
     ASTMT and MTI-Net, whose meters average over images, take the gain of the mean IoU of salient pixels, not of maxF

@@ -111,6 +111,11 @@ def read_results(paths: Sequence[Path]) -> list[Record]:
     Raises:
         UsageError: a path does not exist or holds no record, or two records differ under one run_id.
     """
+    return [stored.record for stored in read_stored(paths)]
+
+
+def read_stored(paths: Sequence[Path]) -> list[Stored]:
+    """Return the records in files and below folders with their places, as `read_results` does."""
     found = {stored.path.resolve(): stored for path in paths for stored in load_stored(path)}
     known: dict[str, Stored] = {}
     for stored in found.values():
@@ -119,4 +124,4 @@ def read_results(paths: Sequence[Path]) -> list[Record]:
             raise UsageError(
                 f"{first.path} and {stored.path} hold different records of {stored.record.run_id}; give one of them"
             )
-    return [stored.record for stored in known.values()]
+    return list(known.values())

@@ -70,6 +70,8 @@ class Number:
         mark: Its place in the column.
         sign: Sign of a note below the table, shown after the number.
         ranked: Whether the number compares with the others of its column.
+        low: Lower end of its interval over images; None where it has none.
+        high: Upper end of it.
     """
 
     value: float
@@ -78,12 +80,16 @@ class Number:
     mark: Mark | None = None
     sign: str = ""
     ranked: bool = True
+    low: float | None = None
+    high: float | None = None
 
     def text(self, column: Column, plus_minus: str = " ± ") -> str:
-        """Return the number as it is shown; a deviation of 0 is left out."""
+        """Return the number as it is shown: ± the deviation over seeds, (±) half of the interval over images."""
         shown = column.number(self.value, column.signed)
         if self.std:
             shown += f"{plus_minus}{column.number(self.std)}"
+        if self.low is not None and self.high is not None:
+            shown += f" ({plus_minus.strip()}{column.number((self.high - self.low) / 2)})"
         return f"{shown} {self.sign}" if self.sign else shown
 
 
@@ -95,7 +101,7 @@ def pooled(values: Iterable[float | None]) -> Number | None:
     """Return the mean of the known, finite values; None if there are none.
 
     >>> pooled([1.0, None, 2.0])
-    Number(value=1.5, std=0.7071067811865476, n=2, mark=None, sign='', ranked=True)
+    Number(value=1.5, std=0.7071067811865476, n=2, mark=None, sign='', ranked=True, low=None, high=None)
     """
     # A seed without a value counts neither in the mean nor in n.
     known = [value for value in values if value is not None and math.isfinite(value)]

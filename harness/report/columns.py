@@ -1,8 +1,9 @@
 """The columns of metrics, of the multi-task gain and of costs, with the cells of a row."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from harness.records import Gain, Record, units
@@ -13,6 +14,7 @@ from harness.records.machine import latency_reasons, machine, one_machine
 from harness.records.metric import Metric
 from harness.report.cells import Cell, Column, Number, pooled
 from harness.report.grid import Notes
+from harness.report.intervals import Intervals, Sample
 from harness.report.values import cost, not_finite, time
 from harness.tasks import TASKS
 
@@ -171,6 +173,13 @@ class AccuracyColumns:
             cells[column.key] = pooled(metric.value for metric in metrics if metric)
         cells[DELTA_M.key] = pooled(record.delta_m.value for record in group.records if record.delta_m)
         return cells
+
+    def picks(self, intervals: Intervals) -> dict[str, Callable[[Record], Sample]]:
+        """Return how the values of each column and their draws are found, by the key of the column."""
+        found: dict[str, Callable[[Record], Sample]] = {DELTA_M.key: intervals.gain}
+        for place, column in self._columns.items():
+            found[column.key] = partial(intervals.metric, task=place.task, name=place.metric)
+        return found
 
     def note(self, group: Group, notes: Notes) -> None:
         """Note why values of a row are missing."""

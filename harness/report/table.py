@@ -1,6 +1,6 @@
 """The papers' table: one row per method, one column per task, costs in the last columns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -21,7 +21,9 @@ from harness.report.columns import (
 )
 from harness.report.costs import cost_tables
 from harness.report.grid import BACKBONE, METHOD, Notes, Row, Table, filled, mark
+from harness.report.intervals import FACTS, Intervals, Sample
 from harness.report.reported import INPUT, OTHER_REFERENCE, PRINTED, Sources, origin, printed_cells
+from harness.report.spread import NOTE, Spreads
 
 Style = Literal["paper", "share", "wide"]
 
@@ -42,11 +44,11 @@ _MEANING = {
 """Columns of the table of tasks, as in the sharing paper, and their meaning."""
 
 
-def build_tables(records: Sequence[Record], style: Style = "paper") -> list[Table]:
+def build_tables(records: Sequence[Record], style: Style = "paper", intervals: Intervals | None = None) -> list[Table]:
     """Return the tables of any records: one for each set of conditions, measured records first.
 
     Costs alone get the tables of ``harness bench``. In the style ``share`` a table of the tasks follows, for methods
-    that share weights sparsely.
+    that share weights sparsely. With per-image values, accuracies and gains get their intervals over images.
     """
     # One table for each set of conditions; reported records have conditions that no measured one has.
     comparable: dict[tuple[object, ...], list[Record]] = {}
@@ -56,7 +58,7 @@ def build_tables(records: Sequence[Record], style: Style = "paper") -> list[Tabl
     for group in comparable.values():
         if group[0].costs_only:
             continue
-        tables.append(table := build_table(group, style, known=records))
+        tables.append(table := build_table(group, style, known=records, intervals=intervals))
         if style == "share" and (shares := sharing_table(groups_of(group), table.caption, dict(table.facts))):
             tables.append(shares)
     return tables + cost_tables([record for record in _ordered(records) if record.costs_only])
@@ -76,13 +78,19 @@ def _ordered(records: Sequence[Record]) -> list[Record]:
     return sorted(records, key=place)
 
 
-def build_table(records: Sequence[Record], style: Style = "paper", known: Sequence[Record] = ()) -> Table:
+def build_table(
+    records: Sequence[Record],
+    style: Style = "paper",
+    known: Sequence[Record] = (),
+    intervals: Intervals | None = None,
+) -> Table:
     """Return the table of records that are made under the same conditions; seeds of one method become mean ± std.
 
     Args:
         records: In the order of the rows.
         style: ``wide`` has all metrics and all costs.
         known: Further records that gains may have been taken against, to name them.
+        intervals: Per-image values of the records; None for a table without intervals.
 
     Raises:
         ValueError: the conditions differ, or there are no records.
@@ -133,13 +141,39 @@ def build_table(records: Sequence[Record], style: Style = "paper", known: Sequen
     # Gains over single-task nets on several backbones do not compare.
     one_backbone = len({record.method.backbone for record in records}) == 1
     ranked = [replace(column, ranked=one_backbone) if column == DELTA_M else column for column in columns]
+    marked = mark(ranked, rows)
+    if intervals is not None:
+        marked = _with_intervals(ranked, marked, groups, accuracy.picks(intervals), intervals, notes)
+        notes.add("", NOTE, "")
     return Table(
         columns=columns,
-        rows=mark(ranked, rows),
+        rows=marked,
         caption=caption(records, costs.caption(), [*records, *known]),
         notes=(*sources.notes(), *([LESS_EFFORT_NOTE] if less else []), *notes.lines(), *costs.session_notes()),
-        facts=facts(records) | costs.facts(),
+        facts=facts(records) | costs.facts() | ({"intervals": FACTS} if intervals is not None else {}),
     )
+
+
+def _with_intervals(
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    groups: Sequence[Group],
+    picks: Mapping[str, Callable[[Record], Sample]],
+    intervals: Intervals,
+    notes: Notes,
+) -> tuple[Row, ...]:
+    """Return the rows with intervals in their cells; notes say where there is none, and why."""
+    cells = [dict(row.cells) for row in rows]
+    for column in columns:
+        if column.key not in picks:
+            continue
+        spreads = Spreads(intervals, picks[column.key])
+        found = spreads.cells([group.records for group in groups], [row.get(column.key) for row in cells], column)
+        for row, cell in zip(cells, found, strict=True):
+            row[column.key] = cell
+        for place, reason in spreads.reasons.items():
+            notes.add("interval", reason, groups[place].name)
+    return tuple(replace(row, cells=shown) for row, shown in zip(rows, cells, strict=True))
 
 
 def sharing_table(groups: Sequence[Group], caption: str, facts: dict[str, object]) -> Table | None:

@@ -54,13 +54,15 @@ class View(ABC):
 
     Args:
         statistics: Name to the values of every image, [N, ...].
+        every: Whether all metrics are wanted, or those alone that are quick to have, the headline among them.
     """
 
     whole: ClassVar[bool]
     """Whether every image counts once."""
 
-    def __init__(self, statistics: Mapping[str, Array]) -> None:
+    def __init__(self, statistics: Mapping[str, Array], every: bool = True) -> None:
         self.statistics = statistics
+        self.every = every
 
     def __getitem__(self, name: str) -> Array:
         """Return a statistic of every image, [N, ...]."""

@@ -82,5 +82,5 @@ def histogram_median(counts: Floats) -> Floats:
     place = np.argmax(reached >= half, -1)[..., None]
     inside = np.take_along_axis(counts, place, -1)
     before = np.take_along_axis(reached, place, -1) - inside
-    found = (place + (half - before) / inside) * (TOP / BINS)
+    found = (place + (half - before) / np.maximum(inside, 1e-9)) * (TOP / BINS)
     return np.where(half > 0, found, np.nan)[..., 0]

@@ -84,3 +84,25 @@ def test_a_run_from_the_start_replaces_them(harness, mini) -> None:
     (folder / PER_IMAGE_NAME).write_bytes(b"old")
     assert harness(*command, "--overwrite", "always").code == 0
     assert values_of(*result("out")).metrics() == result("out")[0].metrics
+
+
+def test_table_leaderboard_and_gate_use_them(harness, mini) -> None:
+    assert harness("run", "-m", "single-task", "multi-task", *mini).code == 0
+    plain = harness("table", "out")
+    assert "(±" not in plain.out
+    table = harness("table", "out", "--ci")
+    assert table.code == 0, table.err
+    assert "(±" in table.out
+    assert "interval over images" in table.out
+    wide = harness("table", "out", "--ci", "--style", "wide", "-f", "json")
+    [content] = json.loads(wide.out)
+    assert all("low" in row["boundary_ap"] for row in content["rows"])
+    pages = harness("leaderboard", "out", "-o", "site")
+    assert pages.code == 0, pages.err
+    assert "(±" in Path("site/index.html").read_text()
+    assert harness("leaderboard", "out", "-o", "site", "--no-ci").code == 0
+    assert "(±" not in Path("site/index.html").read_text()
+    gate = harness("compare", "out", "out", "--tolerance", "semseg=0.5@95", "--all")
+    assert gate.code == 0, gate.err
+    assert "interval of the loss over 2 images" in gate.out
+    assert harness("compare", "out", "out", "--tolerance", "macs=1@95").code == 2

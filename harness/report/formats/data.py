@@ -12,6 +12,7 @@ import pandas as pd
 
 from harness.report.cells import Number
 from harness.report.grid import Table
+from harness.report.intervals import ALIKE
 from harness.report.text import csv_text, to_json
 
 
@@ -27,6 +28,11 @@ def render_csv(tables: Sequence[Table]) -> str:
                     cells[column.csv_name] = f"{cell.value * column.scale:.12g}"
                     if cell.std is not None:
                         cells[f"{column.csv_name}_std"] = f"{cell.std * column.scale:.12g}"
+                    for end in ("low", "high"):
+                        if (bound := getattr(cell, end)) is not None:
+                            cells[f"{column.csv_name}_{end}"] = f"{bound * column.scale:.12g}"
+                    if cell.sign == ALIKE:
+                        cells[f"{column.csv_name}_alike"] = "yes"
                 else:
                     cells[column.csv_name] = _flat(cell)
             # Conditions in front, where a fact of the row takes the place of one of the table; other facts behind.
@@ -62,6 +68,8 @@ def render_json(tables: Sequence[Table]) -> str:
                 cells[column.key] = cell
                 if isinstance(cell, Number):
                     cells[column.key] = {"value": cell.value, "std": cell.std, "n": cell.n, "mark": cell.mark}
+                    if cell.low is not None:
+                        cells[column.key] |= {"low": cell.low, "high": cell.high}
                     if cell.sign:
                         cells[column.key]["sign"] = cell.sign
             rows.append({**cells, **row.facts})

@@ -28,6 +28,7 @@ _CHARACTERS = {
     "↓": "$\\downarrow$",
     "±": "$\\pm$",
     "×": "$\\times$",
+    "≈": "$\\approx$",
     "Δ": "$\\Delta$",
     "δ": "$\\delta$",
     "§": "\\S{}",
@@ -82,7 +83,9 @@ def _table(table: Table) -> str:
             if isinstance(cell, Number):
                 # A true minus and a true ±; the sign goes behind the mark, so that it is not set in bold.
                 number = replace(cell, sign="").text(column, plus_minus=" $\\pm$ ").replace("-", "$-$")
-                cells.append(" ".join(filter(None, (_MARKS[cell.mark].format(number), escape(cell.sign)))))
+                number, bracket, half = number.partition(" (")  # intervals are set small, and never in bold
+                small = f"{{\\scriptsize ({half}}}" if bracket else ""
+                cells.append(" ".join(filter(None, (_MARKS[cell.mark].format(number), small, escape(cell.sign)))))
             else:
                 cells.append(escape(row.text(column)))
         rows.append(" & ".join(cells) + r" \\")
