@@ -150,7 +150,6 @@ class Stage:
         if schedule.warmup_epochs:
             schedule = replace(schedule, warmup=schedule.warmup_epochs * per_epoch)
         return replace(self, iterations=self.epochs * per_epoch, schedule=schedule)
-        return replace(self, iterations=self.epochs * max(1, images // self.batch_size))
 
 
 def held_out(images: int) -> int:
