@@ -7,6 +7,7 @@ not an engine computes them (for inactive tokens the second term is left out).
 
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import product as pairs
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,9 @@ def report(model: SharedNets, images: Tensor) -> MacReport:
         images: [1, 3, H, W].
     """
     # 1. Executed: counted by the operators that run. The base's encoder and the heads are in every other count too.
-    executed = count_macs(lambda: model(images), model.parts())
+    model(images)  # merges weights and stacks them, which is no part of a forward pass
+    with model.one_by_one():
+        executed = count_macs(lambda: model(images), model.parts())
     encoder = count_macs(lambda: model.run_base(images, (), "nothing")).macs
     heads = sum(macs for part, macs in executed.per_part.items() if part.startswith("head/"))
     # 2. Ideal and simulated: the base in full, and every sub-task by formula.
@@ -63,7 +66,7 @@ def report(model: SharedNets, images: Tensor) -> MacReport:
     for task in model.deltas:
         base = model.run_base(images, (task,), "all")
         embedding = _embedding_macs(model, task, images)
-        ideal += embedding + round(_ideal(model, task, base, images))
+        ideal += embedding + round(_ideal(model, task, images))
         simulated += embedding + round(_simulated(model, task, base, images))
     # 3. Dense: one encoder per task.
     return MacReport(
@@ -71,14 +74,15 @@ def report(model: SharedNets, images: Tensor) -> MacReport:
     )
 
 
-def _ideal(model: SharedNets, task: str, base: Reference, images: Tensor) -> float:
+def _ideal(model: SharedNets, task: str, images: Tensor) -> float:
     """Return the non-zero multiplies of a sub-task's blocks."""
-    log = watch_gates(model, task, base, images)
-    nonzero = {name: sparse.index.numel() for name, sparse in model.delta(task).sparse().items()}
+    log = watch_gates(model, task, images)
+    sparse = model.delta(task).sparse()
     total = 0.0
     for index in model.own_part(task).blocks:
-        count, width = base.activations[index].norm1.shape[1:]
         layers = _layers(model, task, index)
+        width = layers[Product.QKV].shape[1]
+        count = log.elements[index, Site.QKV] // width
         # Where one gate serves qkv and proj, the decision at proj is that at qkv.
         active = {site: log.active.get((index, site), log.active[index, Site.QKV]) for site in Site}
         # Attention: q k^T and the weighted sum of values, 2 M N D with M queries.
@@ -91,9 +95,13 @@ def _ideal(model: SharedNets, task: str, base: Reference, images: Tensor) -> flo
             Product.FC2: active[Site.MLP] * count * layers[Product.FC2].shape[1],
         }
         for product, weight in layers.items():
-            # nnz(dX) d_out + N nnz(dW)
-            differing = nonzero.get(f"blocks.{index}.{product.timm_name}.weight", 0)
-            total += changes[product] * weight.shape[0] + count * differing
+            outputs = weight.shape[0]
+            if product is Product.QKV and model.asks_base(active[Site.QKV]):
+                outputs = width  # queries alone
+            # nnz(dX) d_out + N nnz(dW), of the weights that are multiplied at all
+            held = sparse.get(f"blocks.{index}.{product.timm_name}.weight")
+            differing = 0 if held is None else int((held.index < outputs * weight.shape[1]).sum())
+            total += changes[product] * outputs + count * differing
     return total
 
 
@@ -123,9 +131,18 @@ def _embedding_macs(model: SharedNets, task: str, images: Tensor) -> int:
     return count_macs(lambda: model.functional.embed(model.weights_of(task), images)).macs
 
 
-def watch_gates(model: SharedNets, task: str, base: Reference, images: Tensor) -> GateLog:
-    """Run a sub-task with tokens gated and return the decisions of its gates."""
+def watch_gates(model: SharedNets, task: str, images: Tensor) -> GateLog:
+    """Return the decisions of a sub-task's gates; the engine of tokens makes none that the image decides."""
     log = GateLog()
+    if model.options.engine == "tokens":
+        counts, tokens = model.active_counts(task), model.tokens.tokens
+        width = model.base.channels
+        for (index, count), site in pairs(zip(model.own_part(task).blocks, counts, strict=True), Site):
+            log.active[index, site] = count / tokens
+            log.nonzero[index, site] = count * width  # every channel of an active token counts as changed
+            log.elements[index, site] = tokens * width
+        return log
+    base = model.run_base(images, (task,), "all")
     model.run_sub(task, base, images, model.gated(task, base, log))
     return log
 
@@ -140,8 +157,7 @@ def layer_statistics(model: SharedNets, images: Tensor) -> dict[str, pd.DataFram
     weights, active, changes = {}, {}, {}
     for task in model.deltas:
         weights[task] = density_by_layer(model.delta(task).sparse(), model)
-        base = model.run_base(images, (task,), "all")
-        log = watch_gates(model, task, base, images)
+        log = watch_gates(model, task, images)
         active[task] = _by_block(model, log.active)
         changes[task] = _by_block(model, {key: log.nonzero[key] / log.elements[key] for key in log.active})
     return {
@@ -166,7 +182,7 @@ def sparsity(model: SharedNets, images: Tensor) -> dict[str, Sparsity]:
         nonzero = sum(sparse.index.numel() for sparse in model.delta(task).sparse().values())
         active = 1.0
         if model.options.mode == "gated":
-            log = watch_gates(model, task, model.run_base(images, (task,), "all"), images)
+            log = watch_gates(model, task, images)
             active = float(np.mean(list(_by_block(model, log.active).values())))
         found[task] = Sparsity(weight_density=nonzero / model.countable, active_rows=active)
     return found

@@ -62,9 +62,10 @@ def _narrow(model: SharedNets, task: str, budget: float, loss: _Loss) -> None:
         model.gates[task] = model.uniform_gates(fraction)
         if fraction == FRACTIONS[-1] or loss() <= budget:
             break
-    # 2. Each block further, while the others stay.
+    # 2. Each block further, while the others stay; nested tokens from the last, for fewer before are fewer behind, too.
     gates = model.gates[task]
-    for block in model.own_part(task).blocks:
+    blocks = model.own_part(task).blocks
+    for block in reversed(blocks) if model.options.engine == "tokens" else blocks:
         for fraction in FRACTIONS[: FRACTIONS.index(gates[block].fraction)]:
             original, gates[block] = gates[block], replace(gates[block], fraction=fraction)
             if loss() <= budget:

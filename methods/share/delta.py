@@ -87,10 +87,14 @@ class Delta(nn.Module, ABC):
 
     def train(self, mode: bool = True) -> "Delta":
         """Switch between training and evaluation; merged weights are forgotten, for training moves them."""
+        self.forget_merged()
+        return super().train(mode)
+
+    def forget_merged(self) -> None:
+        """Free the merged weights."""
         for name in self._merged:
             delattr(self, _buffer(name))
         self._merged.clear()
-        return super().train(mode)
 
     def sparse(self) -> dict[str, SparseTensor]:
         """Return the non-zero differences of every weight that may differ, as they are stored."""

@@ -80,8 +80,11 @@ class FunctionalViT:
 
     def features(self, weights: Weights, x: Tensor) -> Tensor:
         """Map the last tokens [B, 1 + h w, D] to the normed map [B, D, h, w] that heads read."""
-        normed = Affine(weights["norm.weight"], weights["norm.bias"]).norm(x)
-        patches = normed[:, 1:].transpose(1, 2)  # without the class token, [B, D, h w]
+        return self.as_map(Affine(weights["norm.weight"], weights["norm.bias"]).norm(x))
+
+    def as_map(self, tokens: Tensor) -> Tensor:
+        """Return normed tokens [B, 1 + h w, D] as a map [B, D, h, w]."""
+        patches = tokens[:, 1:].transpose(1, 2)  # without the class token, [B, D, h w]
         return patches.reshape(*patches.shape[:2], *self.grid)
 
 
@@ -97,12 +100,13 @@ def layer_of(name: str) -> str:
     return "norm" if name.startswith("norm.") else "embedding"
 
 
-def differing_names(encoder: ViTEncoder, shared_blocks: int) -> list[str]:
+def differing_names(encoder: ViTEncoder, shared_blocks: int, shared_embedding: bool) -> list[str]:
     """Return the names of the weights in which a sub-task may differ; positions never do.
 
     Args:
         encoder: The base's.
         shared_blocks: First blocks that are taken over unchanged, the embedding with them unless it is 0.
+        shared_embedding: Whether the embedding is taken over unchanged even where every block differs.
 
     Raises:
         UsageError: the encoder has fewer blocks.
@@ -111,7 +115,7 @@ def differing_names(encoder: ViTEncoder, shared_blocks: int) -> list[str]:
     if shared_blocks > depth:
         raise UsageError(f"--set shared_blocks={shared_blocks}: the encoder has {depth} blocks")
     shared = [f"blocks.{index}." for index in range(shared_blocks)]
-    if shared_blocks:
+    if shared_blocks or shared_embedding:
         shared += [_PATCHES, "cls_token"]
     names = [name for name, _ in encoder.vit.named_parameters() if name not in FROZEN]
     return [name for name in names if not name.startswith(tuple(shared))]

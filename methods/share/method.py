@@ -204,12 +204,10 @@ class Share(Method, ArtifactFormat, Extension, Calibration):
 
     def _untrained(self, base: ViTEncoder) -> LearnedDelta:
         weights = dict(base.vit.named_parameters())
-        names = differing_names(base, self.options.shared_blocks)
+        names = differing_names(base, self.options.shared_blocks, shared_embedding=self.options.engine == "tokens")
         return LearnedDelta({name: weights[name] for name in names}, self.options.granularity, self.options.values)
 
     def _check(self, problem: Problem) -> None:
-        if self.options.engine != "paper":
-            raise UsageError(f"--set engine={self.options.engine}: this version of share has the engine paper alone")
         if self.options.base_task == "auto":
             raise UsageError("--set base_task=auto: needs engine=corrections; name the base task")
         if self.options.base_task not in problem.names:

@@ -23,9 +23,11 @@ from harness.methods.share.execution import (
     Reference,
     TokenGate,
     TokenGated,
+    nested_counts,
 )
 from harness.methods.share.execution.channels import ChangedChannels, changed_channels
 from harness.methods.share.options import ShareOptions
+from harness.methods.share.together import SubTask, TokenEngine
 from harness.model import MultiTaskModel, Predictions
 from harness.problem import Problem, TaskSpec
 from harness.stream import Stream, StreamPolicy
@@ -63,6 +65,7 @@ class SharedNets(MultiTaskModel):
         self.base_weights = dict(base.vit.named_parameters())
         self.gates = {task: self.uniform_gates(options.rows) for task in self.deltas}
         self.calibrated: set[str] = set()
+        self.tokens = TokenEngine(self.functional, self.base_weights, deltas)
         self._observer: Observer | None = None
         # Facts that follow from the weights, remembered in evaluation; `train` forgets them.
         self._own_parts: dict[str, OwnPart] = {}
@@ -129,8 +132,29 @@ class SharedNets(MultiTaskModel):
         match self.options.engine if self.options.mode == "gated" else "paper":
             case "paper":
                 return self._encode_by_gates(images, tasks)
+            case "tokens":
+                return self._encode_by_tokens(images, tasks)
             case engine:
-                raise UsageError(f"--set engine={engine}: this version of share has the engine paper alone")
+                raise UsageError(f"--set engine={engine}: this version of share has the engines paper and tokens alone")
+
+    def _encode_by_tokens(self, images: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
+        """Run the base once, and the active tokens of all sub-tasks beside it."""
+        subs = {task: SubTask(task, self.own_part(task), self._fractions(task)) for task in self.deltas}
+        wanted = [subs[task] for task in tasks if task in subs]
+        maps = dict(self.tokens.encode(images, wanted, list(subs.values()), self.options.keys))
+        return {task: maps[task if task in subs else ""] for task in tasks}
+
+    def _fractions(self, task: str) -> tuple[float, ...]:
+        """Return the fraction of active tokens of every block that a sub-task computes."""
+        return tuple(self.gates[task][index].fraction for index in self.own_part(task).blocks)
+
+    def active_counts(self, task: str) -> list[int]:
+        """Return the active tokens per image of every block that a sub-task computes, in the engine of tokens."""
+        return nested_counts(self._fractions(task), self.tokens.tokens)
+
+    def asks_base(self, fraction: float) -> bool:
+        """Return whether this fraction of tokens asks the base's keys and values alone."""
+        return self.options.engine == "tokens" and self.options.keys == "base" and fraction < 1
 
     def _encode_by_gates(self, images: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
         """Run the base once, and from it every sub-task block by block, in the mode of the options."""
@@ -234,6 +258,15 @@ class SharedNets(MultiTaskModel):
             yield
         finally:
             self.options = original
+
+    @contextmanager
+    def one_by_one(self) -> Iterator[None]:
+        """Run sub-tasks one by one in the block, so that a count of MACs knows whose they are."""
+        self.tokens.one_by_one = True
+        try:
+            yield
+        finally:
+            self.tokens.one_by_one = False
 
     @contextmanager
     def observed_by(self, observer: Observer) -> Iterator[None]:

@@ -1,8 +1,8 @@
 """Options of the sharing method."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harness.method import MethodOptions
 
@@ -15,6 +15,7 @@ Ungated = Literal["reuse", "channels"]
 Values = Literal["fp32", "fp16"]
 Detail = Literal["boundary", "all", "none"]
 Distil = Literal["both", "pull", "head"]
+Keys = Literal["base", "own"]
 
 
 class ShareOptions(MethodOptions):
@@ -53,7 +54,13 @@ class ShareOptions(MethodOptions):
     engine: Engine = Field(
         default="paper",
         description="Inference of mode gated, and what training prepares for. paper: gates at the inputs of every "
-        "block; corrections: a frozen base and a small correction of its tokens, no sparse difference.",
+        "block; tokens: active tokens are chosen once per stage of blocks and share the base's embedding, keys and "
+        "values; corrections: a frozen base and a small correction of its tokens, no sparse difference.",
+    )
+    keys: Keys = Field(
+        default="base",
+        description="Of engine tokens: active tokens attend to the base's keys and values alone, or to their own in "
+        "the place of the base's.",
     )
     policy: Policy = Field(
         default="top-k",
@@ -119,3 +126,10 @@ class ShareOptions(MethodOptions):
     taught: list[str] | None = Field(
         default=None, description="corrections: sub-tasks that are taught; null: all that the teacher has."
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """Check that the engine has what is asked of it."""
+        if self.engine == "tokens" and (self.policy, self.queries, self.ungated) != ("top-k", "active", "reuse"):
+            raise ValueError("engine=tokens has policy=top-k, queries=active and ungated=reuse alone")
+        return self

@@ -206,6 +206,7 @@ class Penalties:
         if output.delta.phase == "gates":
             return {"expected L0 norm": self.l0 * output.delta.expected_l0_norm()}
         assert output.own is not None
+        assert output.base is not None
         own, base = output.own, output.base
         elements = torch.stack(
             [_element_loss(own.activations[i], own.hidden[i], base.activations[i], base.hidden[i]) for i in own.hidden]

@@ -1,6 +1,7 @@
 """Training half of the shared networks: a forward pass for each phase of a sub-task."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -19,12 +20,12 @@ class SubTaskOutput(TrainingOutput):
 
     Attributes:
         delta: The differences that are learned.
-        base: The base on the same images.
+        base: The base on the same images; None where it is not kept.
         own: The sub-task's dense run; None where tokens are gated, for some of them are never computed.
     """
 
     delta: LearnedDelta
-    base: Reference
+    base: Reference | None
     own: Dense | None
 
 
@@ -75,6 +76,9 @@ class TrainedNets(SharedNets):
             return TrainingOutput({task: self.decode(task, features)})
         delta = self.learned(task)
         delta.reseed(torch.initial_seed())
+        if delta.phase == "rows" and self.options.engine == "tokens":
+            with self._drawn_gates(task):
+                return SubTaskOutput(self(images, tasks), delta=delta, base=None, own=None)
         # 1. The frozen base: all of it where activations are compared, else as far as the sub-task takes it over.
         compared = delta.phase in ("activations", "rows")
         with torch.no_grad():
@@ -88,11 +92,17 @@ class TrainedNets(SharedNets):
 
     def _forward_gated(self, task: str, delta: LearnedDelta, base: Reference, images: Tensor) -> SubTaskOutput:
         """Predict with tokens gated, their fraction drawn each time, so that later any fraction can be chosen."""
+        with self._drawn_gates(task):
+            prediction = self.decode(task, self.run_sub(task, base, images, self.gated(task, base)))
+        return SubTaskOutput({task: prediction}, delta=delta, base=base, own=None)
+
+    @contextmanager
+    def _drawn_gates(self, task: str) -> Iterator[None]:
+        """Let a fraction of active tokens that is drawn now hold in the block."""
         # f = r + (1 - r) u^2: small fractions, which matter most, are drawn most often.
         fraction = self.options.rows + (1 - self.options.rows) * float(torch.rand(())) ** 2
         original, self.gates[task] = self.gates[task], self.uniform_gates(fraction)
         try:
-            prediction = self.decode(task, self.run_sub(task, base, images, self.gated(task, base)))
+            yield
         finally:
             self.gates[task] = original
-        return SubTaskOutput({task: prediction}, delta=delta, base=base, own=None)

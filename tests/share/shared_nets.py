@@ -17,11 +17,11 @@ def method(**options: object) -> Share:
     return Share(ShareOptions.model_validate(options), "vit-micro")
 
 
-def differing(density: float = 0.1, **options: object) -> SharedNets:
+def differing(problem: Problem = PROBLEM, density: float = 0.1, **options: object) -> SharedNets:
     """Return a model whose sub-tasks differ at random from a base that is not at its start either."""
     torch.manual_seed(1)
     subject = method(**options)
-    model = subject.build(PROBLEM)
+    model = subject.build(problem)
     with torch.no_grad():
         for parameter in model.base.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

@@ -1,6 +1,6 @@
 """Executions agree where they must: exactness is what makes the savings comparable."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -106,6 +106,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Collect the multiplies of every product that the code really calls."""
     macs: list[int] = []
     linear, attend, conv = F.linear, F.scaled_dot_product_attention, F.conv2d
+    products = {(torch, "addmm"): torch.addmm, (torch, "baddbmm"): torch.baddbmm, (Tensor, "addmm_"): Tensor.addmm_}
 
     def spy_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         macs.append(x.numel() * weight.shape[0])
@@ -120,7 +121,16 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         macs.append(out.numel() * weight[0].numel())
         return out
 
+    def spy_product(product: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def spy(total: Tensor, left: Tensor, right: Tensor, **rest: Tensor) -> Tensor:
+            macs.append(left.numel() * right.shape[-1])
+            return product(total, left, right, **rest)
+
+        return spy
+
     with monkeypatch.context() as patch:
+        for (owner, name), product in products.items():
+            patch.setattr(owner, name, spy_product(product))
         patch.setattr(F, "linear", spy_linear)
         patch.setattr(F, "scaled_dot_product_attention", spy_attend)
         patch.setattr(F, "conv2d", spy_conv)
@@ -144,6 +154,12 @@ def test_executed_macs_are_the_multiplies_that_were_launched(
     assert report.executed.macs == sum(launched)
     if (ungated, policy) == ("reuse", "top-k"):
         assert report.executed.macs < report.dense
+        with torch.inference_mode(), model.executed_as(engine="tokens", queries="active"):
+            model(batch)  # stacks weights
+            with spied(monkeypatch) as launched:
+                model(batch)
+            tokens = accounting_of(subject).macs(model, batch)
+        assert tokens.executed.macs == sum(launched)
     assert sum(report.executed.per_part.values()) == report.executed.macs
 
 

@@ -3,6 +3,8 @@
 from harness.methods.share.execution.clamped import Clamped
 from harness.methods.share.execution.dense import Dense
 from harness.methods.share.execution.gated import Observer, TokenGate, TokenGated, Tokens
+from harness.methods.share.execution.stack import Stack, StackedWeights
+from harness.methods.share.execution.tokens import TokenWalk, nested_counts
 from harness.methods.share.execution.trace import Activations, Hidden, Keep, Reference
 
 __all__ = [
@@ -13,7 +15,11 @@ __all__ = [
     "Keep",
     "Observer",
     "Reference",
+    "Stack",
+    "StackedWeights",
     "TokenGate",
     "TokenGated",
+    "TokenWalk",
     "Tokens",
+    "nested_counts",
 ]
