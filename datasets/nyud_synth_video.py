@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.data.card import Card, load_card
 from harness.data.clips import ClipFolder, VideoDataset
 from harness.data.dataset import Split
 from harness.datasets.nyud import nyud_input_size
 from harness.datasets.synth.default import Plan, Rendered
-from harness.datasets.synth.motion import KINDS
+from harness.datasets.synth.motion import KINDS, MORE_KINDS
 from harness.datasets.synth.nyud_tree import SIZE
-from harness.datasets.synth.video import write_clips
+from harness.datasets.synth.video import FRAMES, film, write_clips
 
 
 class NYUDSynthVideo(Rendered, VideoDataset):
@@ -20,6 +23,7 @@ class NYUDSynthVideo(Rendered, VideoDataset):
     nominal_input_size = nyud_input_size(SIZE)
     tasks = load_card("nyud-synth-video").task_specs()
     plan = Plan(train=24, val=3)
+    kinds = (*KINDS, *MORE_KINDS)
 
     def rendered(self, plan: Plan) -> int:
         """Return the clips of a plan: every kind of motion in each room of validation."""
@@ -37,6 +41,10 @@ class NYUDSynthVideo(Rendered, VideoDataset):
     def clips(self, root: Path, split: Split) -> ClipFolder:
         """Return the clips of a split."""
         return ClipFolder(root, split)
+
+    def render_clip(self, kind: str, room: int, frames: int | None) -> list[NDArray[np.uint8]]:
+        """Return the frames of a clip: one of `kinds`, in a room that is in neither split."""
+        return [frame.image for frame in film(kind, 30_000 + room, frames=frames or FRAMES).frames]
 
     def write(
         self,

@@ -94,6 +94,7 @@ class LazyGroup(click.Group):
         "leaderboard": ("harness.cli.leaderboard", "leaderboard", "Build static pages of tables, fronts and records."),
         "plot": ("harness.cli.plot", "plot", "Draw two values of records against each other, with the Pareto front."),
         "predict": ("harness.cli.predict", "predict", "Draw what a trained model predicts, and where it errs."),
+        "stream": ("harness.cli.stream", "stream", "Stream video through a trained model, with an overlay to look at."),
         "compare": (
             "harness.cli.compare",
             "compare",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -318,6 +318,13 @@ class ClipReader:
 class VideoDataset(Dataset):
     """A data set of clips; its labelled frames are still images, too."""
 
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """Kinds of motion that clips can be rendered in on request; empty where none can."""
+
+    def render_clip(self, kind: str, room: int, frames: int | None) -> list[NDArray[np.uint8]]:
+        """Return the frames of a clip rendered on request, for data sets with `kinds`."""
+        raise NotImplementedError
+
     @abstractmethod
     def clips(self, root: Path, split: Split) -> ClipFolder:
         """Return the clips of a split.
@@ -338,7 +345,3 @@ class VideoDataset(Dataset):
         sizes = [clip.size() for clip in reader.clips]
         height, width = (-(-max(sides) // 16) * 16 for sides in zip(*sizes, strict=True))
         return height, width
-
-
-Container = Literal["png", "ffv1"]
-"""Form of stored frames: a folder of PNG images, or one lossless file."""

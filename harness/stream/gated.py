@@ -54,12 +54,16 @@ class GatedStream(Stream):
         model: In evaluation mode.
         networks: Its networks; the first one's embedding tells scene cuts.
         policy: How the stream is computed.
+
+    Attributes:
+        features: Network to the map [B, D, h, w] that heads read on the last frame.
     """
 
     def __init__(self, model: MultiTaskModel, networks: Sequence[Network], policy: StreamPolicy) -> None:
         self.model, self.networks, self.policy = model, list(networks), policy
         self.schedule = Schedule(policy, tuple(network.name for network in networks))
         self._embedding: Tensor | None = None
+        self.features: dict[str, Tensor] = {}
         for network in networks:
             for task, head in network.heads.items():
                 if isinstance(head, ConvNeXtHead) and policy.heads != "dense":
@@ -101,7 +105,7 @@ class GatedStream(Stream):
                 if reason is None and not bool(x.isfinite().all()):  # of a state that went wrong: once more, in full
                     reason = "nan"
                     x = self._run(network, image, tokens, reason)
-                features = network.vit.features(x)
+                features = self.features[network.name] = network.vit.features(x)
             if reason is not None:
                 self.schedule.note(network.name, pts)
                 kinds[network.name] = reason
