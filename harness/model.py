@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -44,7 +43,7 @@ class MultiTaskModel(nn.Module, ABC):
         self.problem = problem
         self.notes: tuple[str, ...] = ()
 
-    unused: ClassVar[tuple[str, ...]] = ()
+    unused: tuple[str, ...] = ()
     """Prefixes of weights that published checkpoints hold and no prediction depends on; they are kept and not run."""
 
     @abstractmethod

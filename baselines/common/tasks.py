@@ -23,6 +23,11 @@ def key_of(task: str) -> str:
     return _NAMES.get(task, task)
 
 
+def task_of(key: str) -> str:
+    """Return the task that checkpoints of the field call ``key``, by the name in the protocol."""
+    return next((task for task, name in _NAMES.items() if name == key), key)
+
+
 def in_order(tasks: Iterable[TaskSpec], order: Sequence[str] = ORDER) -> tuple[TaskSpec, ...]:
     """Return tasks in the order of a code base, whatever the order in which they come.
 

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -37,7 +36,7 @@ class InvPTModel(MultiTaskModel):
         sizes: Heights and widths of the decoder's stages.
     """
 
-    unused: ClassVar[tuple[str, ...]] = (
+    unused: tuple[str, ...] = (
         f"{_PYRAMID}norm_mt.",
         f"{_PYRAMID}redu_chan.0.",
         f"{_PYRAMID}invpt_stages.0.blocks.0.attn.fuse_attn.",
@@ -182,7 +181,7 @@ class InvPTOnSwin(InvPTModel):
     """
 
     backbone: SwinEncoder
-    unused: ClassVar[tuple[str, ...]] = (*InvPTModel.unused, "backbone.norm0.")
+    unused: tuple[str, ...] = (*InvPTModel.unused, "backbone.norm0.")
 
     def __init__(self, problem: Problem, encoder: SwinEncoder, design: Design) -> None:
         height, width = problem.input_size

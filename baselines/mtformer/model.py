@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +141,7 @@ class MTFormerNet(MultiTaskModel):
         log_var_list: Logarithm of the uncertainty of every task in this order, by which training weighs their losses.
     """
 
-    unused: ClassVar[tuple[str, ...]] = (
+    unused: tuple[str, ...] = (
         "backbone.norm0.",
         "transformer1.patch_embed.",
         "transformer4.patch_embed.",

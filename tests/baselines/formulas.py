@@ -335,3 +335,98 @@ def mtan(tasks: Tasks, encoder: Shapes, stages: tuple[int, ...]) -> Shapes:
     for key, out in tasks.items():
         shapes |= deeplab_head(f"heads.{key}", out, stages[-1])
     return shapes
+
+
+def conv_head(key: str, out: int, channels: int) -> Shapes:
+    shapes = conv(f"{key}.mt_proj.0", channels, channels, 3) | batch_norm(f"{key}.mt_proj.1", channels)
+    return shapes | conv(f"{key}.linear_pred", out, channels)
+
+
+def patch_tokens(encoder: Shapes) -> Shapes:
+    """A ViT without class token, whose position embeddings keep its slot."""
+    return under("backbone", {key: shape for key, shape in encoder.items() if key != "cls_token"})
+
+
+def taskprompter(tasks: Tasks, encoder: Shapes, heads: int, inner: int, wide: int, mixed: bool) -> Shapes:
+    _, tokens, width = encoder["pos_embed"]
+    blocks = {key.split(".")[1] for key in encoder if key.startswith("blocks.")}
+    shapes: Shapes = {"backbone.task_prompts": (len(tasks), width)}
+    for block in blocks:
+        attention = f"backbone.blocks.{block}.attn"
+        shapes |= linear(f"{attention}.token_trans", tokens - 1, width)
+        shapes |= linear(f"{attention}.token_trans1", width, tokens - 1)
+    for key, out in tasks.items():
+        for level in range(4):
+            for kind in ("spa", "chan"):
+                shapes |= conv(f"backbone.fea_decode_{kind}.{level}.{key}.0", inner, width)
+            fuse = f"backbone.fea_fuse.{level}.{key}"
+            shapes |= conv(f"{fuse}.0", wide, 2 * inner) | conv(f"{fuse}.1", wide, wide, 3)
+            shapes |= batch_norm(f"{fuse}.2", wide) | conv(f"{fuse}.4", wide, wide)
+            if mixed:
+                mixer = f"backbone.ctr_attn_conv.{level}.{key}"
+                shapes |= conv(f"{mixer}.0", heads, heads) | conv(f"{mixer}.2", 1, heads)
+        shapes |= conv_head(f"heads.{key}", out, wide)
+    return joined(patch_tokens(encoder), shapes)
+
+
+def low_rank(key: str, channels: int, rank: int) -> Shapes:
+    return conv(f"{key}.W", rank, channels, 3) | conv(f"{key}.M", channels, rank)
+
+
+def mlore(tasks: Tasks, encoder: Shapes, wide: int, ranks: Iterable[int], own_rank: int, dead: bool) -> Shapes:
+    _, tokens, width = encoder["pos_embed"]
+    quarter, ranks = wide // 4, tuple(ranks)
+    shapes: Shapes = {}
+    for level in range(4):
+        shapes |= conv(f"backbone.fea_fuse.{level}", wide, width)
+        for mixture in (f"backbone.MLoRE_1.{level}", f"backbone.MLoRE_2.{level}"):
+            shapes |= conv(f"{mixture}.share_conv", wide, wide, 3)
+            for number, rank in enumerate(ranks):
+                shapes |= low_rank(f"{mixture}.lora_list_1.{number}", wide, rank)
+            for key in tasks:
+                shapes |= conv(f"{mixture}.conv1.{key}", wide, wide) | conv(f"{mixture}.conv3.{key}", wide, wide)
+                shapes |= low_rank(f"{mixture}.conv2.{key}", wide, own_rank)
+                shapes |= batch_norm(f"{mixture}.bn.{key}", wide) | batch_norm(f"{mixture}.bn_all.{key}", wide)
+                router = f"{mixture}.router_1.{key}"
+                shapes |= conv(f"{router}.0.conv1", quarter, wide) | norm(f"{router}.0.ln", quarter)
+                shapes |= linear(f"{router}.0.convsp", 1, tokens - 1) | norm(f"{router}.0.ln_sp", wide)
+                shapes |= conv(f"{router}.0.conv2", quarter, wide) | conv(f"{router}.0.conv3", quarter, quarter)
+                shapes |= conv(f"{router}.1", 2 * len(ranks) + 1, wide // 2)
+    for key, out in tasks.items():
+        mask = f"backbone.task_mask.{key}"
+        shapes |= conv(f"{mask}.0", wide, 4 * wide) | batch_norm(f"{mask}.1", wide) | conv(f"{mask}.3", 4, wide, 3)
+        shapes |= conv_head(f"heads.{key}", out, wide)
+        if dead:
+            shapes |= conv(f"backbone.q_fuse.{key}", wide, 4 * wide) | conv_head(f"aux_heads.{key}", out, wide)
+    if dead:
+        for number in (1, 2):
+            shapes |= conv(f"backbone.classify_route_{number}", len(tasks), wide // 2)
+    return joined(patch_tokens(encoder), shapes)
+
+
+def sak(tasks: Tasks, encoder: Shapes, teachers: Mapping[str, int], ratio: int, noisy: bool, aligner: bool) -> Shapes:
+    *_, width = encoder["pos_embed"]
+    depth = len({key.split(".")[1] for key in encoder if key.startswith("blocks.")})
+    taps = [depth // 4 * number - 1 for number in (1, 2, 3, 4)]
+    shapes = under("backbone.vit", {key: shape for key, shape in encoder.items() if not key.startswith("norm.")})
+    for teacher, channels in teachers.items():
+        for number in range(depth + 1):
+            adapter = f"backbone.tsap.{teacher}.{number}"
+            shapes |= {f"{adapter}.scale": (1,)}
+            shapes |= linear(f"{adapter}.down", width // ratio, width) | linear(f"{adapter}.up", width, width // ratio)
+        for tap in taps:
+            shapes |= norm(f"backbone.out_norms.{tap}_{teacher}", width)
+            if aligner:
+                shapes |= linear(f"backbone.ts_aligners.{tap}_{teacher}", channels, width)
+    sources = 1 + len(teachers)
+    for key, out in tasks.items():
+        for tap in taps:
+            router = f"backbone.mor.{tap}_{key}.router.module"
+            shapes |= linear(f"{router}.0", width // 2, width) | norm(f"{router}.1", width // 2)
+            shapes |= linear(f"{router}.3", 2 * sources if noisy else sources, width // 2)
+        for number in range(4):
+            shapes |= linear(f"heads.{key}.linears.{number}", width // 4, width)
+        fuse = f"heads.{key}.linear_fuse"
+        shapes |= conv(f"{fuse}.0", width, width, 3) | batch_norm(f"{fuse}.1", width)
+        shapes |= conv(f"heads.{key}.last_conv", out, width)
+    return shapes

@@ -30,6 +30,7 @@ MATERIAL = TaskSpec("material", 5)
 
 INVPT = ("semseg", "depth", "parts", "saliency", "normals", "boundary")
 MTFORMER = ("semseg", "parts", "saliency", "depth", "normals", "boundary")
+SAK = ("semseg", "parts", "normals", "boundary", "saliency", "depth")
 OTHERS = ("semseg", "parts", "saliency", "normals", "boundary", "depth")
 
 Formula = Callable[[tuple[TaskSpec, ...]], Shapes]
@@ -101,6 +102,64 @@ def test_tsp(backbone: str, prompts: str) -> None:
         backbone,
         lambda tasks: formulas.tsp(named(tasks, INVPT, 2), encoder, channels, features, wide, layers),
         prompts=prompts,
+    )
+
+
+def of_pascal(tasks: tuple[TaskSpec, ...]) -> bool:
+    return not {"parts", "saliency"}.isdisjoint(task.name for task in tasks)
+
+
+TASKPROMPTER = {
+    "vit-t16": (3, {False: (48, 64), True: (40, 56)}),
+    "vit-b16": (12, {False: (768, 768), True: (780, 1024)}),
+    "vit-l16": (16, {False: (768, 768), True: (300, 350)}),
+}
+"""Heads, and by data set (PASCAL-Context or not) the widths of the decoder."""
+
+
+@pytest.mark.parametrize("backbone", TASKPROMPTER)
+def test_taskprompter(backbone: str) -> None:
+    heads, widths = TASKPROMPTER[backbone]
+    encoder = formulas.vit(*VITS[backbone][:2], tokens=4 * 6)
+
+    def shapes(tasks: tuple[TaskSpec, ...]) -> Shapes:
+        pascal = of_pascal(tasks)
+        return formulas.taskprompter(named(tasks, INVPT, 2), encoder, heads, *widths[pascal], mixed=pascal)
+
+    check("taskprompter", backbone, shapes)
+
+
+MLORE = {
+    "vit-t16": {False: (48, range(4, 61, 4), 8), True: (48, range(4, 61, 4), 8)},
+    "vit-b16": {False: (640, range(16, 241, 16), 16), True: (640, range(16, 129, 8), 64)},
+    "vit-l16": {False: (768, range(16, 241, 16), 16), True: (452, range(16, 129, 8), 72)},
+}
+"""By data set (PASCAL-Context or not): width, ranks of the experts, rank of the tasks' own convolutions."""
+
+
+@pytest.mark.parametrize("backbone", MLORE)
+def test_mlore(backbone: str) -> None:
+    encoder = formulas.vit(*VITS[backbone][:2], tokens=4 * 6)
+
+    def shapes(tasks: tuple[TaskSpec, ...]) -> Shapes:
+        widths = MLORE[backbone][of_pascal(tasks)]
+        return formulas.mlore(named(tasks, INVPT, 2), encoder, *widths, dead=backbone == "vit-b16")
+
+    check("mlore", backbone, shapes)
+
+
+@pytest.mark.parametrize("aligner", [False, True])
+@pytest.mark.parametrize("backbone", ["vit-t16", "vit-b16", "vit-l16"])
+def test_sak(backbone: str, aligner: bool) -> None:
+    teachers = {"dinov2": 1024, "sam": 256} if aligner else {"dinov2": 0, "clip": 0, "sam": 0}
+    options = {"teachers": teachers, "aligner": True, "noisy_gating": False, "down_ratio": 2} if aligner else {}
+    encoder = formulas.vit(*VITS[backbone][:2], tokens=4 * 6)
+    ratio = 2 if aligner else 4
+    check(
+        "sak",
+        backbone,
+        lambda tasks: formulas.sak(named(tasks, SAK, 2), encoder, teachers, ratio, not aligner, aligner),
+        **options,
     )
 
 

@@ -18,6 +18,10 @@ TASKS = (*CLASSIFIED, "saliency", "normals", "depth", "boundary")
 SCALES = tuple(f"outputs/scale_{scale}/" for scale in range(4))
 AUXILIARY = {"auxiliary": ("normals", "boundary")}
 MTFORMER_LEFT = ("contrast", "log_var_list")
+CTR = {"embed_dim": 40, "final_embed_dim": 56, "chan_nheads": 1, "use_ctr": True}
+POST = {"variant": "vitB", "final_embed_dim": 40, "pre_softmax": False}
+ALIGNED = {"teachers": {"dinov2": 256, "clip": 160}, "down_ratio": 2, "noisy_gating": False, "aligner": True}
+INTER = ("inter/",)
 SMALL_SWINS = {"swin-24": SwinConfig(24, (2, 2, 2, 2), (1, 2, 4, 8), None)}
 """Encoders of cases alone."""
 MASKS = ("attn_mask",)
@@ -73,6 +77,13 @@ CASES = {
     "mtlora_nyud_swinT": Case("mtlora", "swin-t", MTLORA, left=MASKS, not_compared=("inter/",), slow=True),
     "mtformer_nyud_tiny": Case("mtformer", "swin-24", left=MTFORMER_LEFT),
     "mtformer_nyud_swinS": Case("mtformer", "swin-s", left=MTFORMER_LEFT, slow=True),
+    "taskprompter_nyud_tiny": Case("taskprompter", "vit-t16", not_compared=INTER),
+    "taskprompter_nyud_tiny_ctr": Case("taskprompter", "vit-t16", CTR, not_compared=INTER),
+    "mlore_nyud_tiny": Case("mlore", "vit-t16", not_compared=INTER),
+    "mlore_nyud_tiny_post": Case("mlore", "vit-t16", POST, not_compared=INTER),
+    "sak_nyud_tiny": Case("sak", "vit-t16", not_compared=INTER),
+    "sak_nyud_tiny_aligner": Case("sak", "vit-t16", ALIGNED, not_compared=INTER),
+    "sak_nyud_vitB": Case("sak", "vit-b16", not_compared=INTER, slow=True),
 }
 
 
