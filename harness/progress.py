@@ -1,8 +1,10 @@
-"""Progress bars on stderr with throughput and time left; silent when stderr is no terminal."""
+"""Progress on stderr, with throughput and time left: bars on a terminal, log lines elsewhere; and events of a run."""
 
+import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +20,11 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.text import Text
+
+from harness.events import Events
+
+_FIRST_LINE, _NEXT_LINE = 10.0, 30.0
+"""Seconds after which what goes on is logged first, and then again: short work needs no lines."""
 
 
 @contextmanager
@@ -53,21 +60,43 @@ def progress_bar(
 
 @dataclass
 class RunProgress:
-    """Bars of a run, each headed by what is running.
+    """Bars or log lines of a run, each headed by what is running.
 
     Attributes:
         quiet: Show nothing, even on a terminal.
         title: Head of the bars to come.
+        events: Takes the events of the run; by default they go nowhere.
     """
 
     quiet: bool = False
     title: str = ""
+    events: Events = field(default_factory=Events)
 
-    def bar(
-        self, text: str, total: int, *, done: int = 0, unit: str = "img"
-    ) -> AbstractContextManager[Callable[[int], None]]:
-        """Return a `progress_bar` under the title."""
-        return progress_bar(f"{self.title} {text}".strip(), total, done=done, unit=unit, quiet=self.quiet)
+    @contextmanager
+    def bar(self, text: str, total: int, *, done: int = 0, unit: str = "img") -> Iterator[Callable[[int], None]]:
+        """Show a `progress_bar` under the title; where stderr is no terminal, a line now and then."""
+        head = f"{self.title} {text}".strip()
+        begun = time.monotonic()
+        logged = begun + _FIRST_LINE - _NEXT_LINE
+        with progress_bar(head, total, done=done, unit=unit, quiet=self.quiet) as report:
+
+            def reported(steps: int) -> None:
+                nonlocal logged
+                report(steps)
+                now = time.monotonic()
+                if now - logged >= _NEXT_LINE and steps > done:
+                    logged = now
+                    rate = (steps - done) / (now - begun)
+                    left = (total - steps) / rate
+                    self.say(f"{text} {steps} of {total}, {rate:.3g} {unit}/s, {left:.0f} s left")
+
+            yield reported
+
+    def say(self, text: str) -> None:
+        """Log a line under the title, where stderr is no terminal."""
+        if not self.quiet and not sys.stderr.isatty():
+            sys.stderr.write(f"harness: {self.title} {text}\n")
+            sys.stderr.flush()
 
 
 class _Rate(ProgressColumn):

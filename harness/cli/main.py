@@ -100,6 +100,7 @@ class LazyGroup(click.Group):
             "compare",
             "Say what changed between two sets of records; fail if it got worse.",
         ),
+        "status": ("harness.cli.status", "status", "Show which runs are queued, running, stale, failed or done."),
         "ls": ("harness.cli.ls", "ls", "List methods, datasets, tasks, backbones, probes or results."),
         "show": (
             "harness.cli.show",

@@ -18,6 +18,7 @@ from harness.records.load import RECORD_NAME, find_stored
 
 CAPTIONS = {
     "predictions.png": "Labels and predictions of the first scenes",
+    "curves.png": "Training losses by task and term, as they are summed",
     "layers.png": "Where sub-tasks differ from the base, and which rows they compute",
 }
 """Picture in a run's folder to its caption."""

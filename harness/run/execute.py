@@ -15,6 +15,7 @@ from harness.compute import seed_everything
 from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches, loader_fault
 from harness.errors import HarnessError, MethodError, UsageError, described
+from harness.events import EVENTS_NAME, Events
 from harness.files import disk_fault, locked, new_folder, write_atomically
 from harness.method import (
     Calibration,
@@ -36,6 +37,7 @@ from harness.records import RECORD_NAME, PerImageFile, Phase, Record, read_recor
 from harness.records.calibration import write_walk
 from harness.records.costs import Sparsity
 from harness.records.metric import Metric
+from harness.run.curves import write_curves
 from harness.run.evaluate import evaluate
 from harness.run.job import ARTIFACT, Job
 from harness.run.pictures import frames_as_json, write_contact_sheet, write_heat_maps
@@ -71,8 +73,14 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
         record = parallel.led(partial(_entered, job, stack))
         if record.status == "complete":
             if predictions is not None:
-                parallel.led(lambda: _evaluate(job, _exported(job), progress, predictions))
+                _evaluate(job, _exported(job), progress, predictions)
             return record
+        if parallel.leading():
+            progress.events = Events(job.folder / EVENTS_NAME)
+        stack.callback(_end, job, record, progress)
+        stages = [{"stage": stage.name, "iterations": stage.iterations} for stage in job.stages]
+        progress.events.write("begin", stages=stages, **parallel.described())
+        progress.say(f"runs in {job.folder}")
         try:
             _proceed(job, record, progress, predictions)
         except HarnessError as error:
@@ -94,6 +102,13 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
     return record
 
 
+def _end(job: Job, record: Record, progress: RunProgress) -> None:
+    """Say what became of a job."""
+    progress.events.write("end", status=record.status, failure=record.failure)
+    progress.events = Events()
+    progress.say(f"is {record.status} in {job.folder}")
+
+
 def _entered(job: Job, stack: contextlib.ExitStack) -> Record:
     """Lock the folder of a job until the stack is left, and return the record of an earlier try, or a new one."""
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +118,7 @@ def _entered(job: Job, stack: contextlib.ExitStack) -> Record:
             left.unlink()
     if job.config.overwrite == "always":
         shutil.rmtree(job.folder / ARTIFACT, ignore_errors=True)
-        for name in (RECORD_NAME, PER_IMAGE_NAME, CHECKPOINT):
+        for name in (RECORD_NAME, PER_IMAGE_NAME, CHECKPOINT, EVENTS_NAME):
             (job.folder / name).unlink(missing_ok=True)
     return _started(job)
 
@@ -124,20 +139,22 @@ def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path 
     artifact = job.artifact.path if job.artifact else job.folder / ARTIFACT
     if not parallel.led(artifact.is_dir):
         if job.published is not None:
-            with _phase(record, "convert"):
+            with _phase(record, "convert", progress):
                 _warn(record, parallel.led(partial(_convert, job, job.published)))
         else:
-            with _phase(record, "train", resumed=(job.folder / CHECKPOINT).is_file()):
+            with _phase(record, "train", progress, resumed=(job.folder / CHECKPOINT).is_file()):
                 _train(job, record, progress)
         _write(record, job.folder)
-    with _phase(record, "load"):
+    with _phase(record, "load", progress):
         # 2. What is measured is what is exported: the model as it comes out of its artifact.
         model = _exported(job)
     record.parameters = count_parameters(model, job.method)
     _write(record, job.folder)
     # 3. Accuracy, then pictures; the record is written whenever something new is known.
-    with _phase(record, "evaluate"):
-        record.metrics, record.per_image = parallel.led(partial(_scored, job, model, progress, predictions))
+    with _phase(record, "evaluate", progress):
+        per_image = PerImage(job.data.protocol)
+        record.metrics = _evaluate(job, model, progress, predictions, per_image)
+        record.per_image = parallel.led(partial(per_image.write, job.folder))
     record.sparsity = parallel.led(partial(_look_inside, job, model))
     record.status = "complete"
     _write(record, job.folder)
@@ -217,6 +234,7 @@ def _finish(job: Job, model: MultiTaskModel) -> None:
     """Calibrate a trained model and export it."""
     if isinstance(job.method, Calibration) and (walk := job.method.calibrate(model, partial(_score, job))):
         write_walk(walk, job.folder)
+    write_curves(job.folder)
     _export(job, model)
 
 
@@ -260,22 +278,15 @@ def _score(job: Job, model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, M
     return {task: next(iter(found.values())) for task, found in metrics.items()}
 
 
-def _scored(
-    job: Job, model: MultiTaskModel, progress: RunProgress, predictions: Path | None
-) -> tuple[dict[str, dict[str, Metric]], PerImageFile | None]:
-    """Return the metrics of a model, and the file of per-image values that was written."""
-    per_image = PerImage(job.data.protocol)
-    metrics = _evaluate(job, model, progress, predictions, per_image)
-    return metrics, per_image.write(job.folder)
-
-
 def _evaluate(
     job: Job, model: MultiTaskModel, progress: RunProgress, predictions: Path | None, per_image: PerImage | None = None
 ) -> dict[str, dict[str, Metric]]:
     data, config, tasks = job.data, job.config, job.tasks
-    batches = eval_batches(data.val, data.transform, config.batch_size, config.workers)
+    part = parallel.rank(), parallel.world()
+    batches = eval_batches(data.val, data.transform, config.batch_size, config.workers, part)
     writer = PredictionWriter(predictions, tasks, data.transform) if predictions else None
-    return evaluate(model, batches, len(data.val), tasks, data.protocol, job.compute, progress, writer, per_image)
+    total, protocol = len(data.val), data.protocol
+    return evaluate(model, batches, total, tasks, protocol, job.compute, progress, writer, per_image, shared=True)
 
 
 def _started(job: Job) -> Record:
@@ -300,7 +311,8 @@ def _started(job: Job) -> Record:
 
 
 @contextlib.contextmanager
-def _phase(record: Record, name: str, resumed: bool = False) -> Iterator[None]:
+def _phase(record: Record, name: str, progress: RunProgress, resumed: bool = False) -> Iterator[None]:
     start = time.perf_counter()
+    progress.events.write("phase", phase=name, resumed=resumed)
     yield
     record.phases.append(Phase(name=name, seconds=time.perf_counter() - start, resumed=resumed))

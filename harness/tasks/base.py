@@ -79,6 +79,11 @@ class Meter(ABC):
         """Return all values kept under ``name``, 1-D, on the CPU; empty if there are none."""
         return torch.cat([torch.empty(0), *(value.cpu() for value in self.samples.get(name, []))])
 
+    def settle(self) -> None:
+        """Wait for what is counted in the background, and bring the state to the CPU: it is to be sent elsewhere."""
+        self.sums = {name: value.cpu() for name, value in self.sums.items()}
+        self.samples = {name: [value.cpu() for value in values] for name, values in self.samples.items()}
+
     def close(self) -> None:  # noqa: B027 - most meters hold nothing
         """Release what the meter holds beside its state, when an evaluation breaks off or is done."""
 

@@ -90,6 +90,10 @@ class BoundaryMeter(ImageMeter):
                 counts[place] = one
         return {"images": np.array(scored, np.int64), "counts": counts}
 
+    def settle(self) -> None:
+        """Wait for the workers."""
+        self._drain()
+
     def merge(self, other: Meter) -> None:
         """Add the counts of another meter of the same rule."""
         assert isinstance(other, BoundaryMeter)

@@ -134,6 +134,10 @@ class ImageMeter(Meter):
             found[name] = np.concatenate([empty, *batches]).astype(empty.dtype)
         return found
 
+    def settle(self) -> None:
+        """Bring the rows to the CPU."""
+        self._rows = {name: [value.cpu() for value in values] for name, values in self._rows.items()}
+
     def merge(self, other: Meter) -> None:
         """Add the images of another meter of the same kind behind those of this one."""
         assert isinstance(other, ImageMeter)

@@ -97,6 +97,11 @@ class AngleMeter(ImageMeter):
         if self.formula != "atan2":
             self._degrees += [one[seen] for one, seen in zip(degrees, valid, strict=True)]
 
+    def settle(self) -> None:
+        """Bring rows and angles to the CPU."""
+        super().settle()
+        self._degrees = [one.cpu() for one in self._degrees]
+
     def merge(self, other: Meter) -> None:
         """Add the images of another meter of the same formula."""
         super().merge(other)

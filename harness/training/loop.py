@@ -1,6 +1,5 @@
 """Training loop: the stages of a method, deterministic and resumable."""
 
-import inspect
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -17,14 +17,16 @@ from harness.data.augment import TrainTransform
 from harness.data.cache import Scenes
 from harness.data.loading import train_batches
 from harness.data.sample import Batch
-from harness.errors import MethodError, UsageError
+from harness.errors import MethodError
+from harness.events import BEAT_SECONDS
 from harness.model import MultiTaskModel, TrainingOutput, check_predictions
 from harness.progress import RunProgress
 from harness.recipe import Stage, held_out
 from harness.records import StageInfo
-from harness.tasks.base import Task, Total
+from harness.tasks.base import Task
 from harness.training import parallel, termination
 from harness.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from harness.training.losses import check_parts, task_losses
 from harness.training.optim import build_optimizer, lr_factor
 from harness.training.stages import StageStore
 from harness.training.synchronised import Rows, whole_batch
@@ -81,7 +83,7 @@ def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) 
         MethodError: the loss is no longer finite, or a task's loss is not made for several processes.
         UsageError: there are more processes than images in a batch.
     """
-    _check_parts(stages, setup.tasks)
+    check_parts(stages, setup.tasks)
     kept = load_checkpoint(setup.checkpoint)
     logs: list[StageInfo] = []
     for index, stage in enumerate(stages):
@@ -102,7 +104,8 @@ def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) 
         # 3. The interrupted stage, whose model has been prepared already, and those after it.
         if stage.prepare is not None and begins:
             stage.prepare(model)
-        logs.append(_StageRun(model, stage, index, setup, logs, key).run(None if begins else kept))
+        later = sum(one.iterations * one.batch_size for one in stages[index + 1 :])
+        logs.append(_StageRun(model, stage, index, setup, logs, key, later).run(None if begins else kept))
         if setup.store is not None and key:
             setup.store.keep(key, stage, model, logs[-1])
     model.requires_grad_(True)  # the last stage may have frozen parameters
@@ -136,6 +139,7 @@ class _StageRun:
         setup: Data, device and files.
         before: The stages before it, for the checkpoint.
         key: Under which its network will be kept for other runs, for the checkpoint; None for not at all.
+        later: Images that the stages after it train on.
     """
 
     def __init__(
@@ -146,6 +150,7 @@ class _StageRun:
         setup: TrainingSetup,
         before: Sequence[StageInfo],
         key: str | None = None,
+        later: int = 0,
     ) -> None:
         self.model, self.stage, self.index, self.setup, self.key = model, stage, index, setup, key
         self.before = list(before)
@@ -157,6 +162,9 @@ class _StageRun:
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
         self.rows = Rows.of(stage.batch_size)
         self.stopping = False  # whether any process was asked to end
+        self.later = later
+        self.losses: dict[str, Tensor] = {}  # of the last step, weighted
+        self.noted: tuple[float, int] | None = None  # time and iteration of the last event with a speed
 
     def run(self, resumed: Checkpoint | None) -> StageInfo:
         stage, setup = self.stage, self.setup
@@ -174,8 +182,10 @@ class _StageRun:
                 seed_everything(setup.seed, stage.name, iteration)  # for dropout and the like
                 step = self._counted if self._counts(iteration) else self._step
                 step_loss = step(batch, iteration, signals)
-                if iteration % CHECK_EVERY == 0 or iteration == stage.iterations - 1:
+                looked = iteration % CHECK_EVERY == 0 or iteration == stage.iterations - 1
+                if looked:
                     self.loss = self._look(step_loss, iteration)
+                self._note(iteration, looked)
                 report(iteration + 1)
                 # A slow disk takes no more than its fraction of the time, whatever was asked for.
                 due = max(setup.save_every, self.save_seconds / SAVING_FRACTION if setup.save_every else 0.0)
@@ -248,6 +258,7 @@ class _StageRun:
             if parallel.world() > 1:  # means over the images of this process, or of no image at all
                 terms = {name: parallel.summed(self.rows.fraction * value) for name, value in terms.items()}
             losses |= terms
+        self.losses = {name: value.detach() for name, value in losses.items()}
         total = torch.stack(list(losses.values())).sum()
         # 4. Backward pass and step; the norm that is clipped is that of unscaled gradients.
         self.optimizer.zero_grad(set_to_none=True)
@@ -273,6 +284,28 @@ class _StageRun:
                 f"lower the learning rate, or use --precision fp32"
             )
         return value
+
+    def _note(self, iteration: int, looked: bool) -> None:
+        """Write an event: with the losses when the step was looked at, else a sign of life if it is time for one."""
+        events, stage, device = self.setup.progress.events, self.stage, self.setup.compute.device
+        ends = iteration in (0, stage.iterations - 1)
+        if not (ends or events.due() if looked else events.due(BEAT_SECONDS)):
+            return
+        now = time.monotonic()
+        values: dict[str, Any] = {}
+        if self.noted is not None and iteration > self.noted[1]:
+            speed = stage.batch_size * (iteration - self.noted[1]) / max(now - self.noted[0], 1e-9)
+            left = stage.batch_size * (stage.iterations - 1 - iteration) + self.later
+            values = {"images_per_s": round(speed, 3), "seconds_left": round(left / speed, 1)}
+        self.noted = now, iteration
+        if looked:  # each value waits for the device
+            values |= {"loss": self.loss, "losses": {name: float(value) for name, value in self.losses.items()}}
+        memory = (
+            torch.cuda.max_memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
+        )
+        rate = self.optimizer.param_groups[0]["lr"]
+        values |= {"stage": stage.name, "iteration": iteration + 1, "iterations": stage.iterations}
+        events.write("train" if looked else "beat", **values, lr=rate, memory_bytes=memory)
 
     def _save(self, stage: int, iteration: int) -> None:
         if not parallel.leading():  # all have the same state
@@ -304,31 +337,3 @@ class _StageRun:
         checkpoint.state.clear()  # it is not needed again, and is as large as the model and its optimiser
         self.loss = _at(checkpoint.losses, self.index)
         self.counts = list(checkpoint.counts)
-
-
-def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, Task]) -> dict[str, Tensor]:
-    """Return the unweighted loss of every predicted task, in float32; of the whole batch where processes share it."""
-    labels = batch.labels
-    if parallel.world() == 1:  # a task of somebody else may know no sums over processes
-        return {name: tasks[name].loss(prediction.float(), labels[name]) for name, prediction in predictions.items()}
-    total: Total = parallel.summed
-    return {name: tasks[name].loss(prediction.float(), labels[name], total) for name, prediction in predictions.items()}
-
-
-def _check_parts(stages: Sequence[Stage], tasks: Mapping[str, Task]) -> None:
-    """Check that every batch can be shared by the processes, and its losses be summed over them."""
-    world = parallel.world()
-    if world == 1:
-        return
-    for stage in stages:
-        if stage.batch_size < world:
-            raise UsageError(
-                f"stage {stage.name}: {world} processes cannot share batches of {stage.batch_size} images; start at "
-                f"most {stage.batch_size}"
-            )
-    for name, task in tasks.items():
-        if "total" not in inspect.signature(task.loss).parameters:
-            raise MethodError(
-                f"task {name}: its loss takes no `total`, so that several processes would train on the means of their "
-                f"parts; add it (docs/add-task.md), or use one process"
-            )

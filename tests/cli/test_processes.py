@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.config import RunConfig
 from harness.records import Record, find_records
+from harness.run import run
 
 BASE = ["run", "-m", "multi-task", "-d", "nyud", "-t", "semseg", "-t", "depth", "--iterations", "10", "--device", "cpu"]
 
@@ -21,6 +23,7 @@ def start(golden: Path, out: Path, world: int = 2, **variables: str) -> list[sub
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     root = ["--data-root", str(golden / "mini_NYUDv2"), "--probe", "storage", "--save-every", "0", "-o", str(out)]
+    root += ["--save-predictions", str(out / "predictions"), "--batch-size", "1"]
     shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen(
@@ -44,17 +47,32 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, dict[str, bytes]]:
+def undisturbed(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, Path]:
     out = tmp_path_factory.mktemp("undisturbed")
     ends = finish(start(golden, out))
     assert [code for code, *_ in ends] == [0, 0], ends
     assert "multi-task" in ends[0][1], "the table"
     assert ends[1][1] == "", "one process speaks"
     [record] = find_records(out)
-    return record, files(out / record.run_id)
+    return record, out
 
 
-def test_the_record_says_how_many_there_were(undisturbed: tuple[Record, dict[str, bytes]]) -> None:
+def test_metrics_values_of_images_and_predictions_are_those_of_one_process(
+    undisturbed: tuple[Record, Path], golden: Path, tmp_path: Path
+) -> None:
+    record, out = undisturbed
+    data = {"dataset": ["nyud"], "data_root": golden / "mini_NYUDv2", "task": ["semseg", "depth"], "batch_size": 1}
+    own = {"checkpoint": out / record.run_id / "artifact", "save_predictions": tmp_path / "predictions"}
+    settings = {"method": ["multi-task"], "probe": ["none"], "output": tmp_path, "device": "cpu", "quiet": True}
+    [alone] = run(RunConfig(**data, **own, **settings)).records
+    assert alone.metrics == record.metrics
+    for pattern in ("predictions/*/*", "nyud/*/per-image.parquet"):
+        ours, theirs = sorted(out.glob(pattern)), sorted(tmp_path.glob(pattern))
+        assert ours
+        assert [path.read_bytes() for path in ours] == [path.read_bytes() for path in theirs], pattern
+
+
+def test_the_record_says_how_many_there_were(undisturbed: tuple[Record, Path]) -> None:
     record, _ = undisturbed
     assert record.environment["processes"] == {"world": 2, "backend": "gloo", "launcher": "environment"}
     assert record.status == "complete"
@@ -62,9 +80,9 @@ def test_the_record_says_how_many_there_were(undisturbed: tuple[Record, dict[str
 
 
 def test_a_process_that_is_ended_is_named_and_the_repeated_command_goes_on(
-    undisturbed: tuple[Record, dict[str, bytes]], golden: Path, tmp_path: Path
+    undisturbed: tuple[Record, Path], golden: Path, tmp_path: Path
 ) -> None:
-    record, expected = undisturbed
+    record, out = undisturbed
     folder = tmp_path / record.run_id
     killed = end_one(start(golden, tmp_path), folder, 1, signal.SIGKILL)
     assert killed[0][0] == 4, killed
@@ -77,7 +95,7 @@ def test_a_process_that_is_ended_is_named_and_the_repeated_command_goes_on(
     [again] = find_records(tmp_path)
     assert again.metrics == record.metrics
     assert any(phase.resumed for phase in again.phases)
-    assert files(folder) == expected
+    assert files(folder) == files(out / record.run_id)
 
 
 def end_one(

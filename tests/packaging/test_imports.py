@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = [
-    {"errors", "files", "progress"},
+    {"errors", "events", "files", "progress"},
     {"compute", "_torchvision", "jit"},
     {"problem", "protocol", "model", "counting", "boundary"},
     {"records", "weights"},

@@ -17,13 +17,19 @@ import torch
 from torch import nn
 
 from harness.compute import Compute, seed_everything
+from harness.data.loading import collate
 from harness.data.transforms import Item
 from harness.method import MultiTaskModel, Stage, accounting_of
 from harness.problem import Problem, TaskSpec
 from harness.progress import RunProgress
+from harness.protocol import Protocol
+from harness.records.metric import Metric
 from harness.registry import load_method, names
+from harness.run.evaluate import evaluate
 from harness.tasks import build_task
-from harness.tasks.base import IGNORE
+from harness.tasks.base import IGNORE, Meter
+from harness.tasks.depth import Depth
+from harness.tasks.per_image import PerImage
 from harness.training import loop, parallel
 from harness.training.loop import TrainingSetup, train
 from harness.training.synchronised import drop_path
@@ -104,6 +110,9 @@ def subject(name: str) -> tuple[MultiTaskModel, list[Stage]]:
     return model, stages
 
 
+IN_FOUR = ("multi-task", "share", "mtformer", "mtan")
+"""Methods compared in four processes, too: with auxiliary losses, learned weights of the losses, and batch norms."""
+
 SUBJECTS: dict[str, tuple[MultiTaskModel, list[Stage]]] = {}
 """Built before the processes are forked, which have copies."""
 
@@ -115,6 +124,8 @@ def gradients(folder: Path) -> dict[str, torch.Tensor]:
     original = loop._StageRun._look
 
     for name, (model, stages) in SUBJECTS.items():
+        if parallel.world() == 4 and name not in IN_FOUR:
+            continue
 
         def look(self: loop._StageRun, loss: torch.Tensor, iteration: int, name: str = name) -> float:
             key = f"{name} {self.stage.name}"
@@ -174,6 +185,59 @@ def load_stage() -> Stage:
     return Stage("curve", ("depth",), iterations=20, batch_size=6)
 
 
+class Fixed(MultiTaskModel):
+    """Maps that follow from the pixels, of all tasks."""
+
+    def forward(self, images: torch.Tensor, tasks: object = None) -> dict[str, torch.Tensor]:
+        channels = {spec.name: spec.channels for spec in self.problem}
+        return {name: torch.cat([images[:, :1] * (1 + n) for n in range(count)], 1) for name, count in channels.items()}
+
+
+class OrderedMeter(Meter):
+    """A meter of somebody else, whose sum of floats depends on the order."""
+
+    headline = "sum"
+
+    def update(self, prediction: torch.Tensor, target: torch.Tensor) -> None:
+        self.add(total=(prediction / 3).sum())
+
+    def compute(self) -> dict[str, Metric]:
+        total = float(self.sums["total"])
+        return {"sum": Metric.of(total, unit="m", higher_is_better=True, n=1, protocol="foreign.sum")}
+
+
+class Foreign(Depth):
+    """The task of that meter."""
+
+    def meter(self, protocol: Protocol) -> OrderedMeter:  # type: ignore[override]
+        return OrderedMeter()
+
+
+def evaluation(folder: Path) -> dict[str, torch.Tensor]:
+    """Return a digest of metrics and per-image values, by protocol, number of images and size of batches."""
+    found = {}
+    items = scenes(np.float32)
+    for item in items:
+        item.labels["boundary-truth"] = item.labels["boundary"]
+    tasks = {spec.name: build_task(spec) for spec in PROBLEM}
+    tasks["depth"] = Foreign(PROBLEM.task("depth"))
+    rank, world = parallel.rank(), parallel.world()
+    for name in ("invpt", "astmt", "mtinet"):
+        protocol = Protocol.profile(name)
+        for count, size in ((8, 3), (7, 2), (2, 2), (5, 1)):
+            batches = [collate(items[first : min(first + size, count)]) for first in range(0, count, size)]
+            kept = PerImage(protocol)
+            arguments = tasks, protocol, Compute(CPU), RunProgress(quiet=True), None, kept
+            metrics = evaluate(Fixed(PROBLEM), batches[rank::world], count, *arguments, shared=True)
+            content = repr(metrics).encode()
+            key = f"{name} {count} {size}"
+            found[key] = torch.tensor(zlib.crc32(content))
+            if parallel.leading():
+                assert kept.ids == [str(number) for number in range(count)]
+                found[f"per image {key}"] = torch.tensor(zlib.crc32(kept.to_parquet()))
+    return found
+
+
 def main(folder: Path, cases: dict[str, Callable[[Path], dict[str, torch.Tensor]]]) -> None:
     torch.set_num_threads(1)
     loop.save_checkpoint = lambda path, checkpoint: None  # each waits for the disk
@@ -203,4 +267,5 @@ def main(folder: Path, cases: dict[str, Callable[[Path], dict[str, torch.Tensor]
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), {"gradients": gradients, "curve": curve})
+    cases = {"evaluation": evaluation, "gradients": gradients, "curve": curve}
+    main(Path(sys.argv[1]), {name: case for name, case in cases.items() if name in (sys.argv[2:] or cases)})

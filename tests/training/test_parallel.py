@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import IN_FOUR
 from torch import Tensor, nn
 
 from harness.errors import MethodError, UsageError
@@ -16,7 +17,7 @@ from harness.problem import TaskSpec
 from harness.registry import names
 from harness.tasks import TASKS, build_task
 from harness.training import parallel
-from harness.training.loop import _check_parts
+from harness.training.losses import check_parts
 from harness.training.synchronised import Rows, drop_path, whole_batch
 
 PROGRAM = Path(__file__).with_name("processes.py")
@@ -45,8 +46,18 @@ def test_the_first_gradient_is_that_of_one_process(folder: Path) -> None:
     results = found(folder, "gradients")
     for world in (2, 4):
         distances = {key: float(value) for key, value in results[world][0].items() if "digest" not in key}
-        assert {key.split()[0] for key in distances} == set(names("methods"))
+        assert {key.split()[0] for key in distances} == set(names("methods") if world == 2 else IN_FOUR)
         assert {key: distance for key, distance in distances.items() if distance > 1e-6} == {}
+
+
+def test_metrics_and_per_image_values_are_the_same_to_the_last_bit(folder: Path) -> None:
+    results = found(folder, "evaluation")
+    [alone] = results[1]
+    assert len(alone) == 2 * 3 * 4, "three protocols, four splits, one with more processes than batches"
+    for world in (2, 4):
+        for rank, result in enumerate(results[world]):
+            held = {key for key in alone if rank == 0 or "per image" not in key}
+            assert {key: int(result[key]) for key in held} == {key: int(alone[key]) for key in held}
 
 
 def test_all_processes_hold_the_same_bits(folder: Path) -> None:
@@ -103,13 +114,13 @@ def test_more_processes_than_images_and_a_loss_without_sums_are_refused(monkeypa
 
     tasks = {"glow": Foreign()}
     stage = Stage("s", ("glow",), iterations=1, batch_size=2)
-    _check_parts([stage], tasks)  # type: ignore[arg-type]  # alone, anything goes
+    check_parts([stage], tasks)  # type: ignore[arg-type]  # alone, anything goes
     monkeypatch.setattr(parallel, "_processes", parallel.Processes(0, 4))
     with pytest.raises(UsageError, match="4 processes cannot share batches of 2 images"):
-        _check_parts([stage], tasks)  # type: ignore[arg-type]
+        check_parts([stage], tasks)  # type: ignore[arg-type]
     monkeypatch.setattr(parallel, "_processes", parallel.Processes(0, 2))
     with pytest.raises(MethodError, match="task glow: its loss takes no `total`"):
-        _check_parts([stage], tasks)  # type: ignore[arg-type]
+        check_parts([stage], tasks)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batch", [4, 6, 7])

@@ -1,0 +1,73 @@
+"""``harness status``."""
+
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from harness.report.cells import DASH
+from harness.report.text import printable, to_json
+from harness.run.status import Status, statuses
+
+_COLOURS = {"running": "green", "stale": "yellow", "failed": "red", "done": "dim", "queued": "cyan"}
+
+_EVERY = 2.0
+"""Seconds between two looks with ``--watch``."""
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path), default=Path("results/measured"))
+@click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
+@click.option("-f", "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def status(results: Path, watch: bool, form: str) -> None:
+    """Show the state of every run below a results folder, from its files alone.
+
+    Running ones come with the time left of their training; a run is stale when its process is gone, or silent.
+    """
+    if form == "json":
+        click.echo(to_json([asdict(one) for one in statuses(results)], ascii_only=True))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    if not watch:
+        console.print(_table(statuses(results)))
+        return
+    with Live(_table(statuses(results)), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(_EVERY)
+            live.update(_table(statuses(results)), refresh=True)
+
+
+def _table(found: list[Status]) -> Table:
+    counts = Counter(one.state for one in found)
+    title = ", ".join(f"{count} {state}" for state, count in counts.items()) or "no runs"
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left")
+    for name in ("run", "state", "at", "step", "images/s", "left", "seen", "host", "note"):
+        table.add_column(name)
+    for one in found:
+        step = DASH if one.total is None else f"{one.done}/{one.total}"
+        rate = DASH if one.rate is None else f"{one.rate:.3g}"
+        seen = DASH if one.age is None else f"{_duration(one.age)} ago"
+        texts = [one.doing or DASH, step, rate, _duration(one.left), seen, one.host or DASH, one.note or ""]
+        state = Text(one.state, style=_COLOURS[one.state])
+        table.add_row(Text(printable(one.run_id), overflow="fold"), state, *(Text(printable(text)) for text in texts))
+    return table
+
+
+def _duration(seconds: float | None) -> str:
+    """Return a time in its two largest units.
+
+    >>> _duration(93784)
+    '26 h 3 min'
+    """
+    if seconds is None:
+        return DASH
+    minutes, rest = divmod(round(seconds), 60)
+    hours, left = divmod(minutes, 60)
+    return f"{hours} h {left} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
