@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -157,11 +157,15 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Keep other processes from a folder while the block runs.
 
     A folder that cannot be written is read without a lock: writing into it fails anyway, and records are replaced as
     a whole.
+
+    Args:
+        folder: The folder.
+        waiting: Called once where another process works in it, which is waited for; without it, that is an error.
 
     Raises:
         UsageError: another process works in it.
@@ -173,7 +177,10 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise UsageError(f"{folder}: another process is running this; wait for it, or choose another -o") from error
+        if waiting is None:
+            raise UsageError(f"{folder}: another process is running this; wait for it, or choose another -o") from error
+        waiting()
+        lock.acquire(poll_interval=1.0)
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise

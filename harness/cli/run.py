@@ -11,7 +11,11 @@ from harness.cli.completion import complete, complete_init
 from harness.cli.outcome import finish
 from harness.compute import PRECISIONS
 from harness.config import Overwrite, RunConfig, parse_assignments
+from harness.data.loading import WHOLE
+from harness.errors import UsageError
 from harness.files import write_atomically
+from harness.launch.local import parse_shard, run_locally
+from harness.progress import RunProgress
 from harness.recipe import Budget
 from harness.records import Record, conditions
 from harness.report.formats import markdown
@@ -74,14 +78,24 @@ class SpreadCommand(click.Command):
 )
 @click.option("--min-seconds", type=float, help="Least seconds of timing per method.  [default: 3]")
 @click.option("--overwrite", type=click.Choice(get_args(Overwrite)), help="[default: only-missing]")
+@click.option("--launcher", type=click.Choice(["local"]), help="Run the cells in processes of their own.")
+@click.option("--jobs", type=click.IntRange(1), default=1, help="Cells at the same time, with --launcher.")
+@click.option("--shard", metavar="I/N", help="Run every N-th cell from number I on, and measure no costs.")
 @click.option("-q", "--quiet", is_flag=True, default=None, help="No progress bars.")
-def run(config: Path | None, **options: Any) -> int:
+def run(config: Path | None, launcher: str | None, jobs: int, shard: str | None, **options: Any) -> int:
     """Train or load methods, score them, and print the papers' table.
 
     Several -m, -d and --seed make a matrix. A run that was interrupted goes on where it stopped when the
     command is repeated; one that is complete is not repeated.
     """
-    outcome = run_matrix(RunConfig.read(config, parse_options(options)))
+    settings = RunConfig.read(config, parse_options(options))
+    if launcher and shard:
+        raise UsageError("--launcher and --shard exclude each other: a launcher cuts the matrix into shards itself")
+    if launcher:
+        failed = run_locally(settings, jobs, RunProgress(settings.quiet))
+        outcome = run_matrix(settings, failed=failed)  # reads the cells, and measures their costs together
+    else:
+        outcome = run_matrix(settings, parse_shard(shard) if shard else WHOLE)
     console = Console(width=None if sys.stdout.isatty() else 200)
     # One table for each set of conditions, on the screen and next to the runs.
     groups: dict[tuple[object, ...], list[Record]] = {}

@@ -64,13 +64,13 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
         predictions: Folder to save the predictions in; None to save none.
 
     Raises:
-        UsageError: another process is at it, or what it left cannot be used.
+        UsageError: what another process left cannot be used.
         DataError: an image or label cannot be read.
         MethodError: the method failed; the record says so.
     """
     progress.title = job.title
     with contextlib.ExitStack() as stack:
-        record = parallel.led(partial(_entered, job, stack))
+        record = parallel.led(partial(_entered, job, stack, progress))
         if record.status == "complete":
             if predictions is not None:
                 _evaluate(job, _exported(job), progress, predictions)
@@ -109,10 +109,10 @@ def _end(job: Job, record: Record, progress: RunProgress) -> None:
     progress.say(f"is {record.status} in {job.folder}")
 
 
-def _entered(job: Job, stack: contextlib.ExitStack) -> Record:
+def _entered(job: Job, stack: contextlib.ExitStack, progress: RunProgress) -> Record:
     """Lock the folder of a job until the stack is left, and return the record of an earlier try, or a new one."""
     job.folder.mkdir(parents=True, exist_ok=True)
-    stack.enter_context(locked(job.folder))
+    stack.enter_context(locked(job.folder, lambda: progress.say("waits for another process that runs it")))
     for left in job.folder.glob("*.tmp"):  # of a process killed while it wrote
         with contextlib.suppress(OSError):  # of a disk that is only read
             left.unlink()

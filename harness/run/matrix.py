@@ -1,11 +1,12 @@
 """The matrix of methods, data sets and seeds: from a configuration to records."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.compute import Compute, pick_device
 from harness.config import RunConfig
+from harness.data.loading import WHOLE
 from harness.data.open import OpenedData, open_data
 from harness.errors import HarnessError, MethodError, UsageError, described
 from harness.files import check_writable, writing_to
@@ -24,7 +25,7 @@ from harness.training import parallel
 from harness.weights import WeightFile
 
 
-def run(config: RunConfig) -> Outcome:
+def run(config: RunConfig, shard: tuple[int, int] = WHOLE, failed: Mapping[int, HarnessError] | None = None) -> Outcome:
     """Run every cell of the matrix; cells that are complete already are read, not repeated.
 
     A cell that fails does not stop the others. Costs are measured last, those of all methods together, and only
@@ -33,6 +34,8 @@ def run(config: RunConfig) -> Outcome:
 
     Args:
         config: The matrix.
+        shard: (i, n): run every n-th cell from number i on, and measure no costs, which are compared across cells.
+        failed: Cells by number that a launcher has tried already; they are not tried again.
 
     Raises:
         UsageError: a wrong name, option or file; nothing was run.
@@ -44,10 +47,12 @@ def run(config: RunConfig) -> Outcome:
     probes = select(config.probe)
     with parallel.joined(config.device):
         progress = RunProgress(quiet=config.quiet or not parallel.leading())
-        finished = _finished(config, progress, outcome)
+        finished = _finished(config, progress, outcome, shard, failed or {})
     if not parallel.leading():
         return Outcome(config.output, failures=outcome.failures)
     outcome.records = [run.record for run in finished]
+    if shard != WHOLE:
+        return outcome
     try:
         fill_gains(outcome.records, config.output)
     except OSError as error:  # finished runs may lie on a disk that is only read
@@ -56,13 +61,19 @@ def run(config: RunConfig) -> Outcome:
     return outcome
 
 
-def _finished(config: RunConfig, progress: RunProgress, outcome: Outcome) -> list[Run]:
+def _finished(
+    config: RunConfig,
+    progress: RunProgress,
+    outcome: Outcome,
+    shard: tuple[int, int],
+    failed: Mapping[int, HarnessError],
+) -> list[Run]:
     """Return the cells that were run to their end; the others are failures of the outcome.
 
     Raises:
         HarnessError: this process failed, or lost the others, and cannot go on with them.
     """
-    jobs = list(_jobs(config, outcome))
+    jobs = list(_jobs(config, outcome, shard, failed))
     if config.save_predictions is not None:
         check_writable("--save-predictions", config.save_predictions)  # before hours of training, not after
     finished = []
@@ -98,7 +109,9 @@ def start_of(path: Path | None) -> Artifact | WeightFile | None:
     return Artifact(path)
 
 
-def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
+def _jobs(
+    config: RunConfig, outcome: Outcome, shard: tuple[int, int], failed: Mapping[int, HarnessError]
+) -> Iterator[Job]:
     """Yield the cells of the matrix; those whose method gives no recipe are failures of the outcome."""
     # 1. Everything a user may have mistyped, before anything is run.
     compute = Compute(pick_device(config.device), config.precision)
@@ -117,7 +130,11 @@ def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
     backbone = config.backbone or (given.manifest.backbone if given else None)
     stored = given.manifest.options if given else None
     methods = configure(config.method, backbone, config.set, config.weights, config.budget, stored)
-    for name in config.dataset:
+    for place, name in enumerate(config.dataset):
+        cells = list(enumerate(itertools.product(methods, config.seed), place * len(methods) * len(config.seed)))
+        cells = [(number, cell) for number, cell in cells if number % shard[1] == shard[0]]
+        if not cells:
+            continue
         # 2. The data, read once for all methods and seeds.
         dataset = load_dataset(name).for_budget(config.budget)
         training = config.checkpoint is None
@@ -128,7 +145,10 @@ def _jobs(config: RunConfig, outcome: Outcome) -> Iterator[Job]:
         matching = training and any(isinstance(method, MatchedEffort) for method in methods)
         effort = _most_images(methods, data, config, extend) if matching else {}
         # 4. The cells.
-        for method, seed in itertools.product(methods, config.seed):
+        for number, (method, seed) in cells:
+            if number in failed:
+                outcome.failures.append((title_of(method, data, seed), failed[number]))
+                continue
             try:
                 yield Job(method, data, seed, config, compute, start, extend, effort)
             except UsageError:  # an option that does not fit the data

@@ -79,13 +79,13 @@ def _status(folder: Path, run_id: str, now: float) -> Status:
     for event in reversed(events):
         newest = event | newest
     age = max(0.0, now - float(last["time"]))
-    common = {"age": age, "host": newest.get("host")}
+    host = newest.get("host")
     if last["event"] == "queued" and ended is None:
-        return Status(run_id, "queued", **common)
+        return Status(run_id, "queued", age=age, host=host)
     if last["event"] == "end" or ended == "done":
         # A cell that was begun again after its end has newer events than its record's.
         state: State = "done" if (last.get("status") == "complete" or ended == "done") else "failed"
-        return Status(run_id, state, note=last.get("failure") or failure, **common)
+        return Status(run_id, state, note=last.get("failure") or failure, age=age, host=host)
     state = "running" if _alive(last, age) else "stale"
     return Status(
         run_id,
@@ -96,7 +96,8 @@ def _status(folder: Path, run_id: str, now: float) -> Status:
         rate=newest.get("images_per_s"),
         left=newest.get("seconds_left") if state == "running" else None,
         note=failure,
-        **common,
+        age=age,
+        host=host,
     )
 
 

@@ -97,7 +97,9 @@ def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) 
             continue
         # 2. A stage that is to begin and that another run has trained already.
         begins = kept is None or index != kept.stage
-        key = setup.store.key(stage, model) if setup.store is not None and begins else kept and kept.key
+        key = kept.key if kept is not None and not begins else None
+        if setup.store is not None and begins:
+            key = setup.store.key(stage, model)
         if setup.store is not None and begins and key and (done := setup.store.load(key, stage, model)) is not None:
             logs.append(done)
             continue
