@@ -33,7 +33,7 @@ from harness.probes.environment import software
 from harness.probes.memory import count_parameters
 from harness.progress import RunProgress
 from harness.recipe import held_out
-from harness.records import RECORD_NAME, PerImageFile, Phase, Record, read_record, write_record
+from harness.records import RECORD_NAME, Phase, Record, read_record, write_record
 from harness.records.calibration import write_walk
 from harness.records.costs import Sparsity
 from harness.records.metric import Metric

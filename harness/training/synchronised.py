@@ -49,6 +49,7 @@ class Rows:
 
 
 _rows: Rows | None = None
+_torch_dropout = F.dropout
 
 
 @contextlib.contextmanager
@@ -65,10 +66,12 @@ def whole_batch(model: nn.Module, rows: Rows) -> Iterator[None]:
             module.forward = forward
             changed.append(module)
     _rows = rows
+    F.dropout = _dropout  # what models call it by, and nn.Dropout too
     try:
         yield
     finally:
         _rows = None
+        F.dropout = _torch_dropout
         for module in changed:
             del module.forward
 
@@ -78,8 +81,8 @@ def _replacement(module: nn.Module) -> Callable[..., Tensor] | None:
         return partial(_norm, module)
     if isinstance(module, DropPath):
         return lambda x: drop_path(x, module.drop_prob, module.training, module.scale_by_keep)
-    if isinstance(module, _DropoutNd):
-        return partial(_dropout, module)
+    if isinstance(module, nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
+        return partial(_channel_dropout, module)
     return None
 
 
@@ -102,12 +105,19 @@ def drop_path(x: Tensor, rate: float, training: bool = False, scale_by_keep: boo
     return x * _own(mask, x)
 
 
-def _dropout(module: _DropoutNd, x: Tensor) -> Tensor:
+def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Take the place of `torch.nn.functional.dropout`, whose signature it has."""
+    assert _rows is not None
+    if not training or p == 0 or len(input) % (_rows.stop - _rows.first):
+        return _torch_dropout(input, p, training, inplace)
+    return input * _own(_torch_dropout(input.new_ones((_whole(input), *input.shape[1:])), p, True), input)
+
+
+def _channel_dropout(module: _DropoutNd, x: Tensor) -> Tensor:
     if not module.training or module.p == 0:
         return x
-    # Of whole channels for Dropout1d to 3d, of single values for Dropout
-    shape = x.shape[1:] if isinstance(module, nn.Dropout) else (x.shape[1], *(1 for _ in x.shape[2:]))
-    return x * _own(F.dropout(x.new_ones((_whole(x), *shape)), module.p), x)
+    shape = _whole(x), x.shape[1], *(1 for _ in x.shape[2:])
+    return x * _own(_torch_dropout(x.new_ones(shape), module.p, True), x)
 
 
 def _whole(x: Tensor) -> int:

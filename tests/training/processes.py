@@ -241,7 +241,8 @@ def evaluation(folder: Path) -> dict[str, torch.Tensor]:
 def main(folder: Path, cases: dict[str, Callable[[Path], dict[str, torch.Tensor]]]) -> None:
     torch.set_num_threads(1)
     loop.save_checkpoint = lambda path, checkpoint: None  # each waits for the disk
-    SUBJECTS.update({name: subject(name) for name in names("methods")})
+    only = os.environ.get("METHODS", "").split() or names("methods")
+    SUBJECTS.update({name: subject(name) for name in only})
     for world in WORLDS:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
