@@ -26,7 +26,7 @@ from harness.training import parallel
 
 @dataclass
 class _Part:
-    """What one process scored.
+    """Part of a split that one process scored.
 
     Attributes:
         meters: By task.
