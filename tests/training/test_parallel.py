@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import IN_FOUR
+from processes import IN_FOUR, NOT_YET
 from torch import Tensor, nn
 
 from harness.errors import MethodError, UsageError
@@ -46,7 +46,9 @@ def test_the_first_gradient_is_that_of_one_process(folder: Path) -> None:
     results = found(folder, "gradients")
     for world in (2, 4):
         distances = {key: float(value) for key, value in results[world][0].items() if "digest" not in key}
-        assert {key.split()[0] for key in distances} == set(names("methods") if world == 2 else IN_FOUR)
+        assert {key.split()[0] for key in distances} == set(
+            set(names("methods")) - set(NOT_YET) if world == 2 else IN_FOUR
+        )
         assert {key: distance for key, distance in distances.items() if distance > 1e-6} == {}
 
 
