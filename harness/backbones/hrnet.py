@@ -50,6 +50,7 @@ class HRNetConfig:
 HRNETS = {
     "hrnet-micro": HRNetConfig((16, 32, 64, 128), 32, 16, (1, 1, 1), 1, None),
     "hrnet18-small": HRNetConfig((18, 36, 72, 144), 64, 64, (1, 3, 2), 2, "hrnet_w18_small_v2.ms_in1k"),
+    "hrnet48": HRNetConfig((48, 96, 192, 384), 64, 64, (1, 4, 3), 4, "hrnet_w48.ms_in1k"),
 }
 """The encoders by name. The field's "HRNet-18" (MTI-Net, PAD-Net, ATRC) is this small v2, not HRNet-W18.
 ``hrnet-micro`` is ours, small enough to train on a CPU in a minute."""
@@ -86,6 +87,15 @@ class HRNetEncoder(Encoder):
         if weights is not None:
             adapt = partial(adapt_convolutional, keys=tuple(self.state_dict()), classifier=_CLASSIFIER)
             self.notes = load_weights(self, weights, adapt, name, config.pretrained)
+
+    def enlarge_by_factors(self) -> None:
+        """Enlarge coarser maps by powers of two before they get the size of the finer one, as ATRC's code does.
+
+        The result is the same where the sides of the image are multiples of 32.
+        """
+        for module in self.modules():
+            if isinstance(module, BilinearFusion):
+                module.by_factors = True
 
     def scales(self, images: Tensor) -> list[Tensor]:
         """Return the maps of all four resolutions.
@@ -125,7 +135,12 @@ class BilinearFusion(nn.Module):
 
     Args:
         module: The module as timm builds it; its layers are taken over under their names.
+
+    Attributes:
+        by_factors: Whether coarser maps are enlarged by powers of two first; see `HRNetEncoder.enlarge_by_factors`.
     """
+
+    by_factors: bool = False
 
     def __init__(self, module: HighResolutionModule) -> None:
         super().__init__()
@@ -139,9 +154,16 @@ class BilinearFusion(nn.Module):
         """Map features, one tensor per resolution, to the same shapes."""
         maps = [branch(map_) for branch, map_ in zip(self.branches, maps, strict=True)]
         fused = []
-        for layers, own in zip(self.fuse_layers, maps, strict=True):
+        for place, (layers, own) in enumerate(zip(self.fuse_layers, maps, strict=True)):
             # y_i = relu(sum over j of f_ij(x_j)): finer maps are strided, coarser ones enlarged
-            total, *others = (resize(layer(map_), own) for layer, map_ in zip(layers, maps, strict=True))
+            received = [layer(map_) for layer, map_ in zip(layers, maps, strict=True)]
+            if self.by_factors:
+                for source in range(place + 1, len(received)):
+                    factor = 2.0 ** (source - place)
+                    received[source] = F.interpolate(
+                        received[source], scale_factor=factor, mode="bilinear", align_corners=False
+                    )
+            total, *others = (resize(map_, own) for map_ in received)
             for other in others:
                 total = total + other
             fused.append(F.relu(total))

@@ -206,6 +206,37 @@ def mtlora(
     return shapes
 
 
+def conv_norm(key: str, out: int, inputs: int, side: int = 1) -> Shapes:
+    return conv(f"{key}.conv", out, inputs, side, bias=False) | batch_norm(f"{key}.bn", out)
+
+
+def atrc(tasks: Tasks, encoder: Shapes, channels: int, kinds: Mapping[str, Mapping[str, int]]) -> Shapes:
+    """Contexts are 0 none, 1 global, 3 and 4 regions of the target's and of the source's labels."""
+    shapes, narrow = under("backbone", encoder), channels // 4
+    inner = narrow // 2
+    coarse = {"depth": 40, "normals": 40, "edge": 2}
+    labelled = {
+        target if kind == 3 else source for target in tasks for source, kind in kinds[target].items() if kind in (3, 4)
+    }
+    for target, out in tasks.items():
+        shapes |= conv_norm(f"head.bottleneck.{target}", narrow, channels, 3)
+        shapes |= conv(f"head.final_logits.{target}", out, narrow)
+        if target in labelled:
+            shapes |= conv_norm(f"head.aux_conv.{target}", channels, channels)
+            shapes |= conv(f"head.aux_logits.{target}", coarse.get(target, out), channels)
+        sources = [source for source, kind in kinds[target].items() if kind]
+        for source in sources:
+            block = f"head.atrc_module.cp_blocks.{target}.{source}"
+            for name in ("query_project", "key_project"):
+                shapes |= conv_norm(f"{block}.{name}.0", inner, narrow) | conv_norm(f"{block}.{name}.1", inner, inner)
+            shapes |= conv_norm(f"{block}.value_project", inner, narrow)
+        if sources:
+            shapes |= conv_norm(f"head.atrc_module.out_proj.{target}", narrow, inner * len(sources))
+        width = 2 * narrow if sources else narrow
+        shapes |= conv_norm(f"head.atrc_module.bottleneck.{target}.0", narrow, width)
+    return shapes
+
+
 def basic_block(key: str, out: int, inputs: int, project: bool = False) -> Shapes:
     shapes = conv(f"{key}.conv1", out, inputs, 3, bias=False) | batch_norm(f"{key}.bn1", out)
     shapes |= conv(f"{key}.conv2", out, out, 3, bias=False) | batch_norm(f"{key}.bn2", out)

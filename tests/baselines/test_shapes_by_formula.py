@@ -12,6 +12,7 @@ from harness.backbones import build_backbone
 from harness.backbones.hrnet import HRNetEncoder
 from harness.backbones.resnet import ResNetEncoder
 from harness.backbones.swin import SWINS
+from harness.baselines.atrc.genotype import default_genotype
 from harness.baselines.common.tasks import key_of
 from harness.problem import Problem, TaskSpec
 from harness.registry import load_method
@@ -69,7 +70,7 @@ def sets() -> Iterator[tuple[TaskSpec, ...]]:
 SETS = list(sets())
 
 
-LARGE = ("vit-b16", "vit-l16", "swin-t", "swin-s", "swin-b", "swin-l", "hrnet18-small", "resnet50")
+LARGE = ("vit-b16", "vit-l16", "swin-t", "swin-s", "swin-b", "swin-l", "hrnet18-small", "hrnet48", "resnet50")
 """Encoders that take long to build: they see the published sets, and a few others."""
 
 
@@ -230,6 +231,23 @@ def test_networks_on_an_hrnet(backbone: str, width: int, auxiliary: tuple[str, .
         lambda tasks: formulas.pad_net(named(tasks, OTHERS), on_the_way(tasks), state, sum(widths), width),
         auxiliary=auxiliary,
     )
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["built-in", "given"])
+@pytest.mark.parametrize("backbone", ["hrnet-micro", "hrnet18-small", "hrnet48"])
+def test_atrc(backbone: str, given: bool) -> None:
+    """The genotype is the one that is built in, or one with every kind, given as an option."""
+    state, channels = of_encoder(backbone), build_on_meta(backbone)
+    for tasks in (*SETS[:6], SETS[-2]) if backbone in LARGE or given else SETS:
+        keys = named(tasks, INVPT, 2)
+        if given:
+            digits = [[(0, 1, 3, 4)[(row + 2 * column) % 4] for column in range(len(keys))] for row in range(len(keys))]
+            kinds = {target: dict(zip(keys, row, strict=True)) for target, row in zip(keys, digits, strict=True)}
+            options = {"genotype": ",".join("".join(map(str, row)) for row in digits)}
+        else:
+            kinds, options = default_genotype(list(keys)), {}
+        expected = formulas.atrc(keys, state, channels, kinds)
+        assert of_model("atrc", backbone, tasks, **options) == expected, [task.name for task in tasks]
 
 
 @pytest.mark.parametrize("backbone", ["resnet-micro", "resnet18", "resnet50"])

@@ -81,7 +81,7 @@ def test_module_and_console_script_run_and_hugging_face_stays_itself(
     assert "multi-task" in run(installed, "-m", "harness", "ls", "methods", cwd=cwd)
     assert "nyud-synth" in run(installed, installed.parent / "harness", "ls", "datasets", cwd=cwd)
     reported = "from harness.records.literature import published_records as found; print(len(found()))"
-    assert run(installed, "-c", reported, cwd=cwd).strip() == "160"
+    assert run(installed, "-c", reported, cwd=cwd).strip() == "163"
     script = "import datasets, harness.datasets.nyud, harness; print(datasets.Dataset, harness.__file__)"
     out = run(installed, "-c", script, cwd=cwd)
     assert "arrow_dataset.Dataset" in out

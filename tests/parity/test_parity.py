@@ -11,9 +11,6 @@ from harness.baselines.common.interaction import AuxiliaryModel
 from harness.baselines.common.tasks import key_of
 from harness.method import MultiTaskModel
 
-TOLERANCE = 1e-4
-"""Of the outputs' standard deviation."""
-
 MARKED = [pytest.param(name, marks=pytest.mark.slow) if case.slow else name for name, case in CASES.items()]
 
 
@@ -45,7 +42,7 @@ def test_outputs_are_the_references(name: str) -> None:
         key: relative_error(ours[key], expected.at, expected.values, expected.deviation)
         for key, expected in compared.items()
     }
-    assert max(errors.values()) < TOLERANCE, errors
+    assert max(errors.values()) < case.tolerance, errors
 
 
 @torch.inference_mode()

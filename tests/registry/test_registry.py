@@ -43,7 +43,7 @@ def test_an_unknown_name_answers_with_the_nearest(wrong: str, near: str) -> None
 
 
 def test_a_name_like_no_other_answers_with_all() -> None:
-    with pytest.raises(UsageError, match="known: cross-stitch, invpt, mtan"):
+    with pytest.raises(UsageError, match="known: atrc, cross-stitch, invpt, mlore"):
         registry.load_method("zzzzzzzz")
 
 
