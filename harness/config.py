@@ -183,10 +183,12 @@ class RunConfig(DataConfig):
         # An artifact brings its weights; full training starts from pretrained encoders, as the papers do.
         if self.checkpoint is not None:
             return None
-        start = self.init or {"quick": "own", "medium": "random", "full": "pretrained"}[self.budget]
-        if isinstance(start, Path):
-            return WeightFile(start)
-        return None if start == "random" else start
+        if isinstance(self.init, Path):
+            return WeightFile(self.init)
+        if self.init is None:
+            starts: dict[Budget, Start] = {"quick": "own", "medium": None, "full": "pretrained"}
+            return starts[self.budget]
+        return "pretrained" if self.init == "pretrained" else None
 
 
 class BenchConfig(SizedConfig):
