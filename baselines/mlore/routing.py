@@ -61,7 +61,7 @@ class Router(nn.ModuleList):
         pooling, last = self
         output: Tensor = last(pooling(map_))[..., 0, 0]
         experts = output.shape[1] // 2
-        logits, deviation, mix = output.split([experts, experts, 1], dim=1)
+        logits, deviation, mix = output[:, :experts], output[:, experts:-1], output[:, -1:]
         if self.training:
             logits = logits + torch.randn_like(logits) * deviation
         dropped = logits.topk(experts - active, dim=1, largest=False).indices
