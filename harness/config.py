@@ -175,11 +175,7 @@ class RunConfig(DataConfig):
 
     @property
     def weights(self) -> Start:
-        """The start of the encoders, resolved.
-
-        Raises:
-            UsageError: the file of weights does not exist.
-        """
+        """The start of the encoders, resolved; a file of weights that does not exist is a `UsageError`."""
         # An artifact brings its weights; full training starts from pretrained encoders, as the papers do.
         if self.checkpoint is not None:
             return None

@@ -60,7 +60,8 @@ class PatchTokens(nn.Module):
 
     def as_map(self, tokens: Tensor) -> Tensor:
         """Map tokens [B, h w, C] to a map [B, C, h, w]."""
-        return tokens.transpose(1, 2).unflatten(2, self.grid)
+        b, _, c = tokens.shape
+        return tokens.transpose(1, 2).reshape(b, c, *self.grid)
 
     def encoder_part(self, **prompts: nn.Parameter) -> nn.Module:
         """Return what belongs to the encoder as one part, prompts that go along with the tokens included."""

@@ -37,7 +37,7 @@ class LowRank(nn.Module):
         assert self.W.bias is not None
         assert self.M.bias is not None
         kernel = back @ self.W.weight.flatten(1)
-        return kernel.unflatten(1, self.W.weight.shape[1:]), back @ self.W.bias + self.M.bias
+        return kernel.view(len(kernel), *self.W.weight.shape[1:]), back @ self.W.bias + self.M.bias
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Mixture(nn.Module):
         """Run the experts side by side: all first convolutions as one, weighted, and all second ones as one."""
         stacked = torch.cat(list(entered.values()))  # [T B, F, h, w]: experts are the same for all tasks
         weights = torch.cat([weights for weights, _ in routes.values()])  # [T B, E]
-        self.routes = weights.unflatten(0, (len(entered), -1)) if self.training else None
+        self.routes = weights.view(len(entered), -1, weights.shape[1]) if self.training else None
         experts = [expert for expert in self.lora_list_1 if isinstance(expert, LowRank)]
         kernels, inner, back, biases = (
             [expert.W.weight for expert in experts],
@@ -167,8 +167,8 @@ class Mixture(nn.Module):
         b, f, h, w = map_.shape
         with attributed_to(f"mixture/{task_of(key)}"):
             # kernel = s sum_i r_i K_i + K_shared + mix K_own, and the bias likewise
-            kernels = (weights @ merged.kernels[:-1]).unflatten(1, (f, -1)) * scale[:, None]
-            kernels = kernels + (merged.kernels[-1] + mix * own_kernel).unflatten(1, (f, -1))
+            kernels = (weights @ merged.kernels[:-1]).view(b, f, -1) * scale[:, None]
+            kernels = kernels + (merged.kernels[-1] + mix * own_kernel).view(b, f, -1)
             biases = (weights @ merged.biases[:-1]) * scale + shift + merged.biases[-1] + mix * own_bias
             # Every image with its kernel: groups of one convolution
             convolved = F.conv2d(

@@ -1,7 +1,6 @@
 """MTLoRA's network: an adapted Swin and a decoder per task (Agiza et al., CVPR 2024)."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -59,7 +58,7 @@ class MTLoRANet(MultiTaskModel):
         channels: Channels that a decoder reads of each stage.
     """
 
-    unused: ClassVar[tuple[str, ...]] = ("backbone.layers.3.blocks.1.mlp.fc2.lora_shared_",)
+    unused: tuple[str, ...] = ("backbone.layers.3.blocks.1.mlp.fc2.lora_shared_",)
 
     def __init__(
         self, problem: Problem, encoder: SwinEncoder, ranks: Ranks, plus: bool, channels: Sequence[int]

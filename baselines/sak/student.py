@@ -95,7 +95,7 @@ class Mixing(nn.Module):
     def forward(self, sources: Sequence[Tensor]) -> Tensor:
         """Return the expectation over sources of tokens [B, N, C], the student's first."""
         weights = self.router(sources[0])[..., None, None]  # [B, sources, 1, 1]
-        mixed = weights[:, 0] * sources[0]
+        mixed: Tensor = weights[:, 0] * sources[0]
         for place, tokens in enumerate(sources[1:], 1):
             mixed = mixed + weights[:, place] * tokens
         return mixed

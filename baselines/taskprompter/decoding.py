@@ -69,8 +69,9 @@ class Attended:
     def over_space(self, task: int) -> Tensor:
         """Weight every head's channels by its scores of the prompt with the patches; the map is added: [B, C, h, w]."""
         prompts = self.scores.shape[2]
-        weights = self.scores[:, :, task, prompts:].unflatten(2, self.grid)[:, :, None]  # [B, heads, 1, h, w]
-        by_head = self.map.unflatten(1, (weights.shape[1], -1))  # [B, heads, C / heads, h, w]
+        b, heads = self.scores.shape[:2]
+        weights = self.scores[:, :, task, prompts:].reshape(b, heads, 1, *self.grid)
+        by_head = self.map.view(b, heads, -1, *self.grid)  # [B, heads, C / heads, h, w]
         return (by_head + weights * by_head).flatten(1, 2)
 
     def over_channels(self, task: int) -> Tensor:

@@ -127,14 +127,14 @@ def over_windows(maps: Tensor, tokens: Tensor, grid: tuple[int, int], side: int)
     beyond = (0, side * columns - grid[1], 0, side * rows - grid[0])
     # Cells by window: [B, side, side, rows columns, T or C]
     cut = [
-        F.pad(each.unflatten(2, grid), beyond)
-        .unflatten(3, (side, columns))
-        .unflatten(2, (side, rows))
+        F.pad(each.reshape(*each.shape[:2], *grid), beyond)
+        .reshape(*each.shape[:2], side, rows, side, columns)
         .permute(0, 2, 4, 1, 3, 5)
         .flatten(4)
         for each in (maps, tokens.transpose(1, 2))
     ]
-    return (cut[0] @ cut[1].transpose(-2, -1)).permute(0, 3, 4, 1, 2)  # [B, side, side, T, C] before
+    products: Tensor = cut[0] @ cut[1].transpose(-2, -1)  # [B, side, side, T, C]
+    return products.permute(0, 3, 4, 1, 2)
 
 
 def onto_cells(windows: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -71,7 +71,7 @@ class StageStore:
         path = self._path(key)
         own = _state(model, stage.network)
         try:
-            with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+            with safe_open(path, framework="pt") as file:
                 info = StageInfo.model_validate_json((file.metadata() or {})["stage"])
                 held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
