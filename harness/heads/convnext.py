@@ -60,7 +60,7 @@ class ConvNeXtBlock(nn.Module):
             torch.addmm(self.expand.bias, self.norm(some), self.expand.weight.t(), out=hidden)
             target += self.reduce.bias
             # x += W2 gelu(W1 norm(y) + b1): the sum is part of the product
-            target.addmm_(torch.ops.aten.gelu_(hidden), self.reduce.weight.t())
+            torch.addmm(target, torch.ops.aten.gelu_(hidden), self.reduce.weight.t(), out=target)
 
 
 class ConvNeXtHead(nn.Module):
