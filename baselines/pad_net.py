@@ -128,8 +128,8 @@ class DistillationNet(AuxiliaryModel):
 
 
 # 256 as in the reference; ours has an eighth
-_WIDTHS = {"hrnet-micro": 32, "hrnet18-small": 256}
-"""Channels of every task's features by encoder."""
+_WIDTHS = {"hrnet-micro": 32, "hrnet18-small": 256, "hrnet48": 256}
+"""Channels of every task's features by encoder; that of HRNet-48 is ours, as wide as the published one."""
 
 
 class PADNet(Method):

@@ -86,7 +86,7 @@ class MTLoRA(Method):
         the first 20 for warm-up, cosine to a hundredth. ``quick`` is ours.
         """
         trainable = self.trainable()
-        if budget == "quick":
+        if budget != "full":
             return [supervised_stage("joint", problem.names, budget, trainable)]
         stage = Stage(
             "joint",

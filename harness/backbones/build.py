@@ -51,7 +51,7 @@ def build_backbone(name: str, input_size: tuple[int, int], weights: Weights = No
         torch.Size([1, 512, 8, 12])
         >>> build_backbone("resnet81", (64, 96))
         Traceback (most recent call last):
-        harness.errors.UsageError: unknown backbone 'resnet81'; did you mean resnet18 or resnet50 or resnet-micro?
+        harness.errors.UsageError: unknown backbone 'resnet81'; did you mean resnet18 or resnet50 or hrnet48?
     """
     # A ViT alone has weights of the input's size: its position embeddings
     if name in VITS:

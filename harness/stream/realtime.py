@@ -43,7 +43,7 @@ def replay(seconds: Sequence[float], fps: float, margin: float = 0.0) -> Replay:
 
     Example:
         >>> replay([0.15] * 5, fps=10).shown  # one and a half frames of work each
-        (None, None, 0, 0, 1)
+        (None, None, 0, 1, 1)
     """
     free, processed, finished = 0.0, [], []
     frame = 0

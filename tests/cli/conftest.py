@@ -1,5 +1,6 @@
 """Runs the command line in this process, as ``main`` does."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,11 @@ class Result:
     code: int
     out: str
     err: str
+    log: list[str]
+    """Lines of stderr that say where a run is; ``err`` has the others."""
+
+
+_LOG = re.compile(r"harness: [^:]+: (runs in|is complete in) ")
 
 
 Harness = Callable[..., Result]
@@ -30,7 +36,9 @@ def harness(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pyte
         capfd.readouterr()
         code = exit_code(lambda: cli.main(list(map(str, arguments)), prog_name="harness", standalone_mode=False))
         captured = capfd.readouterr()
-        return Result(code, captured.out, captured.err)
+        lines = captured.err.splitlines(keepends=True)
+        log = [line for line in lines if _LOG.match(line)]
+        return Result(code, captured.out, "".join(line for line in lines if line not in log), log)
 
     return call
 

@@ -37,7 +37,7 @@ def test_an_unknown_auxiliary_task_is_refused(harness, mini) -> None:
 def test_other_encoders_are_refused(harness, mini) -> None:
     result = harness("run", "-m", "mti-net", "-b", "vit-micro", *mini)
     assert result.code == 2
-    assert "mti-net: runs on hrnet-micro, hrnet18-small, not on vit-micro" in result.err
+    assert "mti-net: runs on hrnet-micro, hrnet18-small, hrnet48, not on vit-micro" in result.err
 
 
 @pytest.mark.parametrize("method", ["multi-task", "mti-net"])

@@ -64,7 +64,15 @@ def test_killed_and_repeated(schedule: list[str], undisturbed: Record, golden: P
         assert any(phase.resumed for phase in record.phases)
     folder = tmp_path / record.run_id
     left = {path.name for path in folder.iterdir()}
-    assert left <= {".lock", "record.json", "artifact", "predictions.png", "events.jsonl", "curves.png"}, left
+    assert left <= {
+        ".lock",
+        "record.json",
+        "artifact",
+        "predictions.png",
+        "events.jsonl",
+        "curves.png",
+        "per-image.parquet",
+    }, left
 
 
 def test_two_processes_do_not_run_the_same_cell_at_once(golden: Path, tmp_path: Path) -> None:

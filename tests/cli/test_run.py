@@ -47,8 +47,8 @@ def test_two_methods_give_one_table_records_artifacts_and_pictures(harness, mini
         assert not (folder / "checkpoint.pt").exists()
     lines = result.err.splitlines()
     assert all(line.startswith("harness: ") for line in lines), "log lines where there is no terminal"
-    assert f"runs in out/{records[-1].run_id}" in lines[0]
-    assert f"is complete in out/{records[0].run_id}" in lines[-1]
+    assert f"runs in out/{records[-1].run_id}" in result.log[0]
+    assert f"is complete in out/{records[0].run_id}" in result.log[-1]
 
 
 def test_pascal_context_runs_through_on_its_three_images(harness, golden: Path) -> None:

@@ -37,7 +37,7 @@ def saved(harness, golden: Path):
         root = golden / {"nyud": "mini_NYUDv2", "pascal-context": "mini_PASCALContext"}[dataset]
         data = ("-d", dataset, "--data-root", root)
         result = harness(
-            *("run", "-m", "multi-task", *data, "--iterations", 3, "--batch-size", 1),
+            *("run", "-m", "multi-task", *data, "--iterations", 3, "--batch-size", 1, "--init", "random"),
             *("--probe", "none", "-o", "run", "--save-predictions", "p", *options),
         )
         assert result.code == 0, result.err

@@ -43,7 +43,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("budget", "init", "weights"),
     [
-        ("quick", None, None),
+        ("quick", None, "own"),
+        ("quick", "random", None),
+        ("medium", None, None),
         ("quick", "pretrained", "pretrained"),
         ("full", None, "pretrained"),
         ("full", "random", None),

@@ -34,7 +34,7 @@ def fast(head: ConvNeXtHead, features: Tensor) -> Tensor:
 
 
 def assert_equal(ours: Tensor, theirs: Tensor) -> None:
-    assert float((ours - theirs).abs().max()) <= 1e-6 * max(float(theirs.abs().max()), 1.0)
+    assert float((ours - theirs).abs().max()) <= 3e-6 * max(float(theirs.abs().max()), 1.0)
 
 
 @pytest.mark.parametrize(("task", "classes"), [("semseg", 40), ("depth", None), ("normals", None), ("boundary", None)])

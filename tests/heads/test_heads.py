@@ -77,9 +77,11 @@ def test_feature_maps_keep_the_image_upright() -> None:
     assert divmod(int(moved.argmax()), moved.shape[1]) == (0, 5)
 
 
-def test_bad_sizes_and_missing_weights_are_usage_errors() -> None:
+def test_bad_sizes_and_missing_weights_are_usage_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no multiple of the patch size 16"):
         build_backbone("vit-t16", (100, 96))
+    for module in ("checkpoints", "vit"):  # as for an encoder that nobody pretrained
+        monkeypatch.setattr(f"harness.backbones.{module}.OWN", frozenset())
     with pytest.raises(UsageError, match="no published weights"):
         build_backbone("vit-micro", (32, 32), weights="pretrained")
 

@@ -159,7 +159,7 @@ def test_latencies_of_another_session_are_marked_and_neither_ranked_nor_on_a_fro
 def test_gains_over_the_reference_of_another_document_are_marked() -> None:
     found = [(board, row) for board in boards(*published_records()) for row in board.rows]
     signs = [cell.sign for _, row in found for cell in row.cells if cell and cell.sign]
-    assert signs == ["¶"] * 11
+    assert signs == ["¶"] * 12
     assert sum(note.startswith("¶ ") for board in boards(*published_records()) for note in board.notes) == 2
 
 
