@@ -20,7 +20,7 @@ class Result:
     """Lines of stderr that say where a run is; ``err`` has the others."""
 
 
-_LOG = re.compile(r"harness: [^:]+: (runs in|is complete in) ")
+_LOG = re.compile(r"harness: [^:]+: (runs in|is (complete|partial|failed) in) ")
 
 
 Harness = Callable[..., Result]

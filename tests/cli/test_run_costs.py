@@ -120,7 +120,7 @@ def test_no_probe_at_all(harness, short) -> None:
     assert (result.code, result.err) == (0, "")
     record = records()["multi-task"]
     assert (record.macs, record.storage, record.latency, record.unmeasured) == (None, None, [], {})
-    assert "MACs" not in result.out
+    assert "MACs G" not in result.out
 
 
 def test_an_unknown_probe_is_refused_before_anything_runs(harness, short) -> None:

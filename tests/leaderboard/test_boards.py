@@ -160,7 +160,7 @@ def test_gains_over_the_reference_of_another_document_are_marked() -> None:
     found = [(board, row) for board in boards(*published_records()) for row in board.rows]
     signs = [cell.sign for _, row in found for cell in row.cells if cell and cell.sign]
     assert signs == ["¶"] * 12
-    assert sum(note.startswith("¶ ") for board in boards(*published_records()) for note in board.notes) == 2
+    assert sum(note.startswith("¶ ") for board in boards(*published_records()) for note in board.notes) == 3
 
 
 def test_costs_alone_have_a_table_without_accuracy() -> None:
