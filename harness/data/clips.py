@@ -26,7 +26,7 @@ from harness.data.files import image_size, read_ids, read_indices, read_npy, rea
 from harness.data.labels import check_size, check_values, decode_normals
 from harness.data.sample import Array
 from harness.data.video import VideoFile
-from harness.errors import DataError, first_fault
+from harness.errors import DataError, UsageError, first_fault
 from harness.problem import BOUNDARY_TRUTH
 
 _VIDEOS = {"rgb.mkv": True, "rgb.mp4": False}
@@ -322,8 +322,12 @@ class VideoDataset(Dataset):
     """Kinds of motion that clips can be rendered in on request; empty where none can."""
 
     def render_clip(self, kind: str, room: int, frames: int | None) -> list[NDArray[np.uint8]]:
-        """Return the frames of a clip rendered on request, for data sets with `kinds`."""
-        raise NotImplementedError
+        """Return the frames of a clip rendered on request; data sets with `kinds` override it.
+
+        Raises:
+            UsageError: this data set renders none.
+        """
+        raise UsageError(f"{self.name} renders no clips on request; name a folder or a video file")
 
     @abstractmethod
     def clips(self, root: Path, split: Split) -> ClipFolder:

@@ -20,7 +20,7 @@ FOLDER = ".launch"
 """Folder below the results with the configuration of a matrix and what its jobs said."""
 
 TRIES = 3
-"""How often a job is started: one that was killed goes on from its checkpoint, unless it is killed each time."""
+"""Most starts of a job: one that was killed goes on from its checkpoint, unless it is killed each time."""
 
 _LOOK = 0.1
 """Seconds between two looks at the jobs."""
