@@ -40,7 +40,7 @@ def match(base: Sequence[Stored], head: Sequence[Stored]) -> Matched:
         _refuse_twins(name, side)
     pairs: list[tuple[Stored, Stored]] = []
     removed, added = list(base), list(head)
-    for key in _KEYS:
+    for key in (*_KEYS, _row_by_known_options(base, head)):
         ours, theirs = _grouped(removed, key), _grouped(added, key)
         new = [(ours[k][0], theirs[k][0]) for k in ours if len(ours[k]) == 1 == len(theirs.get(k, ()))]
         pairs += new
@@ -68,6 +68,23 @@ def _of_weights(entry: Stored) -> object:
 
 _KEYS: tuple[_Key, ...] = (_of_weights, _on_machine, _comparable, _row)
 """From all that can agree to what must."""
+
+
+def _row_by_known_options(base: Sequence[Stored], head: Sequence[Stored]) -> _Key:
+    """Return a key of rows without the options that some record of the method lacks.
+
+    An option that a method has gained since would else part all its records from those before it.
+    """
+    known: dict[str, set[str]] = {}
+    for entry in (*base, *head):
+        method = entry.record.method
+        known[method.name] = known.get(method.name, set(method.options)) & set(method.options)
+
+    def key(entry: Stored) -> object:
+        facts, method = subject(entry.record), entry.record.method
+        return frozen(facts | {"options": {name: method.options[name] for name in known[method.name]}})
+
+    return key
 
 
 def _grouped(entries: Sequence[Stored], key: _Key) -> dict[object, list[Stored]]:

@@ -322,11 +322,7 @@ class VideoDataset(Dataset):
     """Kinds of motion that clips can be rendered in on request; empty where none can."""
 
     def render_clip(self, kind: str, room: int, frames: int | None) -> list[NDArray[np.uint8]]:
-        """Return the frames of a clip rendered on request; data sets with `kinds` override it.
-
-        Raises:
-            UsageError: this data set renders none.
-        """
+        """Return the frames of a clip rendered on request, in data sets with `kinds`; others raise a `UsageError`."""
         raise UsageError(f"{self.name} renders no clips on request; name a folder or a video file")
 
     @abstractmethod

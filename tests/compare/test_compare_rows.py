@@ -217,3 +217,19 @@ def test_labels_tell_what_varies_and_nothing_else(tmp_path: Path) -> None:
 def test_versions_that_changed_are_noted(tmp_path: Path) -> None:
     base, head = (one(environment={"packages": {"torch": version, "numpy": "2"}}) for version in ("2.12", "2.13"))
     assert compared(tmp_path, [base], [head]).notes == ["torch: 2.12 → 2.13 (BASE → HEAD)"]
+
+
+def optioned(**options: object) -> Record:
+    subject = one()
+    return subject.model_copy(update={"method": subject.method.model_copy(update={"options": options})})
+
+
+def test_an_option_that_a_method_has_gained_parts_no_rows(tmp_path: Path) -> None:
+    fates = {row.fate for row in compared(tmp_path / "a", [optioned(rows=0.2)], [optioned(rows=0.2, engine="x")]).rows}
+    assert not fates & {"added", "removed"}
+    # Another value of an option that both know is another row, and so are two rows that the new one tells apart.
+    other = compared(tmp_path / "b", [optioned(rows=0.2)], [optioned(rows=0.3, engine="x")])
+    assert sorted(row.fate for row in other.rows) == ["added", "removed"]
+    two = [optioned(rows=0.2, engine=name).model_copy(update={"run_id": f"nyud-synth/{name}"}) for name in ("x", "y")]
+    doubtful = compared(tmp_path / "c", [optioned(rows=0.2)], two)
+    assert sorted(row.fate for row in doubtful.rows) == ["added", "added", "removed"]
