@@ -217,7 +217,7 @@ def test_the_tokens_with_the_largest_change_are_taken_and_put_back() -> None:
     assert top_tokens(change, 0.51).count == 3, "rounded up"
     assert top_tokens(change, 0.0).count == 0
     x = torch.arange(16.0).view(2, 4, 2)
-    assert torch.equal(tokens.put(tokens.take(x), torch.zeros_like(x)) != 0, (x != 0) & (change >= 2)[..., None])
+    assert torch.equal(tokens.replaced(tokens.take(x), torch.zeros_like(x)) != 0, (x != 0) & (change >= 2)[..., None])
     assert tokens_above(change[:1], 1.4).index.tolist() == [1, 3]
     other = x.clone()
     other[0, 1] += torch.tensor([3.0, 4.0])
@@ -227,7 +227,7 @@ def test_the_tokens_with_the_largest_change_are_taken_and_put_back() -> None:
 def test_tokens_keep_their_gradient() -> None:
     x = torch.randn(1, 4, 3, requires_grad=True)
     tokens = Tokens(torch.tensor([2, 0]), 2)
-    tokens.put(tokens.take(x) * 2, torch.zeros(1, 4, 3)).sum().backward()
+    tokens.replaced(tokens.take(x) * 2, torch.zeros(1, 4, 3)).sum().backward()
     assert x.grad is not None
     assert x.grad[0, :, 0].tolist() == [2, 0, 2, 0]
 

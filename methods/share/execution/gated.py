@@ -13,33 +13,15 @@ from harness.methods.share.block import BlockWeights, Execution, Product, Site, 
 from harness.methods.share.execution.channels import ChangedChannels, corrected_linear, corrected_mlp
 from harness.methods.share.execution.trace import Reference
 from harness.methods.share.options import Policy, Queries
+from harness.stream.gates import Active, mean_square_change
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """Some tokens of every image of a batch, the same number of each.
+class Tokens(Active):
+    """Some tokens of every image of a batch, the same number of each, of a map that may need its gradient."""
 
-    Attributes:
-        index: Places in the flattened map [B N, C], [B k].
-        count: k, tokens per image.
-    """
-
-    index: Tensor
-    count: int
-
-    def take(self, x: Tensor) -> Tensor:
-        """Return these tokens [B, k, C] of ``x`` [B, N, C]."""
-        return x.flatten(0, 1).index_select(0, self.index).view(len(x), self.count, x.shape[-1])
-
-    def put(self, values: Tensor, into: Tensor) -> Tensor:
+    def replaced(self, values: Tensor, into: Tensor) -> Tensor:
         """Return a copy of ``into`` [B, N, C] whose tokens at these places are ``values`` [B, k, C]."""
         return into.flatten(0, 1).index_copy(0, self.index, values.flatten(0, 1)).view_as(into)
-
-
-def mean_square_change(x: Tensor, reference: Tensor) -> Tensor:
-    """Return the mean square difference of each token, [B, N], without gradient."""
-    with torch.no_grad():
-        return (x - reference).square_().mean(-1)
 
 
 def top_tokens(change: Tensor, fraction: float) -> Tokens:
@@ -141,7 +123,7 @@ class TokenGated(Execution):
             qkv = weights.qkv.linear(u)
         else:
             inactive = self._inactive(index, Product.QKV, weights, ref.norm1, ref.qkv)
-            qkv = active.put(weights.qkv.linear(active.take(u)), inactive)
+            qkv = active.replaced(weights.qkv.linear(active.take(u)), inactive)
         queries = qkv.chunk(3, dim=-1)[0]
         # 2. Attention of the tokens that ask, over all keys and values, [B, k or N, D].
         if self.queries == "active":
@@ -154,7 +136,7 @@ class TokenGated(Execution):
         out = weights.proj.linear(context)
         if active is None:
             return out
-        return active.put(out, self._inactive(index, Product.PROJ, weights, ref.context, ref.proj))
+        return active.replaced(out, self._inactive(index, Product.PROJ, weights, ref.context, ref.proj))
 
     def mlp(self, index: int, u: Tensor, weights: BlockWeights) -> Tensor:
         """Run active tokens through the MLP; one gate serves both its layers."""
@@ -168,7 +150,7 @@ class TokenGated(Execution):
         if self.channels is not None:
             act = self.reference.hidden[index].act
             inactive = corrected_mlp(ref.norm2, act, ref.fc2, weights, self.channels[index])
-        return active.put(out, inactive)
+        return active.replaced(out, inactive)
 
     def _choose(self, index: int, site: Site, u: Tensor, reference: Tensor) -> Tokens | None:
         """Return the active tokens at a gated input, and let the observer see them; None for all."""
