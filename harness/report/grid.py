@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -79,8 +79,12 @@ class Table:
         table = RichTable(title=Text(printable(self.caption)), caption=Text(notes), box=box.SIMPLE_HEAD)
         table.title_justify = table.caption_justify = "left"
         for column in self.columns:
+            # Where there is little room headings go over several lines; a number that is cut is another number.
             heading = Text(printable(column.heading))
-            table.add_column(heading, justify="left" if self.is_text(column) else "right", no_wrap=True)
+            whole = [*heading.plain.split(), *(printable(row.text(column)) for row in self.rows)]
+            widest = max(map(len, whole), default=0)
+            justify: JustifyMethod = "left" if self.is_text(column) else "right"
+            table.add_column(heading, justify=justify, overflow="fold", min_width=widest)
         for row in self.rows:
             shown = []
             for column in self.columns:
@@ -88,7 +92,7 @@ class Table:
                 style = _STYLES[cell.mark] if isinstance(cell, Number) else ""
                 shown.append(Text(printable(row.text(column)), style=style))
             table.add_row(*shown)
-        console.print(table)
+        console.print(table, crop=False)  # what does not fit is wrapped by the terminal, not lost
 
 
 def filled(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]:
