@@ -18,7 +18,8 @@ from harness.datasets.synth.room import room_scene
 from harness.files import sha256_of
 from harness.run.configure import configure
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ROOT = Path(__file__).resolve().parents[2]  # of the clone: the package under test may be installed elsewhere
+BENCHMARKS = ROOT / "benchmarks"
 CARD = yaml.safe_load((FOLDER / "card.yaml").read_text())
 
 encoders = pytest.mark.parametrize("name", sorted(OWN))
@@ -95,5 +96,5 @@ def test_the_quick_budget_starts_from_them(budget: str, init: str | None, backbo
 
 
 def test_the_card_is_written_for_people() -> None:
-    page = (FOLDER.parents[2] / "docs" / "budgets.md").read_text()
+    page = (ROOT / "docs" / "budgets.md").read_text()
     assert re.search(r"pretrain_encoders\.py", page)
