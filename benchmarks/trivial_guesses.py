@@ -1,7 +1,8 @@
 """What guesses without a network score on a data set, by the meters of a protocol: the floor under every table.
 
-The commonest class of the training labels everywhere (for saliency the salient one), the mean depth, the mean normal, and for
-boundaries a Sobel filter of the grey image. Printed are the headline metrics, and what a method reaches that is 15 % better.
+The commonest class of the training labels everywhere (for saliency the salient one), the mean depth, the mean normal,
+and for boundaries a Sobel filter of the grey image. Printed are the headline metrics, and what a method reaches that is
+15 % better.
 
 Usage: python benchmarks/trivial_guesses.py [-d nyud-synth] [--protocol invpt] [--data-root FOLDER]
 """
