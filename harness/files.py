@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,13 @@ _DISK = {
 
 _DISK_TEXTS = ("No space left on device", "os error 28", "PytorchStreamWriter failed", "Disk quota exceeded")
 """Texts by which torch and safetensors report such errors without their number."""
+
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+"""Errors of file systems without locks."""
+
+LEASE_SECONDS = 120.0
+"""Age at which the heartbeat of another process counts as stopped; the same in all processes of a folder."""
 
 
 def digest(content: object) -> str:
@@ -160,8 +168,10 @@ def sync_folder(folder: Path) -> None:
 def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Keep other processes from a folder while the block runs.
 
-    A folder that cannot be written is read without a lock: writing into it fails anyway, and records are replaced as
-    a whole.
+    Where the file system has no locks, as some network ones, a file with a heartbeat stands for one: it is taken over
+    when it has been still for `LEASE_SECONDS`, and a process that finds its own taken over ends, as if terminated. A
+    folder that cannot be written is read without a lock: writing into it fails anyway, and records are replaced as a
+    whole.
 
     Args:
         folder: The folder.
@@ -171,11 +181,17 @@ def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Iterator[
         UsageError: another process works in it.
         OSError: the lock cannot be made for want of space.
     """
-    from filelock import FileLock, Timeout  # it imports asyncio, which no command needs at its start
+    from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout  # asyncio, which no command needs at its start
 
-    lock = FileLock(folder / ".lock")
+    lock: BaseFileLock = FileLock(folder / ".lock", fallback_to_soft=False)
     try:
-        lock.acquire(timeout=0)
+        try:
+            lock.acquire(timeout=0)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            lock = SoftFileLease(folder / ".lease", lease_duration=LEASE_SECONDS, on_compromise=_lease_lost)
+            lock.acquire(timeout=0)
     except Timeout as error:
         if waiting is None:
             raise UsageError(f"{folder}: another process is running this; wait for it, or choose another -o") from error
@@ -190,6 +206,11 @@ def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Iterator[
         yield
     finally:
         lock.release()
+
+
+def _lease_lost(compromise: object) -> None:
+    """End this process, which was silent for so long that another one took its folder over."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager

@@ -1,18 +1,20 @@
 """Cells of a matrix in processes of this machine, side by side."""
 
+import contextlib
 import itertools
+import multiprocessing.connection
+import multiprocessing.context
 import os
-import signal
-import subprocess
+import runpy
 import sys
-import time
 from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TextIO
 
 from harness.config import RunConfig
-from harness.errors import HarnessError, MethodError, Terminated, UsageError
+from harness.errors import DataError, HarnessError, MethodError, Terminated, UsageError
 from harness.files import check_writable, digest, write_atomically
 from harness.progress import RunProgress
 
@@ -21,9 +23,6 @@ FOLDER = ".launch"
 
 TRIES = 3
 """Most starts of a job: one that was killed goes on from its checkpoint, unless it is killed each time."""
-
-_LOOK = 0.1
-"""Seconds between two looks at the jobs."""
 
 
 def cell_names(config: RunConfig) -> list[str]:
@@ -57,14 +56,14 @@ def command(config: RunConfig, shard: tuple[int, int]) -> list[str]:
     file = config.output / FOLDER / f"{digest(content)[:12]}.json"
     check_writable("-o", config.output)
     write_atomically(file, content)
-    return [sys.executable, "-m", "harness", "run", "-C", str(file), "--shard", "{}/{}".format(*shard)]
+    return ["harness", "run", "-C", str(file), "--shard", "{}/{}".format(*shard)]
 
 
 @dataclass
 class _Job:
     number: int
-    process: subprocess.Popen[bytes]
-    log: TextIO
+    process: BaseProcess
+    log: Path
     tries: int
 
 
@@ -91,14 +90,13 @@ def run_locally(config: RunConfig, jobs: int, progress: RunProgress) -> dict[int
             while waiting or running:
                 while waiting and len(running) < jobs:
                     running.append(_start(config, *waiting.popleft(), len(names), jobs))
-                time.sleep(_LOOK)
-                for job in [job for job in running if job.process.poll() is not None]:
+                multiprocessing.connection.wait([job.process.sentinel for job in running])
+                for job in [job for job in running if job.process.exitcode is not None]:
                     running.remove(job)
-                    job.log.close()
-                    if _died(job.process.returncode) and job.tries < TRIES:
+                    if _died(job.process.exitcode) and job.tries < TRIES:
                         progress.say(f"{names[job.number]} was killed; it is started again")
                         waiting.append((job.number, job.tries + 1))
-                    elif job.process.returncode != 0:
+                    elif job.process.exitcode != 0:
                         failures[job.number] = _failure(job)
                     report(len(names) - len(waiting) - len(running))
     except BaseException:
@@ -111,37 +109,71 @@ def _start(config: RunConfig, number: int, tries: int, cells: int, jobs: int) ->
     words = command(config, (number, cells))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     environment = {"OMP_NUM_THREADS": str(max(1, cores // jobs))} | dict(os.environ)
-    path = Path(words[words.index("-C") + 1]).with_suffix(f".{number}.log")
-    log = path.open("a", encoding="utf-8")
-    # Jobs that are ended with their launcher must not get its Ctrl-C twice: they have a group of their own.
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
-    )
+    log = Path(words[words.index("-C") + 1]).with_suffix(f".{number}.log")
+    process = _context().Process(target=_work, args=(words, environment, log))
+    with _environment(environment):  # of the process that all others are forked from
+        process.start()
     return _Job(number, process, log, tries)
 
 
-def _died(code: int) -> bool:
+def _context() -> multiprocessing.context.SpawnContext | multiprocessing.context.ForkServerContext:
+    """Return the way to start processes: forked from one that has the imports behind it, where the system can."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["harness.cli.run"])
+    return context
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _work(words: list[str], environment: Mapping[str, str], log: Path) -> None:
+    """Run a command as if it had been typed, its lines in a file."""
+    import torch
+
+    os.environ.update(environment)
+    torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))  # the process it was forked from may have another number
+    # A job that is ended with its launcher must not get its Ctrl-C too: it has a group of its own.
+    if hasattr(os, "setsid"):
+        os.setsid()
+    with log.open("ab") as said, Path(os.devnull).open("r+b") as nothing:
+        for file, number in ((nothing, 0), (nothing, 1), (said, 2)):
+            os.dup2(file.fileno(), number)
+    sys.argv = words
+    runpy.run_module("harness", run_name="__main__")
+
+
+def _died(code: int | None) -> bool:
     """Return whether a process was ended by a signal, or by one that it answered."""
-    return code < 0 or code == Terminated.exit_code
+    return code is not None and (code < 0 or code == Terminated.exit_code)
 
 
 def _failure(job: _Job) -> HarnessError:
     """Return the failure of a job, with the last line it said."""
-    lines = [line for line in Path(job.log.name).read_text(encoding="utf-8", errors="replace").splitlines() if line]
+    text = job.log.read_text(encoding="utf-8", errors="replace") if job.log.is_file() else ""
+    lines = [line for line in text.splitlines() if line]
     said = lines[-1].removeprefix("harness: ") if lines else "it said nothing"
-    kinds = {kind.exit_code: kind for kind in (UsageError, MethodError)}
-    if _died(job.process.returncode):
-        return MethodError(f"was killed {TRIES} times (exit code {job.process.returncode}); see {job.log.name}")
-    return kinds.get(job.process.returncode, MethodError)(f"{said}; see {job.log.name}")
+    code = job.process.exitcode
+    if _died(code):
+        return MethodError(f"was killed {TRIES} times (exit code {code}); see {job.log}")
+    kinds: dict[int | None, type[HarnessError]] = {kind.exit_code: kind for kind in (UsageError, DataError)}
+    return kinds.get(code, MethodError)(f"{said}; see {job.log}")
 
 
 def _end(running: list[_Job]) -> None:
     """Ask the jobs to save what they have and end."""
     for job in running:
-        job.process.send_signal(signal.SIGTERM)
+        job.process.terminate()
     for job in running:
-        try:
-            job.process.wait(10)
-        except subprocess.TimeoutExpired:
+        job.process.join(10)
+        if job.process.exitcode is None:
             job.process.kill()
-        job.log.close()

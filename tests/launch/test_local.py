@@ -1,16 +1,23 @@
 """A matrix in processes side by side: the records of a serial one, with workers killed and cells that fail."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import pytest
+import torch
 
+from harness import files
 from harness.config import RunConfig
-from harness.errors import MethodError, UsageError
+from harness.errors import UsageError
+from harness.events import EVENTS_NAME, read_events
 from harness.files import locked
 from harness.launch import local
 from harness.launch.local import cell_names, parse_shard, run_locally
@@ -18,15 +25,23 @@ from harness.progress import RunProgress
 from harness.records import Record, find_records
 from harness.run import run
 
-BROKEN = """
+MOODY = """
+import torch
 from harness.baselines.multi_task import MultiTask
+from harness.compute import seed_everything
 
-class Broken(MultiTask):
-    name = "broken"
+class Moody(MultiTask):
+    name = "moody"
 
     def build(self, problem):
-        raise RuntimeError("never works")
+        state = torch.get_rng_state()
+        seed_everything(2)
+        if torch.equal(torch.get_rng_state(), state):
+            raise RuntimeError("never works")
+        torch.set_rng_state(state)
+        return super().build(problem)
 """
+"""A method that fails with seed 2 and is the multi-task one with all others."""
 
 
 def config(golden: Path, out: Path, **changes: object) -> RunConfig:
@@ -35,47 +50,71 @@ def config(golden: Path, out: Path, **changes: object) -> RunConfig:
     return RunConfig(**(fields | changes))
 
 
-def results(out: Path) -> dict[str, tuple[Record, bytes]]:
+def comparable(record: Record) -> dict[str, object]:
+    """Return what a record says but for times, hosts and the command."""
+    fields = record.model_dump(mode="json", exclude={"created_at", "updated_at", "command", "environment", "phases"})
+    fields["config"] = {
+        key: value for key, value in fields["config"].items() if key not in ("output", "seed", "method")
+    }
+    return fields
+
+
+def results(out: Path) -> dict[str, tuple[object, bytes]]:
     found = {}
     for record in find_records(out):
-        if record.status != "complete":
-            continue
-        weights = (out / record.run_id / "artifact" / "model.safetensors").read_bytes()
-        found[record.run_id] = (record, weights)
+        if record.status == "complete":
+            weights = (out / record.run_id / "artifact" / "model.safetensors").read_bytes()
+            found[record.run_id] = (comparable(record), weights)
     return found
 
 
-def test_cells_side_by_side_are_those_of_a_serial_matrix_though_a_worker_is_killed_and_one_cell_fails(
+def begun(out: Path) -> dict[str, int]:
+    """Return how often every cell was begun."""
+    files = sorted(out.rglob(EVENTS_NAME))
+    return {file.parent.name: sum(one["event"] == "begin" for one in read_events(file)) for file in files}
+
+
+def test_six_cells_by_two_launchers_with_a_worker_killed_and_a_cell_that_fails_are_the_serial_ones(
     golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugin = tmp_path / "broken.py"
-    plugin.write_text(BROKEN)
-    monkeypatch.setenv("OMP_NUM_THREADS", str(os.environ.get("OMP_NUM_THREADS", 1)))
-    settings = config(golden, tmp_path / "side", plugin=[str(plugin)], method=["multi-task", "broken"], seed=[1])
-    original, killed = local._start, []
+    plugin = tmp_path / "moody.py"
+    plugin.write_text(MOODY)
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    seeds = {"method": ["multi-task", "moody"], "seed": [0, 1, 2], "plugin": [str(plugin)]}
+    settings = config(golden, tmp_path / "side", **seeds)
+    original, killed, lock = local._start, [], threading.Lock()
 
     def start(*arguments: object) -> object:
-        job = original(*arguments)  # type: ignore[arg-type]
-        if not killed:
-            killed.append(job.number)
-            job.process.send_signal(signal.SIGKILL)
+        with lock:
+            job = original(*arguments)  # type: ignore[arg-type]
+            if not killed:
+                killed.append(job.number)
+                os.kill(job.process.pid, signal.SIGKILL)
         return job
 
     monkeypatch.setattr(local, "_start", start)
-    failures = run_locally(settings, 2, RunProgress(quiet=True))
-    assert killed == [0]
-    assert list(failures) == [1], "the second method"
-    assert isinstance(failures[1], MethodError)
-    assert "RuntimeError: never works" in str(failures[1])
-    outcome = run(settings, failed=failures)
-    assert [error.exit_code for _, error in outcome.failures] == [4]
-    serial = run(config(golden, tmp_path / "serial", seed=[1]))
+    # 1. Two launchers at once, two processes each.
+    with ThreadPoolExecutor(2) as launchers:
+        tried = list(launchers.map(lambda _: run_locally(settings, 2, RunProgress(quiet=True)), range(2)))
+    assert len(killed) == 1
+    for failures in tried:
+        assert [cell_names(settings)[number] for number in failures] == ["moody on nyud, seed 2"]
+        assert "RuntimeError: never works" in str(failures[5])
+    # 2. No cell twice: the one that fails is tried by both, the killed one may not have begun.
+    counts = begun(tmp_path / "side")
+    failed = [name for name in counts if name.startswith("moody") and ".seed2." in name]
+    assert len(counts) == 6
+    assert {count for name, count in counts.items() if name not in failed} == {1}
+    # 3. The command itself reads them; its code is that of the cell that failed.
+    outcome = run(settings, failed=tried[0])
+    assert [(title, error.exit_code) for title, error in outcome.failures] == [("moody on nyud, seed 2:", 4)]
+    assert len(outcome.records) == 5
+    # 4. All as in one process.
+    serial = run(config(golden, tmp_path / "serial", **seeds))
     assert [record.run_id for record in outcome.records] == [record.run_id for record in serial.records]
     ours, theirs = results(tmp_path / "side"), results(tmp_path / "serial")
-    for run_id, (record, weights) in theirs.items():
-        assert ours[run_id][1] == weights
-        assert ours[run_id][0].metrics == record.metrics
-        assert ours[run_id][0].training == record.training
+    assert len(theirs) == 5
+    assert ours == theirs
 
 
 def test_shards_cover_the_matrix_once_and_the_last_command_reads_them(golden: Path, tmp_path: Path) -> None:
@@ -103,3 +142,49 @@ def test_a_folder_at_work_elsewhere_is_waited_for(tmp_path: Path) -> None:
     with locked(tmp_path, lambda: said.append(time.monotonic())):
         assert other.wait() == 0
     assert len(said) == 1
+
+
+HOLDER = """
+import errno, sys, time
+from pathlib import Path
+from filelock import _unix
+from harness import files
+
+def no_locks(handle):
+    raise OSError(errno.ENOSYS, "no locks here")
+
+_unix.lock_fd_nonblocking = no_locks
+files.LEASE_SECONDS = 0.9
+with files.locked(Path(sys.argv[1])):
+    print("in", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_without_locks_of_the_disk_a_live_lease_is_waited_for_and_a_still_one_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(handle: int) -> bool:
+        raise OSError(errno.ENOSYS, "no locks here")
+
+    monkeypatch.setattr("filelock._unix.lock_fd_nonblocking", no_locks)
+    monkeypatch.setattr(files, "LEASE_SECONDS", 0.9)
+    words = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    other = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    assert other.stdin is not None
+    other.stdout.readline()
+    # 1. Alive: its heartbeat goes on for longer than the lease.
+    with pytest.raises(filelock.Timeout):
+        filelock.SoftFileLease(tmp_path / ".lease", lease_duration=0.9).acquire(timeout=2)
+    with pytest.raises(UsageError, match="another process is running this"), locked(tmp_path):
+        pass
+    # 2. Still, as a machine that is lost: the lease is taken over, and its holder ends when it wakes.
+    other.send_signal(signal.SIGSTOP)
+    said: list[None] = []
+    with locked(tmp_path, lambda: said.append(None)):
+        assert said == [None]
+        other.send_signal(signal.SIGCONT)
+        assert other.wait(20) == -signal.SIGTERM
+    with locked(tmp_path):
+        pass
