@@ -108,7 +108,8 @@ class Stage:
         groups: Parameters with their own learning rate; the first that matches holds.
         clip_norm: Largest norm of the gradient; None for no clipping.
         weigh: Loss weighting, applied to intermediate predictions too; None for the fixed weights of the field.
-        terms: Auxiliary losses; None for the losses of the tasks alone.
+        terms: Auxiliary losses, means over the images of a process unless summed over all (docs/methods.md); None for
+            the losses of the tasks alone.
         prepare: Called once before the stage, to change the model (freeze a mask, copy weights).
         network: Prefixes of a network that this stage alone trains and needs, to the names it has in every method: of
             an encoder with one head, ``{"base.": "backbone.", "heads.depth.": "decoder."}``. The same stage on the same

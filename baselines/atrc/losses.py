@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from harness.baselines.atrc.model import BINS, CoarseOutput
 from harness.data.sample import Batch
 from harness.method import MultiTaskModel, TrainingOutput
+from harness.training.parallel import summed
 
 _WEIGHTS = {"semseg": 1.0, "depth": 1.0, "parts": 2.0, "saliency": 5.0, "normals": 10.0, "boundary": 50.0}
 """Weights of the losses, the same as those of the final predictions."""
@@ -21,7 +22,7 @@ _BOUNDARY = 0.95
 
 
 def coarse_losses(model: MultiTaskModel, batch: Batch, output: TrainingOutput) -> dict[str, Tensor]:
-    """Return the weighted loss of every coarse prediction by name: the objective of a stage.
+    """Return the weighted loss of every coarse prediction by name, over the whole batch: the objective of a stage.
 
     Args:
         model: The network.
@@ -33,8 +34,8 @@ def coarse_losses(model: MultiTaskModel, batch: Batch, output: TrainingOutput) -
     for task, logits in output.coarse.items():
         classes, weights = target_classes(task, batch.labels[task])
         sized = F.interpolate(logits.float(), size=classes.shape[-2:], mode="bilinear", align_corners=False)
-        total = F.cross_entropy(sized, classes, weights, ignore_index=_IGNORE, reduction="sum")
-        losses[f"coarse/{task}"] = _WEIGHTS.get(task, 1.0) * total / (classes != _IGNORE).sum().clamp(min=1)
+        total = summed(F.cross_entropy(sized, classes, weights, ignore_index=_IGNORE, reduction="sum"))
+        losses[f"coarse/{task}"] = _WEIGHTS.get(task, 1.0) * total / summed((classes != _IGNORE).sum()).clamp(min=1)
     return losses
 
 
@@ -59,7 +60,7 @@ def target_classes(task: str, label: Tensor) -> tuple[Tensor, Tensor | None]:
     if task == "boundary":
         weights = label.new_tensor([1 - _BOUNDARY, _BOUNDARY])
     elif task == "saliency":  # each class weighs the fraction of the other
-        salient = ((classes == 1).sum() / valid.sum().clamp(min=1)).to(label)
+        salient = (summed((classes == 1).sum()) / summed(valid.sum()).clamp(min=1)).to(label)
         weights = torch.stack([salient, 1 - salient])
     return classes, weights
 

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from harness.training import parallel
+from harness.training.synchronised import noise_like
+
 
 class Pooling(nn.Module):
     """A vector of a map, half of it pooled over space behind a layer of channels, half over a learned mask of space.
@@ -63,7 +66,7 @@ class Router(nn.ModuleList):
         experts = output.shape[1] // 2
         logits, deviation, mix = output[:, :experts], output[:, experts:-1], output[:, -1:]
         if self.training:
-            logits = logits + torch.randn_like(logits) * deviation
+            logits = logits + noise_like(logits) * deviation
         dropped = logits.topk(experts - active, dim=1, largest=False).indices
         if early:
             return logits.scatter(1, dropped, -1e10).softmax(1), mix
@@ -71,6 +74,12 @@ class Router(nn.ModuleList):
 
 
 def imbalance(routes: Tensor) -> Tensor:
-    """Return the squared coefficient of variation of the mean weights of experts; routes are [..., E]."""
-    mean = routes.flatten(0, -2).mean(0)
+    """Return the squared coefficient of variation of the experts' mean weights over the whole batch.
+
+    Args:
+        routes: Weights of the experts for tasks and images, [..., E].
+    """
+    weights = routes.flatten(0, -2)
+    # Over the images of all processes: it is no mean of what each of them would find
+    mean = parallel.summed(weights.sum(0)) / parallel.summed(weights.new_tensor(len(weights)))
     return (mean.std() / mean.mean()).square()

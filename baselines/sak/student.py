@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.backbones.vit import ViTEncoder
+from harness.training.synchronised import noise_like
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class TokenRouter(nn.Module):
             return output.softmax(1)
         logits, deviation = output.chunk(2, dim=1)
         if self.training:
-            logits = logits + torch.randn_like(logits) * (F.softplus(deviation) + _LEAST_NOISE)
+            logits = logits + noise_like(logits) * (F.softplus(deviation) + _LEAST_NOISE)
         return logits.softmax(1)
 
 

@@ -1,8 +1,8 @@
 """Layers that look at a whole batch, while each of several processes has a part of it: batch norms and drawn noise.
 
 Within `whole_batch`, a batch norm takes its mean and variance over the images of all processes. Stochastic depth and
-dropout draw the noise of the whole batch and use the rows of their own images. It is what one process computes, up to
-rounding.
+dropout draw the noise of the whole batch and use the rows of their own images; a model that draws noise itself takes it
+from `noise_like`. It is what one process computes, up to rounding.
 """
 
 import contextlib
@@ -103,6 +103,20 @@ def drop_path(x: Tensor, rate: float, training: bool = False, scale_by_keep: boo
     if scale_by_keep and rate < 1:
         mask.div_(1 - rate)
     return x * _own(mask, x)
+
+
+def noise_like(x: Tensor) -> Tensor:
+    """Draw standard normal noise for a batch in training, and return that of this process's images.
+
+    Args:
+        x: [B, ...], or [B k, ...] with the k parts of each image side by side.
+
+    Returns:
+        The shape of ``x``. Of the noise of the whole batch, as one process draws it, the rows of the own images.
+    """
+    if _rows is None:
+        return torch.randn_like(x)
+    return _own(torch.randn_like(x.new_empty((_whole(x), *x.shape[1:]))), x)
 
 
 def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
