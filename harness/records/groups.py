@@ -15,6 +15,9 @@ from harness.records.schema import Record
 _OVERRIDES = ("iterations", "limit", "init")
 """Settings of a command that stand over the recipe or the data set; a row always names them."""
 
+_OF_ENCODER = "weights"
+"""Setting that follows from the encoder, which has a column of its own: it tells rows on one encoder apart alone."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -112,11 +115,12 @@ class Varied:
     def __init__(self, sides: Iterable[Sequence[Record]], settings: Callable[[Record], Mapping[str, Any]]) -> None:
         self._settings, self._places = settings, set[tuple[str, str]]()
         for side in sides:
-            seen: dict[tuple[str, str], set[str]] = defaultdict(set)
+            seen: dict[tuple[str, str, str | None], set[str]] = defaultdict(set)
             for record in side:
                 for key, value in settings(record).items():
-                    seen[record.method.name, key].add(str(value))
-            self._places |= {place for place, values in seen.items() if len(values) > 1}
+                    backbone = record.method.backbone if key == _OF_ENCODER else None
+                    seen[record.method.name, key, backbone].add(str(value))
+            self._places |= {(method, key) for (method, key, _), values in seen.items() if len(values) > 1}
 
     def label(self, record: Record, given: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
         """Return the settings that name a record, and those that are ``given``, as ``key=value``."""
@@ -168,6 +172,8 @@ def overrides(record: Record) -> dict[str, Any]:
 def _settings(record: Record) -> dict[str, Any]:
     """Return the settings in which two configurations of one method may differ, beside what they override."""
     settings = record.method.options | {"init": _start(record), "images": record.dataset.n_train}
+    if record.method.init == "pretrained" and record.method.checkpoint:
+        settings[_OF_ENCODER] = _named(record.method.checkpoint)
     if record.config.get("iterations") is None:
         settings["steps"] = sum(stage.iterations for stage in record.training)
     return settings | {"device": record.device}
@@ -176,7 +182,10 @@ def _settings(record: Record) -> dict[str, Any]:
 def _start(record: Record) -> str:
     """Return the start of the weights; of a file or an artifact its name and the first digits of its digest."""
     method = record.method
-    if method.checkpoint is None:
-        return method.init
-    name, _, digest = method.checkpoint.partition(" sha256:")
+    return method.init if method.checkpoint is None or method.init == "pretrained" else _named(method.checkpoint)
+
+
+def _named(source: str) -> str:
+    """Return the name of a file and the first digits of its digest."""
+    name, _, digest = source.partition(" sha256:")
     return f"{name}@{digest[:8]}" if digest else name

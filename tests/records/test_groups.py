@@ -43,6 +43,28 @@ def test_two_checkpoints_are_two_rows_of_a_table() -> None:
     assert not any("±" in text for text in table.frame.to_numpy().ravel())
 
 
+def started(backbone: str, digit: str, init: str = "pretrained") -> Record:
+    """Return a record whose encoder starts from a file that this project made for it."""
+    source = f"{backbone}.safetensors sha256:{digit * 16}" if init == "pretrained" else None
+    return made(f"{backbone}-{digit}-{init}", method={"backbone": backbone, "init": init, "checkpoint": source})
+
+
+def test_weights_that_follow_from_the_encoder_are_not_named() -> None:
+    records = [started("vit-micro", "a"), started("swin-micro", "b")]
+    assert list(build_table(records).frame["Method"]) == ["multi-task", "multi-task"]
+
+
+def test_another_start_on_another_encoder_is_named() -> None:
+    records = [started("vit-micro", "a"), started("swin-micro", "b", "random")]
+    assert list(build_table(records).frame["Method"]) == ["multi-task init=pretrained", "multi-task init=random"]
+
+
+def test_two_files_of_one_encoder_are_named() -> None:
+    [one, other] = build_table([started("vit-micro", "a"), started("vit-micro", "b")]).frame["Method"]
+    assert one == "multi-task weights=vit-micro.safetensors@aaaaaaaa"
+    assert other == "multi-task weights=vit-micro.safetensors@bbbbbbbb"
+
+
 def test_two_checkpoints_are_two_rows_of_the_leaderboard() -> None:
     [board] = build_boards([Entry(one) for one in two_checkpoints()])
     assert [row.seeds for row in board.rows] == [[0], [1]]
