@@ -27,7 +27,7 @@ from harness.baselines.single_task import SeparateNets, SingleNet
 from harness.counting import count_macs
 from harness.heads import convnext
 from harness.methods.share.delta import SparseTensor, StoredDelta
-from harness.methods.share.encoder import differing_names
+from harness.methods.share.encoder import FunctionalViT, differing_names
 from harness.methods.share.model import SharedNets
 from harness.methods.share.options import ShareOptions
 from harness.problem import Problem
@@ -40,7 +40,7 @@ def shared(problem: Problem, backbone: str, options: ShareOptions) -> SharedNets
     torch.manual_seed(0)
     base = ViTEncoder(backbone, problem.input_size)
     weights = dict(base.vit.named_parameters())
-    names = differing_names(base, options.shared_blocks, shared_embedding=options.engine != "paper")
+    names = differing_names(FunctionalViT(base), options.shared_blocks, shared_embedding=options.engine != "paper")
 
     def difference() -> StoredDelta:
         places = {name: torch.arange(0, weights[name].numel(), 12) for name in names}

@@ -7,6 +7,7 @@ not an engine computes them (for inactive tokens the second term is left out).
 
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import partial
 from itertools import product as pairs
 
 import numpy as np
@@ -48,8 +49,8 @@ class GateLog:
 def report(model: SharedNets, images: Tensor) -> MacReport:
     """Count the MACs of one forward pass of all tasks.
 
-    Dense is what as many separate networks would execute. The embedding of a sub-task that differs in it is taken as
-    dense everywhere.
+    Dense is what as many separate networks would execute. The embedding of a sub-task that differs in it, and the
+    merging of its tokens, are taken as dense everywhere.
 
     Args:
         model: In evaluation mode.
@@ -60,17 +61,20 @@ def report(model: SharedNets, images: Tensor) -> MacReport:
     with model.one_by_one():
         executed = count_macs(lambda: model(images), model.parts())
     encoder = count_macs(lambda: model.run_base(images, (), "nothing")).macs
+    separate = count_macs(
+        lambda: model.base(images)
+    ).macs  # with the products of padding, which the base here leaves out
     heads = sum(macs for part, macs in executed.per_part.items() if part.startswith("head/"))
     # 2. Ideal and simulated: the base in full, and every sub-task by formula.
     ideal = simulated = encoder + heads
     for task in model.deltas:
         base = model.run_base(images, (task,), "all")
-        embedding = _embedding_macs(model, task, images)
-        ideal += embedding + round(_ideal(model, task, images))
-        simulated += embedding + round(_simulated(model, task, base, images))
+        whole = _embedding_macs(model, task, images) + _merging_macs(model, task, base)
+        ideal += whole + round(_ideal(model, task, images))
+        simulated += whole + round(_simulated(model, task, base, images))
     # 3. Dense: one encoder per task.
     return MacReport(
-        executed=executed, dense=encoder * len(model.problem.names) + heads, ideal=ideal, simulated=simulated
+        executed=executed, dense=separate * len(model.problem.names) + heads, ideal=ideal, simulated=simulated
     )
 
 
@@ -85,8 +89,9 @@ def _ideal(model: SharedNets, task: str, images: Tensor) -> float:
         count = log.elements[index, Site.QKV] // width
         # Where one gate serves qkv and proj, the decision at proj is that at qkv.
         active = {site: log.active.get((index, site), log.active[index, Site.QKV]) for site in Site}
-        # Attention: q k^T and the weighted sum of values, 2 M N D with M queries.
-        total += 2 * count * count * width * (active[Site.QKV] if model.options.queries == "active" else 1)
+        # Attention: q k^T and the weighted sum of values, 2 D per pair of a query and a key.
+        asked = model.functional.pairs(index)
+        total += 2 * asked * width * (active[Site.QKV] if model.options.queries == "active" else 1)
         changes = {  # nnz(dX) of each product
             Product.QKV: log.nonzero[index, Site.QKV],
             Product.PROJ: log.nonzero.get((index, Site.PROJ), active[Site.PROJ] * count * width),
@@ -99,7 +104,7 @@ def _ideal(model: SharedNets, task: str, images: Tensor) -> float:
             if product is Product.QKV and model.asks_base(active[Site.QKV]):
                 outputs = width  # queries alone
             # nnz(dX) d_out + N nnz(dW), of the weights that are multiplied at all
-            held = sparse.get(f"blocks.{index}.{product.timm_name}.weight")
+            held = sparse.get(f"{model.functional.prefix(index)}{product.timm_name}.weight")
             differing = 0 if held is None else int((held.index < outputs * weight.shape[1]).sum())
             total += changes[product] * outputs + count * differing
     return total
@@ -112,7 +117,7 @@ def _simulated(model: SharedNets, task: str, base: Reference, images: Tensor) ->
     total = 0.0
     for index in model.own_part(task).blocks:
         count, width = base.activations[index].norm1.shape[1:]
-        total += 2 * count * count * width  # attention is never clamped
+        total += 2 * model.functional.pairs(index) * width  # attention is never clamped
         for product, weight in _layers(model, task, index).items():
             outputs, inputs = weight.shape
             total += kept[index, product] * count * inputs * outputs
@@ -122,7 +127,7 @@ def _simulated(model: SharedNets, task: str, base: Reference, images: Tensor) ->
 def _layers(model: SharedNets, task: str, index: int) -> dict[Product, Tensor]:
     """Return the weights [d_out, d_in] of a block's products."""
     weights = model.weights_of(task)
-    return {product: weights[f"blocks.{index}.{product.timm_name}.weight"] for product in Product}
+    return {product: weights[f"{model.functional.prefix(index)}{product.timm_name}.weight"] for product in Product}
 
 
 def _embedding_macs(model: SharedNets, task: str, images: Tensor) -> int:
@@ -131,13 +136,21 @@ def _embedding_macs(model: SharedNets, task: str, images: Tensor) -> int:
     return count_macs(lambda: model.functional.embed(model.weights_of(task), images)).macs
 
 
+def _merging_macs(model: SharedNets, task: str, base: Reference) -> int:
+    """Return the MACs of the merging of tokens before a sub-task's own blocks."""
+    weights, functional = model.weights_of(task), model.functional
+    starts = [one.blocks.start for one in functional.resolutions[1:] if one.blocks.start in model.own_part(task).blocks]
+    return sum(count_macs(partial(functional.enter, weights, at, base.entries[at])).macs for at in starts)
+
+
 def watch_gates(model: SharedNets, task: str, images: Tensor) -> GateLog:
     """Return the decisions of a sub-task's gates; the engine of tokens makes none that the image decides."""
     log = GateLog()
     if model.options.engine == "tokens":
-        counts, tokens = model.active_counts(task), model.tokens.tokens
-        width = model.base.channels
-        for (index, count), site in pairs(zip(model.own_part(task).blocks, counts, strict=True), Site):
+        counts = zip(model.own_part(task).blocks, model.active_counts(task), strict=True)
+        for (index, count), site in pairs(counts, Site):
+            resolution = model.functional.resolution(index)
+            tokens, width = resolution.tokens, resolution.width
             log.active[index, site] = count / tokens
             log.nonzero[index, site] = count * width  # every channel of an active token counts as changed
             log.elements[index, site] = tokens * width
@@ -204,6 +217,8 @@ def density_by_layer(sparse: Mapping[str, SparseTensor], model: SharedNets) -> d
 def _by_block(model: SharedNets, log: Mapping[tuple[int, Site], float]) -> dict[str, float]:
     """Return the mean over the gated inputs of a block; 0 where a block is taken over unchanged."""
     return {
-        f"block {index}": float(np.mean([value for (block, _), value in log.items() if block == index] or [0.0]))
+        layer_of(model.functional.prefix(index)): float(
+            np.mean([value for (block, _), value in log.items() if block == index] or [0.0])
+        )
         for index in range(model.functional.depth)
     }

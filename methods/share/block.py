@@ -8,6 +8,8 @@ from enum import StrEnum
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.methods.share.windows import Partition
+from harness.stream.gates import Active
 from harness.training.synchronised import drop_path
 
 EPS = 1e-6
@@ -38,10 +40,11 @@ class Site(StrEnum):
 
 @dataclass(frozen=True)
 class Affine:
-    """Weight and bias of a linear layer or a norm."""
+    """Weight and bias of a linear layer or a norm, and the norm's eps."""
 
     weight: Tensor
     bias: Tensor
+    eps: float = EPS
 
     def linear(self, x: Tensor) -> Tensor:
         """Map [..., d_in] to [..., d_out]: x W^T + b."""
@@ -49,7 +52,20 @@ class Affine:
 
     def norm(self, x: Tensor) -> Tensor:
         """Normalise each token [..., d]."""
-        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, EPS)
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+@dataclass(frozen=True)
+class WindowWeights:
+    """Windows within which the tokens of a block attend to each other.
+
+    Attributes:
+        partition: The windows.
+        bias: Added to the attention, [h, c, c] for windows of c cells.
+    """
+
+    partition: Partition
+    bias: Tensor
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,7 @@ class BlockWeights:
         fc1: First layer [4 D, D] of the MLP.
         fc2: Second layer [D, 4 D] of it.
         heads: Attention heads.
+        windows: Windows of attention; None where all tokens attend to all.
     """
 
     norm1: Affine
@@ -73,16 +90,57 @@ class BlockWeights:
     fc1: Affine
     fc2: Affine
     heads: int
+    windows: WindowWeights | None = None
 
     @classmethod
-    def of(cls, weights: Mapping[str, Tensor], index: int, heads: int) -> "BlockWeights":
-        """Return the weights of block ``index`` from those of an encoder, under timm's names."""
+    def of(
+        cls,
+        weights: Mapping[str, Tensor],
+        block: int | str,
+        heads: int,
+        partition: Partition | None = None,
+        eps: float = EPS,
+    ) -> "BlockWeights":
+        """Return the weights of a block from those of an encoder.
+
+        Args:
+            weights: By name.
+            block: Number of a block under timm's names, or the prefix of its names.
+            heads: Attention heads.
+            partition: Windows of attention; None where all tokens attend to all.
+            eps: Of the norms.
+        """
+        prefix = f"blocks.{block}." if isinstance(block, int) else block
 
         def pick(name: str) -> Affine:
-            return Affine(weights[f"blocks.{index}.{name}.weight"], weights[f"blocks.{index}.{name}.bias"])
+            return Affine(weights[f"{prefix}{name}.weight"], weights[f"{prefix}{name}.bias"], eps)
 
         products = {product.value: pick(product.timm_name) for product in Product}
-        return cls(norm1=pick("norm1"), norm2=pick("norm2"), heads=heads, **products)
+        windows = None
+        if partition is not None:
+            windows = WindowWeights(partition, partition.bias(weights[f"{prefix}attn.relative_position_bias_table"]))
+        return cls(norm1=pick("norm1"), norm2=pick("norm2"), heads=heads, windows=windows, **products)
+
+    def context(self, qkv: Tensor) -> Tensor:
+        """Return the attended values [B, N, D] of all tokens from their queries, keys and values [B, N, 3 D]."""
+        if self.windows is None:
+            return attention(qkv.chunk(3, dim=-1)[0], qkv, self.heads)
+        return self.windows.partition.of_all(qkv, self.qkv.bias, self.windows.bias, self.heads)
+
+    def context_of(self, active: Active, qkv: Tensor, anywhere: bool = False) -> Tensor:
+        """Return the attended values [B, k, D] of active tokens; windows in which there is none are skipped.
+
+        Args:
+            active: These tokens.
+            qkv: Queries, keys and values of all tokens, [B, N, 3 D].
+            anywhere: Whether they may lie in any windows, which are then counted, or in `Partition.room` of them.
+        """
+        if self.windows is None:
+            return attention(active.take(qkv.chunk(3, dim=-1)[0]), qkv, self.heads)
+        places = active.index.view(len(qkv), -1) % qkv.shape[1]
+        partition = self.windows.partition
+        room = partition.touched(places) if anywhere else partition.room(active.count)
+        return partition.of_some(qkv, places, self.qkv.bias, self.windows.bias, self.heads, room)
 
     def layer(self, product: Product) -> Affine:
         """Return the linear layer of a product."""

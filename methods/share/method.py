@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pandas as pd
 from torch import Tensor
 
-from harness.backbones import build_backbone
+from harness.backbones import Encoder, build_backbone
 from harness.backbones.vit import VITS, ViTEncoder
 from harness.counting import MacReport
 from harness.errors import UsageError
@@ -31,10 +31,11 @@ from harness.methods.share.corrections.candidates import CandidateNets
 from harness.methods.share.corrections.engine import Corrections
 from harness.methods.share.corrections.nets import CorrectedNets
 from harness.methods.share.delta import Delta, LearnedDelta
-from harness.methods.share.encoder import differing_names
+from harness.methods.share.encoder import differing_names, named_weights
 from harness.methods.share.model import SharedNets
 from harness.methods.share.options import ShareOptions
 from harness.methods.share.recipe import stages
+from harness.methods.share.swin import functional_of
 from harness.methods.share.training import TrainedNets
 from harness.problem import Problem
 from harness.records.calibration import Walked
@@ -110,7 +111,7 @@ class Share(Method, ArtifactFormat, Extension, Calibration):
         "S. Shoouri, M. Yang, Z. Fan, H.-S. Kim. Efficient Computation Sharing for Multi-Task Visual Scene "
         "Understanding. ICCV 2023"
     )
-    families: ClassVar[tuple[str, ...]] = ("vit",)
+    families: ClassVar[tuple[str, ...]] = ("vit", "swin")
     Options: ClassVar[type[ShareOptions]] = ShareOptions
     options: ShareOptions
     Accounting: ClassVar[type[ShareAccounting]] = ShareAccounting
@@ -120,7 +121,12 @@ class Share(Method, ArtifactFormat, Extension, Calibration):
         """The engine that trains and stores something else than sparse differences; None for those that do not."""
         if self.options.engine != "corrections":
             return None
-        return Corrections(self.options, self.backbone, self._encoder)
+        if self.backbone not in VITS:
+            raise UsageError(
+                f"method share: engine=corrections runs on vision transformers, not on {self.backbone}; "
+                f"use --set engine=paper or tokens"
+            )
+        return Corrections(self.options, self.backbone, self._vit)
 
     def build(self, problem: Problem) -> TrainedNets | CorrectedNets | CandidateNets:
         """Return the base, and a sub-task without any difference for each of the other tasks."""
@@ -129,7 +135,7 @@ class Share(Method, ArtifactFormat, Extension, Calibration):
         self._check(problem)
         base = self._encoder(problem)
         subs = [task for task in problem.names if task != self.options.base_task]
-        return TrainedNets(problem, base, {task: self._untrained(base) for task in subs}, self.options)
+        return TrainedNets(problem, base, {task: self._untrained(base, problem) for task in subs}, self.options)
 
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
         """Return the base's training, then four phases per sub-task; see `harness.methods.share.recipe`.
@@ -140,7 +146,7 @@ class Share(Method, ArtifactFormat, Extension, Calibration):
             return self.engine.stages(problem, budget)
         self._check(problem)
         base_task, gated = self.options.base_task, self.options.mode == "gated"
-        return stages(problem.names, base_task, VITS[self.backbone].depth, budget, gated)
+        return stages(problem.names, base_task, self.backbone, budget, gated)
 
     def calibrate(self, model: MultiTaskModel, score: Score) -> list[Walked] | None:
         """Choose the gates of the sub-tasks that were trained, or their static settings."""
@@ -189,7 +195,7 @@ class Share(Method, ArtifactFormat, Extension, Calibration):
             if task not in added
         }
         deltas: dict[str, Delta] = {task: part.delta for task, part in loaded.items() if part.delta is not None}
-        deltas |= {task: self._untrained(base) for task in added}
+        deltas |= {task: self._untrained(base, problem) for task in added}
         kind = TrainedNets if added else SharedNets
         model = kind(problem, base, deltas, self.options)
         # 3. Heads and gates of the stored tasks.
@@ -197,14 +203,19 @@ class Share(Method, ArtifactFormat, Extension, Calibration):
             part.give_to(model, task)
         return model
 
-    def _encoder(self, problem: Problem) -> ViTEncoder:
-        encoder = build_backbone(self.backbone, problem.input_size, self.weights)
+    def _encoder(self, problem: Problem) -> Encoder:
+        return build_backbone(self.backbone, problem.input_size, self.weights)
+
+    def _vit(self, problem: Problem) -> ViTEncoder:
+        encoder = self._encoder(problem)
         assert isinstance(encoder, ViTEncoder)
         return encoder
 
-    def _untrained(self, base: ViTEncoder) -> LearnedDelta:
-        weights = dict(base.vit.named_parameters())
-        names = differing_names(base, self.options.shared_blocks, shared_embedding=self.options.engine == "tokens")
+    def _untrained(self, base: Encoder, problem: Problem) -> LearnedDelta:
+        functional, weights = functional_of(base, problem.input_size), named_weights(base)
+        names = differing_names(
+            functional, self.options.shared_blocks, shared_embedding=self.options.engine == "tokens"
+        )
         return LearnedDelta({name: weights[name] for name in names}, self.options.granularity, self.options.values)
 
     def _check(self, problem: Problem) -> None:

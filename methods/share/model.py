@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.backbones import Encoder
-from harness.backbones.vit import ViTEncoder
 from harness.counting import attributed_to
 from harness.errors import UsageError
 from harness.heads.convnext import task_head
-from harness.methods.share.block import BlockWeights, Execution
+from harness.methods.share.block import Execution
 from harness.methods.share.delta import Delta
-from harness.methods.share.encoder import FunctionalViT, OwnPart, Weights, countable_elements
+from harness.methods.share.encoder import FunctionalViT, OwnPart, Weights, countable_elements, named_weights
 from harness.methods.share.execution import (
     Clamped,
     Dense,
@@ -23,14 +22,15 @@ from harness.methods.share.execution import (
     Reference,
     TokenGate,
     TokenGated,
-    nested_counts,
 )
 from harness.methods.share.execution.channels import ChangedChannels, changed_channels
 from harness.methods.share.options import ShareOptions
-from harness.methods.share.together import SubTask, TokenEngine
+from harness.methods.share.swin import functional_of
+from harness.methods.share.together import SubTask, TokenEngine, active_counts
 from harness.model import MultiTaskModel, Predictions
 from harness.problem import Problem, TaskSpec
 from harness.stream import Stream, StreamPolicy
+from harness.stream.contract import FrameByFrame, no_gates
 
 
 class SharedNets(MultiTaskModel):
@@ -50,7 +50,7 @@ class SharedNets(MultiTaskModel):
         calibrated: Sub-tasks whose gates were chosen on training images.
     """
 
-    def __init__(self, problem: Problem, base: ViTEncoder, deltas: Mapping[str, Delta], options: ShareOptions) -> None:
+    def __init__(self, problem: Problem, base: Encoder, deltas: Mapping[str, Delta], options: ShareOptions) -> None:
         super().__init__(problem)
         self.options = options
         self.base = base
@@ -61,8 +61,9 @@ class SharedNets(MultiTaskModel):
                 for task in problem
             }
         )
-        self.functional = FunctionalViT(base)
-        self.base_weights = dict(base.vit.named_parameters())
+        self.functional = functional_of(base, problem.input_size)
+        self.tables = nn.ModuleList(self.functional.tables())  # constants, which move with the model
+        self.base_weights: Weights = named_weights(base)
         self.gates = {task: self.uniform_gates(options.rows) for task in self.deltas}
         self.calibrated: set[str] = set()
         self.tokens = TokenEngine(self.functional, self.base_weights, deltas)
@@ -150,7 +151,7 @@ class SharedNets(MultiTaskModel):
 
     def active_counts(self, task: str) -> list[int]:
         """Return the active tokens per image of every block that a sub-task computes, in the engine of tokens."""
-        return nested_counts(self._fractions(task), self.tokens.tokens)
+        return list(active_counts(self.functional, self.own_part(task), self._fractions(task)))
 
     def asks_base(self, fraction: float) -> bool:
         """Return whether this fraction of tokens asks the base's keys and values alone."""
@@ -175,6 +176,10 @@ class SharedNets(MultiTaskModel):
         """Return a stream: gated over time, unless frame by frame is asked for."""
         from harness.methods.share.stream import SharedStream  # it needs this class
 
+        if not isinstance(self.functional, FunctionalViT):
+            if policy.mode == "gated":
+                raise no_gates(type(self).__name__)
+            return FrameByFrame(self)
         return SharedStream(self, policy)
 
     def decode(self, task: str, features: Tensor) -> Tensor:
@@ -202,8 +207,9 @@ class SharedNets(MultiTaskModel):
         with attributed_to("base"):
             x = functional.embed(weights, images)  # [B, N, D]
             for index in range(last):
-                if index in starts:
+                if index in starts or index in functional.ends:
                     entries[index] = x
+                if index in starts:
                     execution.keep = keep  # from the first block that some sub-task computes
                 x = functional.block(weights, index, x, execution, drop)
         entries[last] = x
@@ -212,16 +218,18 @@ class SharedNets(MultiTaskModel):
     def features_of(self, base: Reference) -> Tensor:
         """Return the map [B, D, h, w] that the base's head reads."""
         with attributed_to("base"):
-            return self.functional.features(self.base_weights, base.entries[self.functional.depth])
+            return self.functional.features(self.base_weights, base.entries)
 
     def run_sub(self, task: str, base: Reference, images: Tensor, execution: Execution) -> Tensor:
         """Run a sub-task's encoder from where it begins to differ; return its map [B, D, h, w]."""
         functional, weights, own = self.functional, self.weights_of(task), self.own_part(task)
         with attributed_to(f"delta/{task}"):
             x = functional.embed(weights, images) if own.embedding else base.entries[own.blocks.start]  # [B, N, D]
+            ends = dict(base.entries)
             for index in own.blocks:
                 x = functional.block(weights, index, x, execution)
-            return functional.features(weights, x)
+                ends[index + 1] = x
+            return functional.features(weights, ends)
 
     # Executions
 
@@ -241,9 +249,9 @@ class SharedNets(MultiTaskModel):
         if options.ungated == "channels":
             # Output channels that differ, by block; in evaluation they are looked for once.
             if self.training or task not in self._changed:
-                heads, ours, theirs = self.functional.heads, self.weights_of(task), self.base_weights
+                ours, theirs, block = self.weights_of(task), self.base_weights, self.functional.block_weights
                 self._changed[task] = {
-                    index: changed_channels(BlockWeights.of(theirs, index, heads), BlockWeights.of(ours, index, heads))
+                    index: changed_channels(block(theirs, index), block(ours, index))
                     for index in self.own_part(task).blocks
                 }
             channels = self._changed[task]

@@ -8,6 +8,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from harness.backbones.swin import SWINS
+from harness.backbones.vit import VITS
 from harness.data.augment import Augmentation
 from harness.data.sample import Batch
 from harness.method import Budget, MultiTaskModel, Optimizer, ParameterGroup, Schedule, Stage, TrainingOutput
@@ -91,26 +93,26 @@ _TOKEN_MATCHING = 0.5
 """Weight of the loss on whole tokens, as a fraction of the element-wise one. Ours: tokens are what is skipped."""
 
 
-def stages(tasks: tuple[str, ...], base_task: str, depth: int, budget: Budget, gated: bool) -> list[Stage]:
+def stages(tasks: tuple[str, ...], base_task: str, backbone: str, budget: Budget, gated: bool) -> list[Stage]:
     """Return the recipe of all tasks.
 
     Args:
         tasks: The base task first.
         base_task: Task that all others share.
-        depth: Blocks of the encoder.
+        backbone: Name of the encoder.
         budget: ``full`` is the paper's; ``quick`` and ``medium`` are ours.
         gated: Whether tokens will be gated, so that training gets used to it.
     """
     subs = [task for task in tasks if task != base_task]
     phases: list[Phase] = ["gates", "mask", "activations", *(["rows"] if gated else [])]  # type: ignore[list-item]
-    recipe = [base_stage(base_task, depth, budget)]
+    recipe = [base_stage(base_task, backbone, budget)]
     for task in subs:
         hyper = _PAPER.get(task, _PAPER_OTHER) if budget == "full" else _ours(budget, phases)
         recipe += [_sub_stage(task, phase, hyper, budget) for phase in phases]
     return recipe
 
 
-def base_stage(task: str, depth: int, budget: Budget) -> Stage:
+def base_stage(task: str, backbone: str, budget: Budget) -> Stage:
     """Return the dense training of the base: the paper's step 1, or the recipe of the baselines in the budgets of ours.
 
     The stage is called like the one of the single-task baseline, so that it sees the same images in the same order.
@@ -127,18 +129,26 @@ def base_stage(task: str, depth: int, budget: Budget) -> Stage:
         optimizer=Optimizer("adamw", lr=2e-5, weight_decay=1e-6),
         schedule=Schedule("cosine", warmup=312),  # one epoch
         trainable=trainable,
-        groups=tuple(_layer_decay(depth, lr=2e-5, decay=0.75)),
+        groups=tuple(_layer_decay(backbone, lr=2e-5, decay=0.75)),
         prepare=partial(_drop_paths, rate=0.1),
     )
 
 
-def _layer_decay(depth: int, lr: float, decay: float) -> list[ParameterGroup]:
+def _layer_decay(backbone: str, lr: float, decay: float) -> list[ParameterGroup]:
     """Return groups whose learning rate shrinks from the last block to the embedding (Bao et al., ICLR 2022)."""
     # lr_i = lr decay^(depth - i) for block i, and one power more for the embedding
-    vit = "base.vit."
-    blocks = [ParameterGroup((f"{vit}blocks.{index}.",), lr * decay ** (depth - index)) for index in range(depth)]
-    embedding = (f"{vit}patch_embed.", f"{vit}cls_token", f"{vit}pos_embed")
-    return [ParameterGroup(embedding, lr * decay ** (depth + 1)), *blocks]
+    blocks: list[tuple[str, ...]] = []
+    if backbone in VITS:
+        blocks += [(f"base.vit.blocks.{index}.",) for index in range(VITS[backbone].depth)]
+        embedding: tuple[str, ...] = ("base.vit.patch_embed.", "base.vit.cls_token", "base.vit.pos_embed")
+    else:  # the merging of tokens learns as the block before it
+        embedding = ("base.patch_embed.",)
+        for stage, depth in enumerate(SWINS[backbone].depths):
+            blocks += [(f"base.layers.{stage}.blocks.{index}.",) for index in range(depth)]
+            blocks[-1] += (f"base.layers.{stage}.downsample.",)
+    depth = len(blocks)
+    groups = [ParameterGroup(prefixes, lr * decay ** (depth - index)) for index, prefixes in enumerate(blocks)]
+    return [ParameterGroup(embedding, lr * decay ** (depth + 1)), *groups]
 
 
 def _drop_paths(model: MultiTaskModel, rate: float) -> None:

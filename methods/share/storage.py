@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from safetensors.torch import save_file
 from torch import Tensor
 
-from harness.backbones.vit import ViTEncoder
+from harness.backbones import Encoder
 from harness.errors import UsageError, first_fault
 from harness.methods.share.delta import Delta, SparseTensor, StoredDelta
-from harness.methods.share.encoder import FROZEN, layer_of
+from harness.methods.share.encoder import FROZEN, layer_of, named_weights
 from harness.methods.share.encoding import Encoding, decode, encode
 from harness.methods.share.execution import TokenGate
 from harness.methods.share.model import SharedNets
@@ -85,7 +85,7 @@ class SubTaskFacts(BaseModel):
     calibrated: bool
 
 
-def save_base(base: ViTEncoder, folder: Path) -> None:
+def save_base(base: Encoder, folder: Path) -> None:
     """Write the base's encoder."""
     save_file(contiguous(base.state_dict()), folder / BASE)
 
@@ -119,7 +119,7 @@ def write_task(problem: Problem, task: str, facts: dict[str, Any], folder: Path)
     TaskFile.path(folder, task).write_text(content.model_dump_json() + "\n")
 
 
-def load_base(encoder: ViTEncoder, folder: Path) -> None:
+def load_base(encoder: Encoder, folder: Path) -> None:
     """Load the base's encoder.
 
     Raises:
@@ -160,7 +160,7 @@ class LoadedTask:
         model.calibrated.add(task)
 
 
-def load_task(task: str, folder: Path, base: ViTEncoder, is_base: bool) -> LoadedTask:
+def load_task(task: str, folder: Path, base: Encoder, is_base: bool) -> LoadedTask:
     """Read the two files of a task.
 
     Args:
@@ -182,13 +182,13 @@ def load_task(task: str, folder: Path, base: ViTEncoder, is_base: bool) -> Loade
     source = f"artifact {folder}: {path.name}"
     if facts is None:
         return LoadedTask(head, None, None, source)
-    shapes = {name: tuple(weight.shape) for name, weight in base.vit.named_parameters() if name not in FROZEN}
+    shapes = {name: tuple(weight.shape) for name, weight in named_weights(base).items() if name not in FROZEN}
     try:
         # Shapes first: places are decoded into memory of their size
         for row in facts.tensors:
             if shapes.get(row.name) != row.shape:
                 raise ValueError(f"{row.name} {list(row.shape)} is no weight of the base")
-        depth = len(base.vit.blocks)
+        depth = len({layer for name in shapes if (layer := layer_of(name)).startswith("block ")})
         if any(gate.block >= depth for gate in facts.gates):
             raise ValueError(f"it has gates of more than {depth} blocks")
         return LoadedTask(head, StoredDelta(_unpack(tensors, facts)), facts, source)

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.counting import attributed_to
-from harness.methods.share.block import BlockWeights, attention
 from harness.methods.share.delta import Delta
-from harness.methods.share.encoder import FunctionalViT, OwnPart, Weights
+from harness.methods.share.encoder import FunctionalEncoder, OwnPart, Resolution, Weights
 from harness.methods.share.execution import Stack, StackedWeights, TokenWalk, nested_counts
 from harness.methods.share.options import Keys
 
@@ -39,14 +38,19 @@ class Company:
     Attributes:
         tasks: Their names.
         part: The part of the encoder that they compute.
-        weights: Their weights.
+        weights: Their weights by resolution.
         counts: Active tokens per image, by block.
     """
 
     tasks: tuple[str, ...]
     part: OwnPart
-    weights: StackedWeights
+    weights: tuple[StackedWeights, ...]
     counts: tuple[int, ...]
+
+    def counts_in(self, resolution: Resolution) -> list[int]:
+        """Return the active tokens of the own blocks at a resolution."""
+        held = zip(self.part.blocks, self.counts, strict=True)
+        return [count for index, count in held if index in resolution.blocks]
 
 
 class TokenEngine(nn.Module):
@@ -62,12 +66,10 @@ class TokenEngine(nn.Module):
         one_by_one: Run sub-tasks one by one, so that a count of MACs knows whose they are.
     """
 
-    def __init__(self, functional: FunctionalViT, base: Weights, deltas: Mapping[str, Delta]) -> None:
+    def __init__(self, functional: FunctionalEncoder, base: Weights, deltas: Mapping[str, Delta]) -> None:
         super().__init__()
         self.functional, self.base = functional, base
         self.deltas = dict(deltas)  # the model's own, so no children here
-        self.blocks = [BlockWeights.of(base, index, functional.heads) for index in range(functional.depth)]
-        self.tokens = 1 + functional.grid[0] * functional.grid[1]
         self.stacks = nn.ModuleList()
         self.one_by_one = False
 
@@ -95,32 +97,70 @@ class TokenEngine(nn.Module):
         """
         functional = self.functional
         companies = self._learning(wanted) if self.training else self._companies(wanted, subs)
-        walks = [(one, TokenWalk(one.weights, one.counts, functional.heads, keys)) for one in companies]
         frozen = torch.no_grad if self.training else nullcontext
         # 1. Tokens before the blocks, and the sub-tasks' own where even they differ.
         with frozen(), attributed_to("base"):
             x = functional.embed(self.base, images)  # [B, N, D]
         own = {one.tasks: self._embedded(one, images) for one in companies if one.part.embedding}
-        for index, block in enumerate(self.blocks):
-            # 2. The base's attention, before its keys and values are lent: x' = x + Attention(LN1(x)).
+        levels: dict[tuple[str, ...], list[Tensor]] = {one.tasks: [] for one in companies}
+        ends = {}
+        for number, resolution in enumerate(functional.resolutions):
+            # 2. Where tokens are merged, all of a sub-task's are: [T, B, N, D].
+            start, walks = resolution.blocks.start, []
+            for one in companies:
+                walks.append((one, TokenWalk(one.weights[number], one.counts_in(resolution), keys)))
+                if number and start in one.part.blocks:
+                    with attributed_to(_part_of(one)):
+                        own[one.tasks] = self._merged(one, start, number, own.get(one.tasks), x)
+            with frozen(), attributed_to("base"):
+                x = functional.enter(self.base, start, x)
+            # 3. The blocks; sub-tasks enter by the first of them that is their own.
+            x = self._blocks(resolution.blocks, x, walks, own)
+            ends[resolution.blocks.stop] = x
+            for one, walk in walks:
+                with attributed_to(_part_of(one)):
+                    if resolution.norm is not None:
+                        levels[one.tasks].append(walk.features(x))
+                    if number + 1 < len(functional.resolutions) and one.part.blocks.start < resolution.blocks.stop:
+                        own[one.tasks] = walk.whole(x)
+        with frozen(), attributed_to("base"):
+            yield "", functional.features(self.base, ends)
+        for one in companies:
+            with attributed_to(_part_of(one)):
+                maps = [functional.assembled(list(parts)) for parts in zip(*levels[one.tasks], strict=True)]
+            yield from zip(one.tasks, maps, strict=True)
+
+    def _blocks(
+        self,
+        blocks: Sequence[int],
+        x: Tensor,
+        walks: Sequence[tuple[Company, TokenWalk]],
+        own: Mapping[tuple[str, ...], Tensor],
+    ) -> Tensor:
+        """Run the base's blocks of one resolution and the sub-tasks beside them; return the base's tokens [B, N, D]."""
+        frozen = torch.no_grad if self.training else nullcontext
+        for index in blocks:
+            block = self.functional.block_weights(self.base, index)
+            # 1. The base's attention, before its keys and values are lent: x' = x + Attention(LN1(x)).
             with frozen(), attributed_to("base"):
                 qkv = block.qkv.linear(block.norm1.norm(x))  # [B, N, 3 D]
-                context = attention(qkv.chunk(3, dim=-1)[0], qkv, block.heads)
-            # 3. The sub-tasks' block, from the same keys and values.
+                context = block.context(qkv)
+            # 2. The sub-tasks' block, from the same keys and values.
             for one, walk in walks:
                 if index in one.part.blocks:
                     with attributed_to(_part_of(one)):
-                        walk.advance(index, x, qkv, own.get(one.tasks))
-            # 4. The rest of the base's block: y = x' + MLP(LN2(x')).
+                        walk.advance(index, x, qkv, context, own.get(one.tasks))
+            # 3. The rest of the base's block: y = x' + MLP(LN2(x')).
             with frozen(), attributed_to("base"):
                 x = x + block.proj.linear(context)
                 x = x + block.fc2.linear(F.gelu(block.fc1.linear(block.norm2.norm(x))))
-        with frozen(), attributed_to("base"):
-            yield "", functional.features(self.base, x)
-        for one, walk in walks:
-            with attributed_to(_part_of(one)):
-                features = walk.features(x)  # [T, B, N, D]
-            yield from zip(one.tasks, map(functional.as_map, features), strict=True)
+        return x
+
+    def _merged(self, one: Company, index: int, number: int, own: Tensor | None, x: Tensor) -> Tensor:
+        """Return the own tokens of sub-tasks after they were merged before a block, [T, B, N, D]."""
+        before = [x] * len(one.tasks) if own is None else list(own)
+        merging = zip(one.weights[number].entering, before, strict=True)
+        return torch.stack([self.functional.enter(weights, index, tokens) for weights, tokens in merging])
 
     def _embedded(self, one: Company, images: Tensor) -> Tensor:
         """Return the own tokens of sub-tasks before the first block, [T, B, N, D]."""
@@ -135,10 +175,8 @@ class TokenEngine(nn.Module):
             Company(
                 (sub.name,),
                 sub.part,
-                StackedWeights.of(
-                    [self.deltas[sub.name].merged(self.base)], self.base, sub.part.blocks, self.functional.heads
-                ),
-                tuple(nested_counts(sub.fractions, self.tokens)),
+                self._stacked([self.deltas[sub.name].merged(self.base)], sub.part),
+                active_counts(self.functional, sub.part, sub.fractions),
             )
             for sub in wanted
         ]
@@ -152,7 +190,7 @@ class TokenEngine(nn.Module):
         for stack in self.stacks:
             assert isinstance(stack, Stack)
             counts = [
-                tuple(nested_counts(asked[task].fractions, self.tokens)) if task in asked else None
+                active_counts(self.functional, sub.part, sub.fractions) if (sub := asked.get(task)) else None
                 for task in stack.tasks
             ]
             keyed = [(count, at if self.one_by_one else 0) for at, count in enumerate(counts)]
@@ -171,10 +209,33 @@ class TokenEngine(nn.Module):
             for part in dict.fromkeys(sub.part for sub in subs):
                 tasks = [sub.name for sub in subs if sub.part == part]
                 weights = [self.deltas[task].merged(self.base) for task in tasks]
-                stacked = StackedWeights.of(weights, self.base, part.blocks, self.functional.heads)
-                self.stacks.append(Stack(tasks, stacked))
+                self.stacks.append(Stack(tasks, self._stacked(weights, part)))
                 for task in tasks if not part.embedding else ():
                     self.deltas[task].forget_merged()  # the stack has them
+
+    def _stacked(self, weights: Sequence[Weights], part: OwnPart) -> tuple[StackedWeights, ...]:
+        """Return the stacked weights of sub-tasks by resolution."""
+        return tuple(
+            StackedWeights.of(weights, self.base, self.functional, resolution, part.blocks.start)
+            for resolution in self.functional.resolutions
+        )
+
+
+def active_counts(functional: FunctionalEncoder, part: OwnPart, fractions: Sequence[float]) -> tuple[int, ...]:
+    """Return the active tokens per image of every block of a sub-task's own; they never grow while N stays the same.
+
+    Args:
+        functional: The encoder's computations.
+        part: The blocks.
+        fractions: Fraction of active tokens of each of them.
+    """
+    counts: list[int] = []
+    for resolution in functional.resolutions:
+        inside = [
+            fraction for index, fraction in zip(part.blocks, fractions, strict=True) if index in resolution.blocks
+        ]
+        counts += nested_counts(inside, resolution.tokens)
+    return tuple(counts)
 
 
 def _part_of(one: Company) -> str:

@@ -83,7 +83,8 @@ def test_bad_wishes_are_one_clear_line(harness, mini) -> None:
     assert "base_task=semseg" in no_base.err
     cnn = harness("run", "-m", "share", "-b", "resnet18", *mini)
     assert cnn.code == 2
-    assert "method share: runs on vit-micro, vit-t16, vit-s16, vit-b16, vit-l16, not on" in cnn.err
+    assert "method share: runs on vit-micro, vit-t16, vit-s16, vit-b16, vit-l16, swin-micro, swin-t" in cnn.err
+    assert "swin-l, not on resnet18; leave out -b" in cnn.err
     deep = harness("run", "-m", "share", "--set", "shared_blocks=9", *mini)
     assert deep.code == 2
     assert "has 4 blocks" in deep.err
@@ -141,3 +142,22 @@ def test_held_out_images_choose_the_base(harness, mini) -> None:
     assert names == ["depth", "normals on depth", "normals", "depth on normals"]
     manifest = json.loads((Path("out") / record.run_id / "artifact" / "artifact.json").read_text())
     assert manifest["options"]["base_task"] in ("depth", "normals")
+
+
+def test_a_swin_trains_and_gates_tokens_in_windows(harness, mini) -> None:
+    tasks = ("-t", "semseg", "-t", "normals")
+    result = harness("run", "-m", "share", "-b", "swin-micro", *tasks, *mini, "--set", "engine=tokens")
+    assert result.code == 0, result.err
+    record = only_record("out")
+    assert record.macs.executed.mean < record.macs.dense.mean
+    layers = json.loads((Path("out") / record.run_id / "layers.json").read_text())
+    assert "block 2.1" in layers["active rows"]["normals"]
+    again = harness(
+        "run", "-m", "share", "-b", "swin-micro", *tasks, *mini[:-1], "again",
+        "--checkpoint", Path("out") / record.run_id / "artifact",
+    )  # fmt: skip
+    assert again.code == 0, again.err
+    assert only_record("again").metrics == record.metrics
+    refused = harness("run", "-m", "share", "-b", "swin-micro", *tasks, *mini, "--set", "engine=corrections")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "engine=corrections runs on vision transformers, not on swin-micro" in refused.err

@@ -95,13 +95,14 @@ def test_an_artifact_of_the_gates_runs_with_tokens(embedding: bool) -> None:
 
 def walked(model: SharedNets, weights: StackedWeights, counts: list[int], keys: str, batch: Tensor) -> Tensor:
     """Walk through all blocks of the base and return the normed tokens [T, B, N, D]; the base's stay as they are."""
-    walk = TokenWalk(weights, counts, model.functional.heads, keys)  # type: ignore[arg-type]
+    walk = TokenWalk(weights, counts, keys)  # type: ignore[arg-type]
     x = model.functional.embed(model.base_weights, batch)
-    for index, block in enumerate(model.tokens.blocks):
+    for index in range(DEPTH):
+        block = model.functional.block_weights(model.base_weights, index)
         qkv = block.qkv.linear(block.norm1.norm(x))
         context = attention(qkv.chunk(3, dim=-1)[0], qkv, block.heads)
         lent = qkv.clone()
-        walk.advance(index, x, qkv)
+        walk.advance(index, x, qkv, context)
         assert torch.equal(qkv, lent)
         x = x + block.proj.linear(context)
         x = x + block.fc2.linear(F.gelu(block.fc1.linear(block.norm2.norm(x))))
@@ -109,7 +110,7 @@ def walked(model: SharedNets, weights: StackedWeights, counts: list[int], keys: 
 
 
 def stacked(model: SharedNets, *subs: dict[str, Tensor]) -> StackedWeights:
-    return StackedWeights.of(subs, model.base_weights, range(DEPTH), model.functional.heads)
+    return StackedWeights.of(subs, model.base_weights, model.functional, model.functional.resolutions[0])
 
 
 @pytest.mark.parametrize("keys", ["base", "own"])
@@ -130,6 +131,7 @@ def test_active_tokens_are_those_of_a_computation_with_masks(keys: str, counts: 
     """Whole maps, every image alone, masks in the place of gathers, and no folded norms."""
     model = model_of()
     base, sub, heads = model.base_weights, model.weights_of("normals"), model.functional.heads
+    block_of = model.functional.block_weights
     with torch.no_grad():
         weights = stacked(model, model.weights_of("depth"), sub)
         found = walked(model, weights, counts, keys, images())[1]
@@ -148,7 +150,7 @@ def test_active_tokens_are_those_of_a_computation_with_masks(keys: str, counts: 
                     far[~active] = -2
                     active = torch.zeros_like(active)
                     active[far.topk(count).indices] = True
-                ours, theirs = (type(model.tokens.blocks[0]).of(held, index, heads) for held in (sub, base))
+                ours, theirs = (block_of(held, index) for held in (sub, base))
                 qkv, lent = ours.qkv.linear(ours.norm1.norm(own)), theirs.qkv.linear(theirs.norm1.norm(x))
                 mixed = lent.clone()
                 if keys == "own" or count == TOKENS:

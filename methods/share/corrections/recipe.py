@@ -46,7 +46,7 @@ class Start:
 
 def base_recipe(task: str, backbone: str, budget: Budget) -> Stage:
     """Return the training of the base, that of a single-task network but in ``full``."""
-    return base_stage(task, VITS[backbone].depth, budget)
+    return base_stage(task, backbone, budget)
 
 
 def sub_stages(

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.methods.share.block import BlockWeights, Execution, Product, attention
+from harness.methods.share.block import BlockWeights, Execution, Product
 from harness.methods.share.execution.trace import Reference
 
 
@@ -30,7 +30,7 @@ class Clamped(Execution):
         ref = self.reference.activations[index]
         # Clamped queries, keys and values act on the attention, as in the released code.
         qkv = self._clamp(index, Product.QKV, weights.qkv.linear(u), ref.qkv)
-        context = attention(qkv.chunk(3, dim=-1)[0], qkv, weights.heads)
+        context = weights.context(qkv)
         return self._clamp(index, Product.PROJ, weights.proj.linear(context), ref.proj)
 
     def mlp(self, index: int, u: Tensor, weights: BlockWeights) -> Tensor:

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.methods.share.block import BlockWeights, Execution, attention
+from harness.methods.share.block import BlockWeights, Execution
 from harness.methods.share.execution.trace import Activations, Hidden, Keep
 
 
@@ -28,7 +28,7 @@ class Dense(Execution):
     def attend(self, index: int, u: Tensor, weights: BlockWeights) -> Tensor:
         """Attend with every token."""
         qkv = weights.qkv.linear(u)  # [B, N, 3 D]
-        context = attention(qkv.chunk(3, dim=-1)[0], qkv, weights.heads)  # [B, N, D]
+        context = weights.context(qkv)  # [B, N, D]
         out = weights.proj.linear(context)
         self._attended = (u, qkv, context, out)
         return out

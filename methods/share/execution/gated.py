@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.methods.share.block import BlockWeights, Execution, Product, Site, attention
+from harness.methods.share.block import BlockWeights, Execution, Product, Site
 from harness.methods.share.execution.channels import ChangedChannels, corrected_linear, corrected_mlp
 from harness.methods.share.execution.trace import Reference
 from harness.methods.share.options import Policy, Queries
+from harness.methods.share.windows import Partition
 from harness.stream.gates import Active, mean_square_change
 
 
@@ -22,6 +23,12 @@ class Tokens(Active):
     def replaced(self, values: Tensor, into: Tensor) -> Tensor:
         """Return a copy of ``into`` [B, N, C] whose tokens at these places are ``values`` [B, k, C]."""
         return into.flatten(0, 1).index_copy(0, self.index, values.flatten(0, 1)).view_as(into)
+
+
+def rounded_up(fraction: float, tokens: int) -> int:
+    """Return a fraction of ``tokens``, rounded up."""
+    # 0.3 * 10 is 3.0000000000000004 in floating point and must not become 4.
+    return min(tokens, math.ceil(fraction * tokens - 1e-9))
 
 
 def top_tokens(change: Tensor, fraction: float) -> Tokens:
@@ -34,8 +41,7 @@ def top_tokens(change: Tensor, fraction: float) -> Tokens:
         fraction: Between 0 and 1.
     """
     b, n = change.shape
-    # 0.3 * 10 is 3.0000000000000004 in floating point and must not become 4.
-    count = min(n, math.ceil(fraction * n - 1e-9))
+    count = rounded_up(fraction, n)
     index = change.topk(count, dim=1, sorted=False).indices  # [B, k]
     first = n * torch.arange(b, device=index.device)[:, None]  # place of each image's first token, [B, 1]
     return Tokens((index + first).flatten(), count)
@@ -118,18 +124,19 @@ class TokenGated(Execution):
         """Update the keys and values of active tokens, then attend."""
         ref = self.reference.activations[index]
         # 1. Queries, keys and values of active tokens over the reference's, [B, N, 3 D].
-        active = self._choose(index, Site.QKV, u, ref.norm1)
+        windows = None if weights.windows is None or self.queries == "all" else weights.windows.partition
+        active = self._choose(index, Site.QKV, u, ref.norm1, windows)
         if active is None:
             qkv = weights.qkv.linear(u)
         else:
             inactive = self._inactive(index, Product.QKV, weights, ref.norm1, ref.qkv)
             qkv = active.replaced(weights.qkv.linear(active.take(u)), inactive)
-        queries = qkv.chunk(3, dim=-1)[0]
-        # 2. Attention of the tokens that ask, over all keys and values, [B, k or N, D].
+        # 2. Attention of the tokens that ask, over all keys and values they see, [B, k or N, D].
         if self.queries == "active":
-            context = attention(queries if active is None else active.take(queries), qkv, weights.heads)
+            anywhere = self.policy == "threshold"
+            context = weights.context(qkv) if active is None else weights.context_of(active, qkv, anywhere)
         else:
-            context = attention(queries, qkv, weights.heads)
+            context = weights.context(qkv)
             active = self._choose(index, Site.PROJ, context, ref.context)
             context = context if active is None else active.take(context)
         # 3. Projection of active tokens, the others from the reference.
@@ -152,12 +159,20 @@ class TokenGated(Execution):
             inactive = corrected_mlp(ref.norm2, act, ref.fc2, weights, self.channels[index])
         return active.replaced(out, inactive)
 
-    def _choose(self, index: int, site: Site, u: Tensor, reference: Tensor) -> Tokens | None:
-        """Return the active tokens at a gated input, and let the observer see them; None for all."""
+    def _choose(
+        self, index: int, site: Site, u: Tensor, reference: Tensor, windows: Partition | None = None
+    ) -> Tokens | None:
+        """Return the active tokens at a gated input, and let the observer see them; None for all.
+
+        With windows, a fixed fraction of tokens lies in a fixed number of them.
+        """
         gate = self.gates[index]
         active = None
         if self.policy == "threshold" or gate.fraction < 1:  # with every token active nothing needs comparing
-            active = gate.active(site, mean_square_change(u, reference), self.policy)
+            change = mean_square_change(u, reference)
+            if windows is not None and self.policy == "top-k":
+                change = windows.within(change, rounded_up(gate.fraction, change.shape[1]))
+            active = gate.active(site, change, self.policy)
         if self.observe is not None:
             self.observe(index, site, active, u - reference)
         return active

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Self
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.methods.share.block import Affine, BlockWeights
+from harness.methods.share.encoder import FunctionalEncoder, Resolution, Weights
+from harness.methods.share.windows import Partition
 
 _SKETCH = 16
 """Random projections by which the size of a change is estimated; the estimate is good to sqrt(2 / 16) = 35 %."""
@@ -51,31 +53,64 @@ class Stacked:
 
 
 @dataclass(frozen=True)
+class StackedWindows:
+    """Attention in windows of T sub-tasks.
+
+    Attributes:
+        partition: The windows.
+        bias: Added to the attention, [T, h, c, c].
+        pad: Queries, keys and values of padding, which is zero after the norm, [T, 3 D].
+        base_pad: The base's, [3 D].
+    """
+
+    partition: Partition
+    bias: Tensor
+    pad: Tensor
+    base_pad: Tensor
+
+
+@dataclass(frozen=True)
 class StackedBlock:
     """One block of T sub-tasks.
 
     Layer norms have no affine part: it is folded into the product behind them, W (g n + b) + c = (W g) n + (W b + c).
+
+    Attributes:
+        heads: Attention heads.
+        windows: Windows of attention; None where all tokens attend to all.
     """
 
     qkv: Stacked
     proj: Stacked
     fc1: Stacked
     fc2: Stacked
+    heads: int
+    windows: StackedWindows | None = None
+
+    def layers(self) -> dict[str, Stacked]:
+        """Return the linear layers by name."""
+        return {"qkv": self.qkv, "proj": self.proj, "fc1": self.fc1, "fc2": self.fc2}
 
 
 @dataclass(frozen=True)
 class StackedWeights:
-    """The encoders of T sub-tasks from the first block on in which they differ from the base.
+    """The encoders of T sub-tasks at one resolution, from the first block on in which they differ from the base.
 
     Attributes:
+        resolution: Number and width of the tokens.
+        eps: Of the norms.
         blocks: By number.
+        entering: By sub-task the weights that merge tokens before the first block; empty where nothing is merged.
         sketch: Random projections [T, D, r] of what the blocks make of normed tokens, minus the base's.
         sketch_base: The same of the base, [1, D, r]; used where even the tokens before the blocks differ.
-        scale: Weight of the final norm, [T, 1, D].
-        shift: Its bias.
+        scale: Weight of the norm behind the last block, [T, 1, D]; 1 where the head reads nothing there.
+        shift: Its bias; 0 there.
     """
 
+    resolution: Resolution
+    eps: float
     blocks: Mapping[int, StackedBlock]
+    entering: tuple[Weights, ...]
     sketch: Stacked
     sketch_base: Stacked
     scale: Tensor
@@ -83,43 +118,62 @@ class StackedWeights:
 
     @classmethod
     def of(
-        cls, subs: Sequence[Mapping[str, Tensor]], base: Mapping[str, Tensor], blocks: Sequence[int], heads: int
+        cls,
+        subs: Sequence[Weights],
+        base: Weights,
+        functional: FunctionalEncoder,
+        resolution: Resolution,
+        first: int = 0,
     ) -> Self:
         """Stack encoders.
 
         Args:
-            subs: Weights of each sub-task by timm's names.
+            subs: Weights of each sub-task by name.
             base: The base's.
-            blocks: Numbers of the blocks that sub-tasks compute.
-            heads: Attention heads.
+            functional: The encoder's computations.
+            resolution: The blocks to stack.
+            first: First block that sub-tasks compute.
         """
         stacked = {}
-        width = len(base["norm.weight"])
-        zero = Affine(base["norm.weight"].new_zeros(_SKETCH, width), base["norm.weight"].new_zeros(_SKETCH))
+        some = next(iter(base.values()))
+        zero = Affine(some.new_zeros(_SKETCH, resolution.width), some.new_zeros(_SKETCH))
         sketches, theirs = [zero] * len(subs), zero
-        for index in blocks:
-            parts = [BlockWeights.of(weights, index, heads) for weights in subs]
+        for index in resolution.blocks:
+            if index < first:
+                continue
+            parts = [functional.block_weights(weights, index) for weights in subs]
+            whole = functional.block_weights(base, index)
             qkv, fc1 = ([_folded(norm, layer) for norm, layer in pairs] for pairs in _normed(parts))
             stacked[index] = StackedBlock(
                 qkv=Stacked.of_layers(qkv),
                 proj=Stacked.of_layers([part.proj for part in parts]),
                 fc1=Stacked.of_layers(fc1),
                 fc2=Stacked.of_layers([part.fc2 for part in parts]),
+                heads=whole.heads,
+                windows=_windows(parts, whole),
             )
             # The squared size of P (W_s - W_b) n is in the mean that of (W_s - W_b) n, summed over blocks and layers.
             with torch.no_grad():
-                [base_qkv], [base_fc1] = _normed([BlockWeights.of(base, index, heads)])
+                [base_qkv], [base_fc1] = _normed([whole])
                 theirs = _sketched(theirs, index, _folded(*base_qkv), _folded(*base_fc1))
                 sketches = [
                     _sketched(sketch, index, *layers) for sketch, *layers in zip(sketches, qkv, fc1, strict=True)
                 ]
         differences = [Affine(own.weight - theirs.weight, own.bias - theirs.bias) for own in sketches]
+        norm, ones = resolution.norm, some.new_ones(resolution.width)
+        scales = [ones if norm is None else weights[f"{norm}.weight"] for weights in subs]
+        shifts = [torch.zeros_like(ones) if norm is None else weights[f"{norm}.bias"] for weights in subs]
+        start = resolution.blocks.start
+        merging = [name for name in base if functional.block_of(name) == start and "downsample" in name]
         return cls(
+            resolution,
+            functional.eps,
             stacked,
+            entering=tuple({name: weights[name] for name in merging if first <= start} for weights in subs),
             sketch=Stacked.of_layers(differences),
             sketch_base=Stacked.of_layers([theirs]),
-            scale=torch.stack([weights["norm.weight"] for weights in subs])[:, None],
-            shift=torch.stack([weights["norm.bias"] for weights in subs])[:, None],
+            scale=torch.stack(scales)[:, None],
+            shift=torch.stack(shifts)[:, None],
         )
 
     def part(self, first: int, last: int) -> "StackedWeights":
@@ -128,12 +182,35 @@ class StackedWeights:
         def cut(layer: Stacked) -> Stacked:
             return Stacked(layer.weight[first:last], layer.bias[first:last])
 
-        blocks = {
-            index: StackedBlock(**{field.name: cut(getattr(block, field.name)) for field in fields(block)})
-            for index, block in self.blocks.items()
-        }
-        scale, shift = self.scale[first:last], self.shift[first:last]
-        return StackedWeights(blocks, cut(self.sketch), self.sketch_base, scale, shift)
+        blocks = {}
+        for index, block in self.blocks.items():
+            held = block.windows
+            windows = held and replace(held, bias=held.bias[first:last], pad=held.pad[first:last])
+            blocks[index] = replace(
+                block,
+                qkv=cut(block.qkv),
+                proj=cut(block.proj),
+                fc1=cut(block.fc1),
+                fc2=cut(block.fc2),
+                windows=windows,
+            )
+        return replace(
+            self,
+            blocks=blocks,
+            entering=self.entering[first:last],
+            sketch=cut(self.sketch),
+            scale=self.scale[first:last],
+            shift=self.shift[first:last],
+        )
+
+
+def _windows(parts: Sequence[BlockWeights], base: BlockWeights) -> StackedWindows | None:
+    """Return the windows of a block of several sub-tasks; None where all tokens attend to all."""
+    held = [part.windows for part in parts if part.windows is not None]
+    if not held:
+        return None
+    bias, pad = torch.stack([one.bias for one in held]), torch.stack([part.qkv.bias for part in parts])
+    return StackedWindows(held[0].partition, bias, pad, base.qkv.bias)
 
 
 def _normed(parts: Sequence[BlockWeights]) -> tuple[list[tuple[Affine, Affine]], list[tuple[Affine, Affine]]]:
@@ -167,21 +244,22 @@ class Stack(nn.Module):
 
     Args:
         tasks: Sub-tasks in the order of the stack; all begin to differ at the same block.
-        weights: Their weights, which are held and not copied.
+        weights: Their weights by resolution, which are held and not copied.
     """
 
-    def __init__(self, tasks: Sequence[str], weights: StackedWeights) -> None:
+    def __init__(self, tasks: Sequence[str], weights: Sequence[StackedWeights]) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
-        self._parts: dict[tuple[int, int], StackedWeights] = {(0, len(self.tasks)): weights}
-        for index, block in weights.blocks.items():
-            for field in fields(block):
-                layer = getattr(block, field.name)
-                self.register_buffer(f"{index}:{field.name}:weight", layer.weight, persistent=False)
-                self.register_buffer(f"{index}:{field.name}:bias", layer.bias, persistent=False)
+        self._parts: dict[tuple[int, int], tuple[StackedWeights, ...]] = {(0, len(self.tasks)): tuple(weights)}
+        for one in weights:
+            for index, block in one.blocks.items():
+                for name, layer in block.layers().items():
+                    self.register_buffer(f"{index}:{name}:weight", layer.weight, persistent=False)
+                    self.register_buffer(f"{index}:{name}:bias", layer.bias, persistent=False)
 
-    def part(self, first: int, last: int) -> StackedWeights:
-        """Return the weights of the sub-tasks from ``first`` to before ``last``."""
+    def part(self, first: int, last: int) -> tuple[StackedWeights, ...]:
+        """Return the weights of the sub-tasks from ``first`` to before ``last``, by resolution."""
         if (first, last) not in self._parts:
-            self._parts[first, last] = self._parts[0, len(self.tasks)].part(first, last)
+            whole = self._parts[0, len(self.tasks)]
+            self._parts[first, last] = tuple(one.part(first, last) for one in whole)
         return self._parts[first, last]

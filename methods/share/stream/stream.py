@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from harness.backbones.vit import ViTEncoder
 from harness.errors import UsageError
 from harness.methods.share.block import Site
 from harness.methods.share.model import SharedNets
@@ -122,6 +123,7 @@ class SharedStream(GatedStream):
 
 def shared_networks(model: SharedNets, policy: StreamPolicy) -> list[Network]:
     """Return the base and the sub-tasks of a model, with merged weights."""
+    assert isinstance(model.base, ViTEncoder)  # `SharedNets.open` refuses others
     queries = policy.queries == "all"
     base_task = model.options.base_task
     heads = {base_task: model.heads[base_task]} if base_task in model.heads else {}
