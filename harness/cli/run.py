@@ -14,13 +14,14 @@ from harness.config import Overwrite, RunConfig, parse_assignments
 from harness.data.loading import WHOLE
 from harness.errors import UsageError
 from harness.files import write_atomically
-from harness.launch.local import parse_shard, run_locally
-from harness.progress import RunProgress
+from harness.launch.plan import parse_shard
+from harness.launch.start import Elsewhere, Launcher, launch
 from harness.recipe import Budget
 from harness.records import Record, conditions
 from harness.report.formats import markdown
 from harness.report.frontier import write_frontier
 from harness.report.table import build_table
+from harness.run import Outcome
 from harness.run import run as run_matrix
 
 
@@ -78,24 +79,39 @@ class SpreadCommand(click.Command):
 )
 @click.option("--min-seconds", type=float, help="Least seconds of timing per method.  [default: 3]")
 @click.option("--overwrite", type=click.Choice(get_args(Overwrite)), help="[default: only-missing]")
-@click.option("--launcher", type=click.Choice(["local"]), help="Run the cells in processes of their own.")
-@click.option("--jobs", type=click.IntRange(1), default=1, help="Cells at the same time, with --launcher.")
+@click.option("--launcher", type=click.Choice(get_args(Launcher)), help="Run the cells as jobs of their own.")
+@click.option("--jobs", type=click.IntRange(1), help="Most jobs at the same time, with --launcher.")
+@click.option("--launcher-arg", multiple=True, metavar="KEY=VALUE", help="Argument of the engine; repeatable.")
 @click.option("--shard", metavar="I/N", help="Run every N-th cell from number I on, and measure no costs.")
+@click.option(
+    "--collect", is_flag=True, help="Train nothing: read the cells that are complete, and measure their costs."
+)
 @click.option("-q", "--quiet", is_flag=True, default=None, help="No progress bars.")
-def run(config: Path | None, launcher: str | None, jobs: int, shard: str | None, **options: Any) -> int:
+def run(
+    config: Path | None,
+    launcher: Launcher | None,
+    jobs: int | None,
+    launcher_arg: tuple[str, ...],
+    shard: str | None,
+    collect: bool,
+    **options: Any,
+) -> int:
     """Train or load methods, score them, and print the papers' table.
 
     Several -m, -d and --seed make a matrix. A run that was interrupted goes on where it stopped when the
     command is repeated; one that is complete is not repeated.
     """
     settings = RunConfig.read(config, parse_options(options))
-    if launcher and shard:
-        raise UsageError("--launcher and --shard exclude each other: a launcher cuts the matrix into shards itself")
+    if bool(launcher) + bool(shard) + collect > 1:
+        raise UsageError("--launcher, --shard and --collect exclude each other")
+    outcome: Outcome | Elsewhere
     if launcher:
-        failed = run_locally(settings, jobs, RunProgress(settings.quiet))
-        outcome = run_matrix(settings, failed=failed)  # reads the cells, and measures their costs together
+        outcome = launch(settings, launcher, jobs, parse_assignments(launcher_arg, "--launcher-arg"))
     else:
-        outcome = run_matrix(settings, parse_shard(shard) if shard else WHOLE)
+        outcome = run_matrix(settings, parse_shard(shard) if shard else WHOLE, collect=collect)
+    if isinstance(outcome, Elsewhere):
+        click.echo(outcome.printed, nl=False)
+        return finish(Outcome(settings.output, failures=outcome.failures))
     console = Console(width=None if sys.stdout.isatty() else 200)
     # One table for each set of conditions, on the screen and next to the runs.
     groups: dict[tuple[object, ...], list[Record]] = {}

@@ -1,1 +1,1 @@
-"""A matrix on more than one process: its cells as jobs of their own, side by side."""
+"""A matrix on more than one process: its cells as jobs of their own, on this machine or a cluster."""

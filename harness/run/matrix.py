@@ -15,6 +15,7 @@ from harness.method import MatchedEffort, Method
 from harness.probes.catalog import select
 from harness.progress import RunProgress
 from harness.protocol import Protocol
+from harness.records import RECORD_NAME, read_record
 from harness.records.gain import fill_gains
 from harness.registry import load_dataset, load_plugin
 from harness.run.configure import check_artifact, configure, method_of
@@ -25,7 +26,12 @@ from harness.training import parallel
 from harness.weights import WeightFile
 
 
-def run(config: RunConfig, shard: tuple[int, int] = WHOLE, failed: Mapping[int, HarnessError] | None = None) -> Outcome:
+def run(
+    config: RunConfig,
+    shard: tuple[int, int] = WHOLE,
+    failed: Mapping[int, HarnessError] | None = None,
+    collect: bool = False,
+) -> Outcome:
     """Run every cell of the matrix; cells that are complete already are read, not repeated.
 
     A cell that fails does not stop the others. Costs are measured last, those of all methods together, and only
@@ -36,6 +42,7 @@ def run(config: RunConfig, shard: tuple[int, int] = WHOLE, failed: Mapping[int, 
         config: The matrix.
         shard: (i, n): run every n-th cell from number i on, and measure no costs, which are compared across cells.
         failed: Cells by number that a launcher has tried already; they are not tried again.
+        collect: Whether to read the cells that are complete alone; the others are failures.
 
     Raises:
         UsageError: a wrong name, option or file; nothing was run.
@@ -47,7 +54,7 @@ def run(config: RunConfig, shard: tuple[int, int] = WHOLE, failed: Mapping[int, 
     probes = select(config.probe)
     with parallel.joined(config.device):
         progress = RunProgress(quiet=config.quiet or not parallel.leading())
-        finished = _finished(config, progress, outcome, shard, failed or {})
+        finished = _finished(config, progress, outcome, shard, failed or {}, collect)
     if not parallel.leading():
         return Outcome(config.output, failures=outcome.failures)
     outcome.records = [run.record for run in finished]
@@ -67,6 +74,7 @@ def _finished(
     outcome: Outcome,
     shard: tuple[int, int],
     failed: Mapping[int, HarnessError],
+    collect: bool,
 ) -> list[Run]:
     """Return the cells that were run to their end; the others are failures of the outcome.
 
@@ -82,6 +90,8 @@ def _finished(
         if predictions is not None and len(jobs) > 1:
             predictions = predictions / job.run_id
         try:
+            if collect:
+                _check_complete(job)
             with writing_to(f"-o {config.output}"):
                 record = execute(job, progress, predictions)
         except HarnessError as error:
@@ -92,6 +102,15 @@ def _finished(
             finished.append(Run(job, record))
             outcome.warnings += job.warnings
     return finished
+
+
+def _check_complete(job: Job) -> None:
+    """Raise what keeps a cell from being read alone."""
+    if not (job.folder / RECORD_NAME).is_file():
+        raise MethodError("was not begun")
+    record = read_record(job.folder)
+    if record.status != "complete":
+        raise MethodError(record.failure or "has not ended; repeat its command to go on")
 
 
 def start_of(path: Path | None) -> Artifact | WeightFile | None:

@@ -13,59 +13,17 @@ from pathlib import Path
 import filelock
 import pytest
 import torch
+from cells import MOODY, config, results
 
 from harness import files
-from harness.config import RunConfig
 from harness.errors import UsageError
 from harness.events import EVENTS_NAME, read_events
 from harness.files import locked
 from harness.launch import local
-from harness.launch.local import cell_names, parse_shard, run_locally
+from harness.launch.local import run_locally
+from harness.launch.plan import cell_names, parse_shard
 from harness.progress import RunProgress
-from harness.records import Record, find_records
 from harness.run import run
-
-MOODY = """
-import torch
-from harness.baselines.multi_task import MultiTask
-from harness.compute import seed_everything
-
-class Moody(MultiTask):
-    name = "moody"
-
-    def build(self, problem):
-        state = torch.get_rng_state()
-        seed_everything(2)
-        if torch.equal(torch.get_rng_state(), state):
-            raise RuntimeError("never works")
-        torch.set_rng_state(state)
-        return super().build(problem)
-"""
-"""A method that fails with seed 2 and is the multi-task one with all others."""
-
-
-def config(golden: Path, out: Path, **changes: object) -> RunConfig:
-    fields = {"method": ["multi-task"], "dataset": ["nyud"], "data_root": golden / "mini_NYUDv2", "task": ["depth"]}
-    fields |= {"iterations": 3, "probe": ["none"], "output": out, "quiet": True, "seed": [0, 1], "device": "cpu"}
-    return RunConfig(**(fields | changes))
-
-
-def comparable(record: Record) -> dict[str, object]:
-    """Return what a record says but for times, hosts and the command."""
-    fields = record.model_dump(mode="json", exclude={"created_at", "updated_at", "command", "environment", "phases"})
-    fields["config"] = {
-        key: value for key, value in fields["config"].items() if key not in ("output", "seed", "method")
-    }
-    return fields
-
-
-def results(out: Path) -> dict[str, tuple[object, bytes]]:
-    found = {}
-    for record in find_records(out):
-        if record.status == "complete":
-            weights = (out / record.run_id / "artifact" / "model.safetensors").read_bytes()
-            found[record.run_id] = (comparable(record), weights)
-    return found
 
 
 def begun(out: Path) -> dict[str, int]:
@@ -88,7 +46,7 @@ def test_six_cells_by_two_launchers_with_a_worker_killed_and_a_cell_that_fails_a
         with lock:
             job = original(*arguments)  # type: ignore[arg-type]
             if not killed:
-                killed.append(job.number)
+                killed.append(job.work.cell)
                 os.kill(job.process.pid, signal.SIGKILL)
         return job
 
@@ -154,7 +112,7 @@ def no_locks(handle):
     raise OSError(errno.ENOSYS, "no locks here")
 
 _unix.lock_fd_nonblocking = no_locks
-files.LEASE_SECONDS = 0.9
+files.LEASE_SECONDS = 2.0
 with files.locked(Path(sys.argv[1])):
     print("in", flush=True)
     sys.stdin.readline()
@@ -168,7 +126,7 @@ def test_without_locks_of_the_disk_a_live_lease_is_waited_for_and_a_still_one_is
         raise OSError(errno.ENOSYS, "no locks here")
 
     monkeypatch.setattr("filelock._unix.lock_fd_nonblocking", no_locks)
-    monkeypatch.setattr(files, "LEASE_SECONDS", 0.9)
+    monkeypatch.setattr(files, "LEASE_SECONDS", 2.0)
     words = [sys.executable, "-c", HOLDER, str(tmp_path)]
     other = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout is not None
@@ -176,7 +134,7 @@ def test_without_locks_of_the_disk_a_live_lease_is_waited_for_and_a_still_one_is
     other.stdout.readline()
     # 1. Alive: its heartbeat goes on for longer than the lease.
     with pytest.raises(filelock.Timeout):
-        filelock.SoftFileLease(tmp_path / ".lease", lease_duration=0.9).acquire(timeout=2)
+        filelock.SoftFileLease(tmp_path / ".lease", lease_duration=2.0).acquire(timeout=3)
     with pytest.raises(UsageError, match="another process is running this"), locked(tmp_path):
         pass
     # 2. Still, as a machine that is lost: the lease is taken over, and its holder ends when it wakes.
