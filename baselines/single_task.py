@@ -113,15 +113,18 @@ class SingleTask(Method):
     def stages(self, problem: Problem, budget: Budget) -> list[Stage]:
         """Return one stage per task, each training that task's network alone."""
         return [
-            self._matched(
-                baseline_stage(
-                    self.backbone,
-                    task,
-                    (task,),
-                    budget,
-                    trainable=(f"nets.{task}.",),
-                    network=single_network(f"nets.{task}.backbone.", f"nets.{task}.decoder."),
-                )
+            replace(
+                self._matched(
+                    baseline_stage(
+                        self.backbone,
+                        task,
+                        (task,),
+                        budget,
+                        trainable=(f"nets.{task}.",),
+                        network=single_network(f"nets.{task}.backbone.", f"nets.{task}.decoder."),
+                    )
+                ),
+                after=(),
             )
             for task in problem.names
         ]

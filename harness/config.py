@@ -1,14 +1,16 @@
 """Configurations of commands: one source for flags, the keys of a YAML file and the Python API."""
 
 import re
+from operator import not_
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from harness.compute import Precision
 from harness.data.dataset import Split
+from harness.data.parallel import loader_processes
 from harness.errors import UsageError, first_fault, shortened, shown
 from harness.recipe import Budget
 from harness.weights import Start, WeightFile
@@ -22,6 +24,7 @@ _MOST_WORKERS = 256
 """Processes: more than any machine loads with; a typing error would fork without end."""
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
+Loaders = Annotated[int, BeforeValidator(loader_processes), Field(ge=0, le=_MOST_WORKERS)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
@@ -153,14 +156,12 @@ class RunConfig(DataConfig):
         description="Use deterministic kernels alone: equal results on a GPU too, more slowly.",
     )
     batch_size: Count = Field(default=8, description="Images per step of the evaluation.")
-    workers: int = Field(
-        default=0, ge=0, le=_MOST_WORKERS, description="Loader processes; 0 loads in the main process."
-    )
+    workers: Loaders = Field(default=0, description="Loader processes; 0: none, `auto`: usable cores but one.")
     set: dict[str, Any] = Field(default={}, description="The methods' options.")
-    save_predictions: Path | None = Field(
-        default=None, description="Folder for the predictions; of a matrix, one folder per run below it."
-    )
+    save_predictions: Path | None = Field(default=None, description="Folder of predictions, one below it per run.")
     save_every: float = Field(default=30.0, ge=0, description="Seconds between training checkpoints.")
+    publish: str | None = Field(default=None, exclude_if=not_, description="URL of a store for finished runs.")
+    track: list[str] = Field(default=[], exclude_if=not_, description="Trackers: tensorboard, wandb, mlflow ...")
     overwrite: Overwrite = "only-missing"
     probe: list[str] = Field(default=[], description="Costs to measure; empty for all, `none` for none.")
     min_seconds: Seconds = Field(default=3.0, description="Least seconds of timing per method.")

@@ -115,6 +115,8 @@ class Stage:
             an encoder with one head, ``{"base.": "backbone.", "heads.depth.": "decoder."}``. The same stage on the same
             network is then trained once for all methods of a results folder. Empty for stages that are never shared.
         holds_out: Whether the training images that calibration scores on are left out; see `held_out`.
+        after: Stages whose results this one starts from; those that do not need each other can be trained side by side,
+            each keeping what it changed of the model. None for all stages that stand before it.
         elsewhere: The training of another artifact, which is counted as this one's effort and not run. None for all
             stages of the model itself.
     """
@@ -136,6 +138,7 @@ class Stage:
     network: Mapping[str, str] = field(default_factory=dict)
     holds_out: bool = False
     elsewhere: Elsewhere | None = None
+    after: tuple[str, ...] | None = None
 
     def sized(self, images: int) -> "Stage":
         """Return the stage with its iterations, given the number of training images; partial batches are left out.

@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 
 from harness.cli.outcome import write_output
+from harness.cli.places import RESULTS
 from harness.compare import Tolerances, compare_pair, load
 from harness.compare import compare as compare_folders
 from harness.compare.junit import to_junit
@@ -16,8 +17,8 @@ from harness.files import writing_to
 
 
 @click.command()
-@click.argument("base", type=click.Path(path_type=Path))
-@click.argument("head", type=click.Path(path_type=Path))
+@click.argument("base", type=RESULTS)
+@click.argument("head", type=RESULTS)
 @click.option(
     "--tolerance",
     multiple=True,

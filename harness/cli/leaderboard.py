@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli.places import RESULTS
 from harness.errors import UsageError
 from harness.files import check_writable, writing_to
 from harness.leaderboard.entries import Entry, read_entries
@@ -20,7 +21,7 @@ from harness.tasks import TASKS
 @click.argument(
     "results",
     nargs=-1,
-    type=click.Path(path_type=Path),
+    type=RESULTS,
     metavar="[RESULTS]...",
 )
 @click.option(

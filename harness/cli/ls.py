@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.places import RESULTS
 from harness.report.cells import DASH
 from harness.report.text import printable, to_json
 
@@ -115,7 +116,7 @@ _KINDS: dict[str, Callable[[], list[Row]]] = {
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=RESULTS,
     default=Path("results/measured"),
     help="Results folder.",
 )

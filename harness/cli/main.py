@@ -101,6 +101,7 @@ class LazyGroup(click.Group):
             "Say what changed between two sets of records; fail if it got worse.",
         ),
         "status": ("harness.cli.status", "status", "Show which runs are queued, running, stale, failed or done."),
+        "join": ("harness.cli.join", "join", "Join artifacts whose tasks were trained apart."),
         "ls": ("harness.cli.ls", "ls", "List methods, datasets, tasks, backbones, probes or results."),
         "show": (
             "harness.cli.show",

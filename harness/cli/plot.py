@@ -7,6 +7,7 @@ import click
 
 from harness.cli.completion import complete
 from harness.cli.outcome import write_output
+from harness.cli.places import RESULTS
 from harness.errors import UsageError, unknown
 from harness.records import read_results
 from harness.records.reference import with_gains
@@ -18,7 +19,7 @@ _NAMES = ", ".join(QUANTITIES)
 
 
 @click.command(epilog=f"Values: {_NAMES}.")
-@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("results", nargs=-1, required=True, type=RESULTS)
 @click.option("-x", default="latency_ms", show_default=True, metavar="VALUE", help="Horizontal value.")
 @click.option("-y", default="delta_m", show_default=True, metavar="VALUE", help="Vertical value.")
 @click.option(

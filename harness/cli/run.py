@@ -62,7 +62,7 @@ class SpreadCommand(click.Command):
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Arithmetic.  [default: fp32]")
 @click.option("--deterministic", is_flag=True, default=None, help="Equal results on a GPU too, more slowly.")
 @click.option("--batch-size", type=int, help="Images per step of the evaluation.  [default: 8]")
-@click.option("--workers", type=int, help="Loader processes; 0 loads in the main process.  [default: 0]")
+@click.option("--workers", metavar="N|auto", help="Loader processes; 0 loads in the main process.  [default: 0]")
 @click.option("--seed", type=int, multiple=True, help="Seed; repeatable.  [default: 0]")
 @click.option("--limit", type=int, help="Use only the first images of each split.")
 @click.option("--input-size", metavar="HxW", help="Size of the model's input.  [default: the data set's]")
@@ -79,9 +79,12 @@ class SpreadCommand(click.Command):
 )
 @click.option("--min-seconds", type=float, help="Least seconds of timing per method.  [default: 3]")
 @click.option("--overwrite", type=click.Choice(get_args(Overwrite)), help="[default: only-missing]")
+@click.option("--track", multiple=True, metavar="NAME", help="Tracker: tensorboard, wandb, mlflow ...; repeatable.")
+@click.option("--publish", metavar="URL", help="Put finished runs into a store: s3://, gs://, sftp:// ...")
 @click.option("--launcher", type=click.Choice(get_args(Launcher)), help="Run the cells as jobs of their own.")
 @click.option("--jobs", type=click.IntRange(1), help="Most jobs at the same time, with --launcher.")
 @click.option("--launcher-arg", multiple=True, metavar="KEY=VALUE", help="Argument of the engine; repeatable.")
+@click.option("--part", hidden=True, help="Train this part of the cells and nothing else.")
 @click.option("--shard", metavar="I/N", help="Run every N-th cell from number I on, and measure no costs.")
 @click.option(
     "--collect", is_flag=True, help="Train nothing: read the cells that are complete, and measure their costs."
@@ -93,6 +96,7 @@ def run(
     jobs: int | None,
     launcher_arg: tuple[str, ...],
     shard: str | None,
+    part: str | None,
     collect: bool,
     **options: Any,
 ) -> int:
@@ -108,7 +112,7 @@ def run(
     if launcher:
         outcome = launch(settings, launcher, jobs, parse_assignments(launcher_arg, "--launcher-arg"))
     else:
-        outcome = run_matrix(settings, parse_shard(shard) if shard else WHOLE, collect=collect)
+        outcome = run_matrix(settings, parse_shard(shard) if shard else WHOLE, collect=collect, part=part)
     if isinstance(outcome, Elsewhere):
         click.echo(outcome.printed, nl=False)
         return finish(Outcome(settings.output, failures=outcome.failures))

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from harness.records.store import fetched, is_url
 from harness.report.cells import DASH
 from harness.report.text import printable, to_json
 from harness.run.status import Status, statuses
@@ -23,25 +24,33 @@ _EVERY = 2.0
 
 
 @click.command()
-@click.argument("results", type=click.Path(path_type=Path), default=Path("results/measured"))
+@click.argument("results", default="results/measured")
 @click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
 @click.option("-f", "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def status(results: Path, watch: bool, form: str) -> None:
+def status(results: str, watch: bool, form: str) -> None:
     """Show the state of every run below a results folder, from its files alone.
 
     Running ones come with the time left of their training; a run is stale when its process is gone, or silent.
     """
     if form == "json":
-        click.echo(to_json([asdict(one) for one in statuses(results)], ascii_only=True))
+        click.echo(to_json([asdict(one) for one in _found(results)], ascii_only=True))
         return
     console = Console(width=None if sys.stdout.isatty() else 200)
     if not watch:
-        console.print(_table(statuses(results)))
+        console.print(_table(_found(results)))
         return
-    with Live(_table(statuses(results)), console=console, auto_refresh=False) as live:
+    with Live(_table(_found(results)), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(_EVERY)
-            live.update(_table(statuses(results)), refresh=True)
+            live.update(_table(_found(results)), refresh=True)
+
+
+def _found(results: str) -> list[Status]:
+    """Return the states of the runs in a folder, or of those in a store, which is read again."""
+    if not is_url(results):
+        return statuses(Path(results))
+    with fetched(results) as folder:
+        return statuses(folder)
 
 
 def _table(found: list[Status]) -> Table:

@@ -7,6 +7,7 @@ import click
 
 from harness.cli.completion import complete
 from harness.cli.outcome import write_output
+from harness.cli.places import RESULTS
 from harness.errors import UsageError, unknown
 from harness.records.literature import published_records
 from harness.records.load import read_stored
@@ -18,7 +19,7 @@ from harness.report.text import printable
 
 
 @click.command()
-@click.argument("results", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("results", nargs=-1, type=RESULTS)
 @click.option(
     "--style",
     type=click.Choice(get_args(Style)),

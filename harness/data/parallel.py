@@ -19,8 +19,10 @@ from harness.errors import DataError
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
 
-_MOST_PROCESSES = 8
-"""Decoding is bound by the disk beyond this."""
+_MOST_PROCESSES = 64
+"""Decoding uses every usable core, but processes have to be fed by one."""
+_MOST_LOADERS = 16
+"""Processes that one process can take batches from without waiting for them."""
 _WORTH_PROCESSES = 128
 """Fewer items than this are done sooner than processes start."""
 _CHUNK = 4
@@ -55,7 +57,7 @@ def mapped(
         items: What to map over.
         died: Gives the result of an item whose process dies each time, or raises.
     """
-    processes = min(_MOST_PROCESSES, _cores())
+    processes = min(_MOST_PROCESSES, usable_cores())
     if processes == 1 or len(items) < _WORTH_PROCESSES or not room_for_queues(processes):
         yield map(function, items)
         return
@@ -74,10 +76,16 @@ def room_for_queues(processes: int) -> bool:
     return True
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def loader_processes(given: Any) -> Any:
+    """Return the number of loader processes that ``auto`` stands for, all usable cores but one; others as given."""
+    return min(usable_cores() - 1, _MOST_LOADERS) if given == "auto" else given
 
 
 def _in_processes(

@@ -6,13 +6,13 @@ import multiprocessing.context
 import os
 import runpy
 import sys
-from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from harness.config import RunConfig
+from harness.data.parallel import usable_cores
 from harness.errors import HarnessError
 from harness.launch.plan import TRIES, Work, died, failure, plan, printed
 from harness.progress import RunProgress
@@ -21,12 +21,15 @@ from harness.progress import RunProgress
 @dataclass
 class _Job:
     work: Work
+    place: int
     process: BaseProcess
     tries: int
 
 
 def run_locally(config: RunConfig, jobs: int, progress: RunProgress) -> dict[int, HarnessError]:
     """Run every cell of a matrix in a process of its own, and return the failures by number of the cell.
+
+    With several at a time, parts of a training that do not need each other are processes of their own, too.
 
     A process that dies is started again and goes on from its checkpoint. Its threads are an even part of the cores,
     unless OMP_NUM_THREADS is set. When this process is ended, the jobs are ended as well, and can be resumed.
@@ -37,39 +40,49 @@ def run_locally(config: RunConfig, jobs: int, progress: RunProgress) -> dict[int
         progress: Where progress is shown.
 
     Raises:
-        UsageError: the results folder cannot be written.
+        UsageError: the results folder cannot be written, or a name or option is wrong.
+        DataError: a data set is missing or unusable.
     """
-    works = plan(config).works
-    waiting = deque((work, 1) for work in works)
+    works = plan(config, divided=jobs > 1).works
+    waiting = [(place, 1) for place in range(len(works))]
+    ended: set[int] = set()
     running: list[_Job] = []
     failures: dict[int, HarnessError] = {}
     try:
-        with progress.bar(f"matrix, {jobs} at a time", len(works), unit="cells") as report:
+        with progress.bar(f"matrix, {jobs} at a time", len(works), unit="jobs") as report:
             while waiting or running:
-                while waiting and len(running) < jobs:
-                    running.append(_start(*waiting.popleft(), jobs))
+                # 1. Jobs of cells that have failed are left out; the first ones that wait for nothing are started.
+                left = [place for place, _ in waiting if works[place].cell in failures]
+                ended.update(left)
+                waiting = [entry for entry in waiting if entry[0] not in left]
+                ready = [entry for entry in waiting if ended.issuperset(works[entry[0]].after)]
+                for place, tries in ready[: jobs - len(running)]:
+                    waiting.remove((place, tries))
+                    running.append(_start(works[place], place, tries, jobs))
+                # 2. What has ended.
                 multiprocessing.connection.wait([job.process.sentinel for job in running])
                 for job in [job for job in running if job.process.exitcode is not None]:
                     running.remove(job)
                     if died(job.process.exitcode) and job.tries < TRIES:
                         progress.say(f"{job.work.title} was killed; it is started again")
-                        waiting.append((job.work, job.tries + 1))
-                    elif job.process.exitcode != 0:
-                        failures[job.work.cell] = failure(job.process.exitcode, job.work.log)
-                    report(len(works) - len(waiting) - len(running))
+                        waiting.insert(0, (job.place, job.tries + 1))
+                        continue
+                    ended.add(job.place)
+                    if job.process.exitcode != 0:
+                        failures.setdefault(job.work.cell, failure(job.process.exitcode, job.work.log))
+                    report(len(ended))
     except BaseException:
         _end(running)
         raise
     return failures
 
 
-def _start(work: Work, tries: int, jobs: int) -> _Job:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment = {"OMP_NUM_THREADS": str(max(1, cores // jobs))} | dict(os.environ)
+def _start(work: Work, place: int, tries: int, jobs: int) -> _Job:
+    environment = {"OMP_NUM_THREADS": str(max(1, usable_cores() // jobs))} | dict(os.environ)
     process = _context().Process(target=_work, args=(["harness", *work.words], environment, work.log))
     with _environment(environment):  # of the process that all others are forked from
         process.start()
-    return _Job(work, process, tries)
+    return _Job(work, place, process, tries)
 
 
 def _context() -> multiprocessing.context.SpawnContext | multiprocessing.context.ForkServerContext:

@@ -1,4 +1,4 @@
-"""Plan of a matrix: its cells as commands that any engine can start, anywhere the results folder is."""
+"""Plan of a matrix: its cells and the parts of their trainings as commands that any engine can start, anywhere."""
 
 import itertools
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.config import RunConfig
 from harness.errors import DataError, HarnessError, MethodError, Terminated, UsageError
 from harness.files import check_writable, digest, write_atomically
+from harness.run.matrix import parts_to_train
 
 FOLDER = ".launch"
 """Folder below the results with the configuration of a matrix and what its jobs said."""
@@ -25,12 +26,14 @@ class Work:
         cell: Number of its cell in the matrix; of the job that measures all, the number of cells.
         words: The command, after the name of the program.
         log: File for its lines on stderr; see `printed` for its table.
+        after: Places of the jobs in the plan that it waits for.
     """
 
     title: str
     cell: int
     words: tuple[str, ...]
     log: Path
+    after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Plan:
     """The jobs of a matrix.
 
     Attributes:
-        works: One per cell.
+        works: One per cell, behind those of the parts of its training; a job waits for earlier ones alone.
         last: The job that reads the cells and measures the costs of all together, when they are done.
         folder: Where jobs leave what they say.
     """
@@ -48,11 +51,16 @@ class Plan:
     folder: Path
 
 
-def plan(config: RunConfig) -> Plan:
+def plan(config: RunConfig, divided: bool = True) -> Plan:
     """Return the jobs of a matrix; its configuration is written where they find it.
 
+    Args:
+        config: The matrix.
+        divided: Whether parts of a training that do not need each other are jobs of their own.
+
     Raises:
-        UsageError: the results folder cannot be written.
+        UsageError: the results folder cannot be written, or a name or option is wrong.
+        DataError: a data set is missing or unusable.
     """
     content = config.model_dump_json(indent=1)
     file = config.output / FOLDER / f"{digest(content)[:12]}.json"
@@ -60,12 +68,19 @@ def plan(config: RunConfig) -> Plan:
     write_atomically(file, content)
     base = ("run", "-C", str(file))
     names = cell_names(config)
-    works = tuple(
-        Work(name, number, (*base, "--shard", f"{number}/{len(names)}"), file.with_suffix(f".{number}.log"))
-        for number, name in enumerate(names)
-    )
+    parts = parts_to_train(config) if divided else {}
+    works: list[Work] = []
+    for number, name in enumerate(names):
+        words = (*base, "--shard", f"{number}/{len(names)}")
+        places: dict[str, int] = {}
+        for part in parts.get(number, []):
+            log = file.with_suffix(f".{number}.{part.name}.log")
+            after = tuple(places[other] for other in part.before)
+            places[part.name] = len(works)
+            works.append(Work(f"{name}, {part.name}", number, (*words, "--part", part.name), log, after))
+        works.append(Work(name, number, words, file.with_suffix(f".{number}.log"), tuple(places.values())))
     last = Work("costs of all", len(names), (*base, "--collect"), file.with_suffix(".last.log"))
-    return Plan(works, last, file.parent)
+    return Plan(tuple(works), last, file.parent)
 
 
 def cell_names(config: RunConfig) -> list[str]:

@@ -87,19 +87,25 @@ def run_on_slurm(
     """
     executor = _executor(plan, arguments)
     submitted: list[Any] = []
-    # 1. One job per cell. Cell k waits for cell k - N where N may run at once.
+    # 1. Job k waits for those it needs, and for job k - N where N may run at once.
     for number, work in enumerate(plan.works):
-        before = submitted[number - jobs : number - jobs + 1] if jobs is not None and number >= jobs else []
-        submitted.append(_submit(executor, work, before))
+        before = {place: submitted[place] for place in work.after}
+        if jobs is not None and number >= jobs:
+            before[number - jobs] = submitted[number - jobs]
+        submitted.append(_submit(executor, work, list(before.values())))
     # 2. The costs, on one machine that has nothing else to do for this command.
     last = _submit(executor, plan.last, submitted)
-    progress.say(f"{len(submitted)} cells and their costs are submitted; logs are in {plan.folder}")
-    with progress.bar("matrix", len(submitted), unit="cells") as report:
+    progress.say(f"{len(submitted)} jobs and one for the costs are submitted; logs are in {plan.folder}")
+    with progress.bar("matrix", len(submitted), unit="jobs") as report:
         while not last.done():
             report(sum(job.done() for job in submitted))
             time.sleep(_LOOK)
     ended = zip((*plan.works, plan.last), (*submitted, last), strict=True)
-    return {work.cell: fault for work, job in ended if (fault := _fault(job, work))}
+    failures: dict[int, HarnessError] = {}
+    for work, job in ended:
+        if fault := _fault(job, work):
+            failures.setdefault(work.cell, fault)
+    return failures
 
 
 def _executor(plan: Plan, arguments: Mapping[str, Any]) -> Any:
@@ -109,7 +115,7 @@ def _executor(plan: Plan, arguments: Mapping[str, Any]) -> Any:
         raise UsageError(
             "--launcher slurm: needs submitit; install it with pip install 'mtl-harness[slurm]'"
         ) from error
-    given = dict(_DEFAULTS) | dict(arguments)
+    given: dict[str, Any] = {**_DEFAULTS, **arguments}
     made = {key: given.pop(key) for key in list(given) if key.endswith("_max_num_timeout")}
     made = {"slurm_max_num_timeout": _MOST_REQUEUES, "local_max_num_timeout": _MOST_REQUEUES} | made
     try:

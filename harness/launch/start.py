@@ -12,7 +12,7 @@ from harness.measurement import Outcome
 from harness.progress import RunProgress
 from harness.run import run
 
-Launcher = Literal["local", "slurm"]
+Launcher = Literal["local", "slurm", "ray"]
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,14 @@ def launch(
             raise UsageError(f"--launcher-arg {next(iter(arguments))}: --launcher local takes none")
         failed = run_locally(config, jobs or 1, progress)
         return run(config, failed=failed)  # reads the cells, and measures their costs together
-    from harness.launch.slurm import run_on_slurm
-
+    if launcher == "slurm":
+        from harness.launch.slurm import run_on_slurm as run_elsewhere
+    else:
+        from harness.launch.ray import run_on_ray as run_elsewhere
     planned = plan(config)
-    failures = run_on_slurm(planned, jobs, arguments, progress)
+    failures = run_elsewhere(planned, jobs, arguments, progress)
     told = printed(planned.last.log)
-    heads = {work.cell: f"{work.title}:" for work in (*planned.works, planned.last)}
+    heads = {work.cell: f"{work.title}:" for work in (*planned.works, planned.last)}  # of a cell, its own is the last
     if len(failures) > 1:  # the last job has no more to say than the cells
         failures.pop(planned.last.cell, None)
     return Elsewhere(

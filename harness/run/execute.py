@@ -3,16 +3,12 @@
 import contextlib
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from harness.backbones import Encoder
-from harness.compute import seed_everything
-from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches, loader_fault
 from harness.errors import HarnessError, MethodError, UsageError, described
 from harness.events import EVENTS_NAME, Events
@@ -20,10 +16,7 @@ from harness.files import disk_fault, locked, new_folder, write_atomically
 from harness.method import (
     Calibration,
     MultiTaskModel,
-    Stage,
     accounting_of,
-    build_model,
-    extend_artifact,
     load_artifact,
     load_published,
     save_artifact,
@@ -40,16 +33,14 @@ from harness.records.metric import Metric
 from harness.run.curves import write_curves
 from harness.run.evaluate import evaluate
 from harness.run.job import ARTIFACT, Job
+from harness.run.join import TRAINING, training_beside
 from harness.run.pictures import frames_as_json, write_contact_sheet, write_heat_maps
 from harness.run.record import new_record
+from harness.run.track import Tracking
+from harness.run.train import CHECKPOINT, PARTS, train_job, warn
 from harness.tasks.per_image import PER_IMAGE_NAME, PerImage
 from harness.training import parallel
-from harness.training.loop import TrainingSetup, train
-from harness.training.stages import FOLDER, StageStore
 from harness.weights import WeightFile
-
-CHECKPOINT = "checkpoint.pt"
-"""Training state in the folder of a run, until the run is complete."""
 
 CALIBRATION_IMAGES = 64
 """Training images that thresholds are chosen on; each candidate costs one evaluation of them."""
@@ -76,7 +67,9 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
                 _evaluate(job, _exported(job), progress, predictions)
             return record
         if parallel.leading():
-            progress.events = Events(job.folder / EVENTS_NAME)
+            tracking = Tracking(job.config.track, job.config.output, job.run_id, job.identity)
+            progress.events = Events(job.folder / EVENTS_NAME, [tracking])
+            stack.callback(tracking.close, record)
         stack.callback(_end, job, record, progress)
         stages = [{"stage": stage.name, "iterations": stage.iterations} for stage in job.stages]
         progress.events.write("begin", stages=stages, **parallel.described())
@@ -117,7 +110,8 @@ def _entered(job: Job, stack: contextlib.ExitStack, progress: RunProgress) -> Re
         with contextlib.suppress(OSError):  # of a disk that is only read
             left.unlink()
     if job.config.overwrite == "always":
-        shutil.rmtree(job.folder / ARTIFACT, ignore_errors=True)
+        for name in (ARTIFACT, PARTS):
+            shutil.rmtree(job.folder / name, ignore_errors=True)
         for name in (RECORD_NAME, PER_IMAGE_NAME, CHECKPOINT, EVENTS_NAME):
             (job.folder / name).unlink(missing_ok=True)
     return _started(job)
@@ -140,11 +134,14 @@ def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path 
     if not parallel.led(artifact.is_dir):
         if job.published is not None:
             with _phase(record, "convert", progress):
-                _warn(record, parallel.led(partial(_convert, job, job.published)))
+                warn(record, parallel.led(partial(_convert, job, job.published)))
         else:
             with _phase(record, "train", progress, resumed=(job.folder / CHECKPOINT).is_file()):
-                _train(job, record, progress)
+                model = train_job(job, record, progress)
+                parallel.led(partial(_finish, job, model))
         _write(record, job.folder)
+    if job.artifact is not None and (artifact.parent / TRAINING).is_file():
+        record.training = training_beside(artifact)
     with _phase(record, "load", progress):
         # 2. What is measured is what is exported: the model as it comes out of its artifact.
         model = _exported(job)
@@ -160,6 +157,7 @@ def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path 
     _write(record, job.folder)
     if parallel.leading():
         (job.folder / CHECKPOINT).unlink(missing_ok=True)
+        shutil.rmtree(job.folder / PARTS, ignore_errors=True)
 
 
 def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
@@ -196,40 +194,6 @@ def _exported(job: Job) -> MultiTaskModel:
     return job.compute.place(load_artifact(job.method, folder, job.data.problem.names))
 
 
-def _train(job: Job, record: Record, progress: RunProgress) -> None:
-    data, config = job.data, job.config
-    assert data.train is not None
-    seed_everything(job.seed)
-    method, extend = job.method, job.extend
-    model = build_model(method, data.problem) if extend is None else extend_artifact(method, extend.path, data.problem)
-    model = model.to(job.compute.device)
-    # Caveats of the initial weights, of the model and of its encoders.
-    encoders = [note for module in model.modules() if isinstance(module, Encoder) for note in module.notes]
-    _warn(record, [*model.notes, *encoders])
-    _write(record, job.folder)
-
-    def transform(stage: Stage) -> TrainTransform:
-        return TrainTransform(data.problem.input_size, stage.augmentation, stage.tasks)
-
-    setup = TrainingSetup(
-        scenes=data.train,
-        tasks=job.tasks,
-        transform=transform,
-        compute=job.compute.training(),
-        seed=job.seed,
-        workers=config.workers,
-        checkpoint=job.folder / CHECKPOINT,
-        save_every=config.save_every,
-        progress=progress,
-        # Several processes would have to agree on what each of them finds.
-        store=StageStore(config.output / FOLDER, _origin(job)) if parallel.world() == 1 else None,
-    )
-    record.training = train(model, job.stages, setup)
-    if any(stage.holds_out for stage in job.stages) and not held_out(len(data.train)):
-        _warn(record, [f"of {len(data.train)} training images none is held out: settings were chosen on trained ones"])
-    parallel.led(partial(_finish, job, model))
-
-
 def _finish(job: Job, model: MultiTaskModel) -> None:
     """Calibrate a trained model and export it."""
     if isinstance(job.method, Calibration) and (walk := job.method.calibrate(model, partial(_score, job))):
@@ -238,32 +202,12 @@ def _finish(job: Job, model: MultiTaskModel) -> None:
     _export(job, model)
 
 
-def _origin(job: Job) -> dict[str, Any]:
-    """Return what a trained stage depends on beside its recipe and the weights it starts from."""
-    assert job.data.train is not None
-    return {
-        "train": job.data.train.fingerprint,
-        "input size": job.data.problem.input_size,
-        "seed": job.seed,
-        "precision": job.config.precision,
-        "device": job.compute.device.type,
-        "deterministic": job.config.deterministic,
-        "threads": torch.get_num_threads(),  # sums in another order
-        "torch": torch.__version__,
-        "harness": software().source,
-    }
-
-
 def _export(job: Job, model: MultiTaskModel) -> None:
     """Save the artifact of a model; it is there as a whole or not at all."""
     with new_folder(job.folder / ARTIFACT) as unfinished:
         save_artifact(job.method, model.cpu(), unfinished)
         if job.extend is not None:  # what exists stays as it is, byte for byte
             shutil.copytree(job.extend.path, unfinished, dirs_exist_ok=True)
-
-
-def _warn(record: Record, notes: Iterable[str]) -> None:
-    record.warnings = list(dict.fromkeys([*record.warnings, *notes]))  # a resumed run has them already
 
 
 def _score(job: Job, model: MultiTaskModel, tasks: Sequence[str]) -> dict[str, Metric]:
@@ -300,7 +244,7 @@ def _started(job: Job) -> Record:
             note = f"{done} by other code of the harness, of commit {record.harness.git_commit or 'unknown'}"
             job.warnings.append(f"{job.title} {note}; --overwrite always runs it again")
             if record.status != "complete":
-                _warn(record, [note])
+                warn(record, [note])
         if record.status == "complete":
             return record
         record.status, record.failure = "partial", None

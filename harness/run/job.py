@@ -113,7 +113,7 @@ class Job:
         for stage in self.stages:
             functions = {"weigh": stage.weigh, "terms": stage.terms, "prepare": stage.prepare}
             values = asdict(replace(stage, weigh=None, terms=None, prepare=None))
-            del values["network"]  # names alone: whether a stage is shared changes no result
+            del values["network"], values["after"]  # whether a stage is shared, or waits, changes no result
             # Left out where they say nothing, so that folders of runs from before them keep their names.
             values = {key: value for key, value in values.items() if key not in _LATER or value}
             named = {key: getattr(call, "__qualname__", None) for key, call in functions.items()}

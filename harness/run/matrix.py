@@ -17,12 +17,16 @@ from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.records import RECORD_NAME, read_record
 from harness.records.gain import fill_gains
+from harness.records.store import check_store, publish
 from harness.registry import load_dataset, load_plugin
 from harness.run.configure import check_artifact, configure, method_of
 from harness.run.costs import Run, measure_runs
 from harness.run.execute import execute
-from harness.run.job import Artifact, Job, images_of, recipe_of, title_of
+from harness.run.job import ARTIFACT, Artifact, Job, images_of, recipe_of, title_of
+from harness.run.track import check_trackers
+from harness.run.train import CHECKPOINT, execute_part
 from harness.training import parallel
+from harness.training.parts import Part, parts_of
 from harness.weights import WeightFile
 
 
@@ -31,6 +35,7 @@ def run(
     shard: tuple[int, int] = WHOLE,
     failed: Mapping[int, HarnessError] | None = None,
     collect: bool = False,
+    part: str | None = None,
 ) -> Outcome:
     """Run every cell of the matrix; cells that are complete already are read, not repeated.
 
@@ -43,6 +48,7 @@ def run(
         shard: (i, n): run every n-th cell from number i on, and measure no costs, which are compared across cells.
         failed: Cells by number that a launcher has tried already; they are not tried again.
         collect: Whether to read the cells that are complete alone; the others are failures.
+        part: Train this part of the cells and nothing else; there are no records then.
 
     Raises:
         UsageError: a wrong name, option or file; nothing was run.
@@ -52,20 +58,38 @@ def run(
     for plugin in config.plugin:  # which may define probes, too
         load_plugin(plugin)
     probes = select(config.probe)
+    check_trackers(config.track)
+    if config.publish:
+        check_store(config.publish)
     with parallel.joined(config.device):
         progress = RunProgress(quiet=config.quiet or not parallel.leading())
+        if part is not None:
+            for job in _jobs(config, outcome, shard, {}):
+                progress.title = job.title
+                execute_part(job, part, progress)
+            return outcome
         finished = _finished(config, progress, outcome, shard, failed or {}, collect)
     if not parallel.leading():
         return Outcome(config.output, failures=outcome.failures)
     outcome.records = [run.record for run in finished]
     if shard != WHOLE:
+        _publish(outcome, config.publish)
         return outcome
     try:
         fill_gains(outcome.records, config.output)
     except OSError as error:  # finished runs may lie on a disk that is only read
         outcome.warnings.append(f"-o {config.output}: gains are not written ({error.strerror})")
     measure_runs(finished, probes, outcome, progress)
+    _publish(outcome, config.publish)
     return outcome
+
+
+def _publish(outcome: Outcome, url: str | None) -> None:
+    for record in outcome.records if url else []:
+        try:
+            publish(outcome.output / record.run_id, str(url), record.run_id)
+        except UsageError as error:
+            outcome.failures.append((f"{record.run_id}:", error))
 
 
 def _finished(
@@ -102,6 +126,27 @@ def _finished(
             finished.append(Run(job, record))
             outcome.warnings += job.warnings
     return finished
+
+
+def parts_to_train(config: RunConfig) -> dict[int, list[Part]]:
+    """Return the parts of the cells that can be trained side by side, by the number of the cell.
+
+    Cells that have begun otherwise, or whose training is one chain of stages, have none.
+
+    Raises:
+        UsageError: a wrong name, option or file.
+        DataError: a data set is missing or unusable.
+    """
+    for plugin in config.plugin:
+        load_plugin(plugin)
+    cells = list(itertools.product(config.dataset, config.method, config.seed))
+    found = {}
+    for job in _jobs(config, Outcome(config.output), WHOLE, {}):
+        begun = any((job.folder / name).exists() for name in (ARTIFACT, CHECKPOINT))
+        parts = [] if begun or config.overwrite == "always" else parts_of(job.stages)
+        if len(parts) > 1:
+            found[cells.index((job.data.dataset.name, job.method.name, job.seed))] = parts
+    return found
 
 
 def _check_complete(job: Job) -> None:

@@ -46,7 +46,7 @@ class StageStore:
         """
         if not stage.network or stage.weigh or stage.terms or stage.prepare:
             return None  # functions have no identity that a later process could compare
-        recipe = asdict(replace(stage, trainable=(), network={}, groups=()))
+        recipe = asdict(replace(stage, trainable=(), network={}, groups=(), after=None))
         # Prefixes differ between methods: groups by the names that the network has in all of them.
         groups = [
             (sorted(_common(prefix, stage.network) for prefix in group.prefixes), group.lr, group.weight_decay)

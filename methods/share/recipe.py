@@ -1,7 +1,7 @@
 """Training recipe: the base, then every sub-task in four phases."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 
@@ -105,10 +105,13 @@ def stages(tasks: tuple[str, ...], base_task: str, backbone: str, budget: Budget
     """
     subs = [task for task in tasks if task != base_task]
     phases: list[Phase] = ["gates", "mask", "activations", *(["rows"] if gated else [])]  # type: ignore[list-item]
-    recipe = [base_stage(base_task, backbone, budget)]
+    recipe = [base_stage(base_task, backbone, budget)]  # sub-tasks need the base and not each other
     for task in subs:
         hyper = _PAPER.get(task, _PAPER_OTHER) if budget == "full" else _ours(budget, phases)
-        recipe += [_sub_stage(task, phase, hyper, budget) for phase in phases]
+        before = base_task
+        for phase in phases:
+            recipe.append(replace(_sub_stage(task, phase, hyper, budget), after=(before,)))
+            before = recipe[-1].name
     return recipe
 
 

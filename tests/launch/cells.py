@@ -36,9 +36,12 @@ def config(golden: Path, out: Path, **changes: object) -> RunConfig:
     return RunConfig(**(fields | changes))
 
 
+NO_RESULTS = {"created_at", "updated_at", "harness", "command", "environment", "phases"}
+
+
 def comparable(record: Record) -> dict[str, object]:
-    """Return what a record says but for times, hosts and the command."""
-    fields = record.model_dump(mode="json", exclude={"created_at", "updated_at", "command", "environment", "phases"})
+    """Return what a record says but for times, hosts, the commit and the command."""
+    fields = record.model_dump(mode="json", exclude=NO_RESULTS)
     fields["config"] = {
         key: value for key, value in fields["config"].items() if key not in ("output", "seed", "method")
     }

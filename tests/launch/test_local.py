@@ -23,6 +23,7 @@ from harness.launch import local
 from harness.launch.local import run_locally
 from harness.launch.plan import cell_names, parse_shard
 from harness.progress import RunProgress
+from harness.registry import load_plugin
 from harness.run import run
 
 
@@ -51,6 +52,7 @@ def test_six_cells_by_two_launchers_with_a_worker_killed_and_a_cell_that_fails_a
         return job
 
     monkeypatch.setattr(local, "_start", start)
+    load_plugin(str(plugin))  # once, for two threads would both
     # 1. Two launchers at once, two processes each.
     with ThreadPoolExecutor(2) as launchers:
         tried = list(launchers.map(lambda _: run_locally(settings, 2, RunProgress(quiet=True)), range(2)))

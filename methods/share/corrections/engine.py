@@ -61,7 +61,8 @@ class Corrections:
             for task in problem.names:
                 if task != base:
                     subs += sub_stages(base, task, options, backbone, budget, teacher if task in taught else None)
-            whole = [base_recipe(base, backbone, budget), *subs]
+            first = base_recipe(base, backbone, budget)
+            whole = [first, *(replace(stage, after=(first.name,)) for stage in subs)]
             recipe += whole if options.base_task != AUTO else [_candidate(stage, base) for stage in whole]
         return recipe
 
@@ -163,6 +164,7 @@ def _candidate(stage: Stage, base: str) -> Stage:
             replace(group, prefixes=tuple(f"{prefix}{name}" for name in group.prefixes)) for group in stage.groups
         ),
         network={},  # other images are drawn than for a network of its own
+        after=None,  # all of them set which base the model has
         # The same images are held out of all, so that none decides on what it has seen.
         holds_out=stage.elsewhere is None,
         prepare=stage.prepare if stage.elsewhere else Turn(base, stage.prepare),
