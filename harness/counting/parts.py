@@ -1,10 +1,11 @@
 """Attribution of a count to the parts of a model."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -12,9 +13,14 @@ _stacks: ContextVar[tuple[list[str], ...]] = ContextVar("parts at work, innermos
 """One stack per running `follow`, as counts may nest."""
 
 
-@contextmanager
-def attributed_to(part: str) -> Iterator[None]:
+def attributed_to(part: str) -> AbstractContextManager[None]:
     """Attribute the MACs of the block to ``part``; costs next to nothing when nobody counts."""
+    # Nothing is counted in compiled code, and a context variable would break its graph.
+    return nullcontext() if torch.compiler.is_compiling() else _attributed_to(part)
+
+
+@contextmanager
+def _attributed_to(part: str) -> Iterator[None]:
     stacks = _stacks.get()
     for stack in stacks:
         stack.append(part)

@@ -63,6 +63,8 @@ def prepare_call(
         modes = torch._inductor.list_mode_options()
         if compiled not in modes:
             raise UsageError(unknown("mode of torch.compile", compiled, modes))
+        # Eagerly first: what a model prepares once is no part of what is compiled.
+        _attempt(lambda: prepare_forward(model, compute)(fixed), f"torch.compile in mode {compiled!r} failed")
         module = cast(nn.Module, torch.compile(model, mode=compiled))  # a module given, a module is returned
     forward = prepare_forward(module, compute)
 

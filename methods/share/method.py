@@ -201,6 +201,9 @@ class Share(Method, ArtifactFormat, Extension, Calibration):
         # 3. Heads and gates of the stored tasks.
         for task, part in loaded.items():
             part.give_to(model, task)
+        if self.options.engine == "tokens" and read_manifest(folder).options.get("engine", "paper") == "paper":
+            for task in model.calibrated:
+                model.nest_gates(task)
         return model
 
     def _encoder(self, problem: Problem) -> Encoder:

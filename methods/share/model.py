@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +105,17 @@ class SharedNets(MultiTaskModel):
         """Return the same gate for every block."""
         threshold = self.options.threshold
         return {index: TokenGate(fraction, (threshold,) * 3) for index in range(self.functional.depth)}
+
+    def nest_gates(self, task: str) -> None:
+        """Give every block the fraction of active tokens of any later block that has more.
+
+        Gates of the engine ``paper`` know no order. Active tokens that are carried from block to block never grow in
+        number: behind the narrowest gate they would be as few everywhere.
+        """
+        widest = 0.0
+        for index in sorted(self.gates[task], reverse=True):
+            widest = max(widest, self.gates[task][index].fraction)
+            self.gates[task][index] = replace(self.gates[task][index], fraction=widest)
 
     def train(self, mode: bool = True) -> "SharedNets":
         """Switch between training and evaluation; what follows from the weights is forgotten."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -193,13 +192,14 @@ class TokenEngine(nn.Module):
                 active_counts(self.functional, sub.part, sub.fractions) if (sub := asked.get(task)) else None
                 for task in stack.tasks
             ]
-            keyed = [(count, at if self.one_by_one else 0) for at, count in enumerate(counts)]
-            for (count, _), group in groupby(range(len(counts)), keyed.__getitem__):
-                places = list(group)
+            first = 0
+            for at, count in enumerate(counts):
+                if at + 1 < len(counts) and counts[at + 1] == count and not self.one_by_one:
+                    continue
                 if count is not None:
-                    tasks = tuple(stack.tasks[at] for at in places)
-                    weights = stack.part(places[0], places[-1] + 1)
-                    found.append(Company(tasks, asked[tasks[0]].part, weights, count))
+                    tasks = stack.tasks[first : at + 1]
+                    found.append(Company(tasks, asked[tasks[0]].part, stack.part(first, at + 1), count))
+                first = at + 1
         return found
 
     def _stack(self, subs: Sequence[SubTask]) -> None:

@@ -293,6 +293,19 @@ def test_nothing_waits_for_the_device_and_no_shape_depends_on_the_image(keys: st
         torch.testing.assert_close(map_, expected[task], **CLOSE)
 
 
+def test_gates_of_the_paper_are_nested_for_tokens(tmp_path: Path) -> None:
+    model = with_fraction(differing(), 0.3, 1.0, 0.05, 0.7)
+    model.calibrated.add("depth")
+    method().save(model, tmp_path)
+    for engine, expected in (("paper", [0.3, 1.0, 0.05, 0.7]), ("tokens", [1.0, 1.0, 0.7, 0.7])):
+        loaded = method(engine=engine).load(tmp_path)
+        assert [gate.fraction for gate in loaded.gates["depth"].values()] == expected
+        assert {gate.fraction for gate in loaded.gates["normals"].values()} == {0.2}, "what was not calibrated stays"
+    method(engine="tokens").save(with_fraction(model_of(), 0.3, 1.0), tmp_path)
+    loaded = method(engine="tokens").load(tmp_path)
+    assert loaded.active_counts("depth") == model_of(0.2).active_counts("depth")
+
+
 def test_training_predicts_as_inference_and_reaches_every_weight() -> None:
     model = model_of(0.4)
     expected = predict(model, images())["depth"]
