@@ -1,17 +1,20 @@
 """Compute: device and precision of forward passes, execution settings, and seeds."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from harness.errors import UsageError
+
+if TYPE_CHECKING:  # the command line lists devices and precisions without it
+    import torch
+    from torch import nn
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16", "bf16-weights"]
 """Arithmetic of matrix products and convolutions. ``bf16`` and ``fp16`` cast float32 weights in every call (autocast);
@@ -19,18 +22,18 @@ Precision = Literal["fp32", "tf32", "bf16", "fp16", "bf16-weights"]
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-_AUTOCAST: dict[Precision, torch.dtype] = {
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-    "bf16-weights": torch.bfloat16,
-}
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+"""Modes of torch.compile."""
+
+_AUTOCAST: dict[Precision, str] = {"bf16": "bfloat16", "fp16": "float16", "bf16-weights": "bfloat16"}
+"""Precision to torch's name of the type that autocast computes with."""
 _DEVICES = re.compile(r"cpu|mps|cuda(:\d+)?")
 """Devices whose clocks and synchronisation the probes know; others (meta, xpu) would give wrong latencies."""
 
 _AMPERE = 8
 """Major compute capability of the first cards with TF32 (NVIDIA Ampere)."""
 
-_Model = TypeVar("_Model", bound=nn.Module)
+_Model = TypeVar("_Model", bound="nn.Module")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Compute:
         precision: Arithmetic of matrix products and convolutions.
 
     Example:
+        >>> import torch
         >>> compute = Compute(torch.device("cpu"), "bf16")
         >>> with compute.autocast():
         ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
@@ -60,6 +64,8 @@ class Compute:
         Raises:
             UsageError: the device cannot do it.
         """
+        import torch
+
         device, precision = self.device, self.precision
         if precision in ("tf32", "fp16") and device.type == "cpu":
             raise UsageError(f"--precision {precision} needs a GPU; on a CPU use fp32 or bf16")
@@ -78,7 +84,9 @@ class Compute:
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Return the context of a forward pass; matrix products and convolutions use the precision inside it."""
         if self.precision in _AUTOCAST:
-            return torch.autocast(self.device.type, dtype=_AUTOCAST[self.precision])
+            import torch
+
+            return torch.autocast(self.device.type, dtype=getattr(torch, _AUTOCAST[self.precision]))
         return contextlib.nullcontext()
 
     def place(self, model: _Model) -> _Model:
@@ -89,12 +97,14 @@ class Compute:
         """
         model.to(self.device)
         if self.precision == "bf16-weights":
+            import torch
+
             for parameter in model.parameters():
                 if parameter.ndim > 1 and parameter.is_floating_point():
                     parameter.data = parameter.data.to(torch.bfloat16)
         return model
 
-    def training(self) -> "Compute":
+    def training(self) -> Compute:
         """Return the compute of training: weights stay in float32, as an optimiser's small steps vanish in bf16."""
         return Compute(self.device, "bf16") if self.precision == "bf16-weights" else self
 
@@ -124,6 +134,8 @@ def pick_device(name: str | None) -> torch.device:
     Raises:
         UsageError: it is none of cpu, cuda, cuda:INDEX and mps, or does not exist here.
     """
+    import torch
+
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if not _DEVICES.fullmatch(name):
@@ -142,6 +154,8 @@ def cudnn_benchmark(device: torch.device) -> Iterator[None]:
 
     Elsewhere, and where deterministic algorithms are asked for, nothing changes: the choice may differ between runs.
     """
+    import torch
+
     before = torch.backends.cudnn.benchmark
     if device.type == "cuda" and not torch.are_deterministic_algorithms_enabled():
         torch.backends.cudnn.benchmark = True
@@ -153,4 +167,6 @@ def cudnn_benchmark(device: torch.device) -> Iterator[None]:
 
 def seed_everything(*parts: int | str) -> None:
     """Seed torch's generators (CPU and devices) with a number made from ``parts``."""
+    import torch
+
     torch.manual_seed(zlib.crc32("/".join(map(str, parts)).encode()))

@@ -8,14 +8,13 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from harness.compute import Precision
-from harness.data.dataset import Split
+from harness.compute import CompileMode, Precision
+from harness.data import Split
 from harness.data.parallel import loader_processes
 from harness.errors import UsageError, first_fault, shortened, shown
-from harness.recipe import Budget
+from harness.recipe import Budget, Overwrite
 from harness.weights import Start, WeightFile
 
-Overwrite = Literal["never", "always", "only-missing"]
 _LARGEST = 2**63
 """Integers in records and files stay below it: JSON readers elsewhere use 64 bits."""
 _LARGEST_SIDE = 8192
@@ -23,11 +22,11 @@ _LARGEST_SIDE = 8192
 _MOST_WORKERS = 256
 """Processes: more than any machine loads with; a typing error would fork without end."""
 
+_NO_METHOD = "no method is named; give -m METHOD, `harness ls methods` lists them"
+
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Loaders = Annotated[int, BeforeValidator(loader_processes), Field(ge=0, le=_MOST_WORKERS)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 
 class Config(BaseModel):
@@ -58,8 +57,10 @@ class Config(BaseModel):
         try:
             return cls.model_validate((_options(path) if path is not None else {}) | overrides)
         except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            lacks = first["loc"] == ("method",) and first["type"] in ("missing", "too_short")
             place = f"{path}: " if path is not None else ""
-            raise UsageError(f"{place}{first_fault(error)}") from error
+            raise UsageError(_NO_METHOD if lacks else f"{place}{first_fault(error)}") from error
 
     @field_validator("method", "dataset", "seed", "task", "backbone", "precision", "batch_size", check_fields=False)
     @classmethod

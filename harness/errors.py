@@ -17,7 +17,7 @@ class HarnessError(Exception):
     """
 
     exit_code = 70
-    """Of an internal error. Code 1 belongs to the regression gate alone."""
+    """Of an internal error. Code 1 belongs to the regression gate and to refused submissions alone."""
 
 
 class UsageError(HarnessError):
@@ -99,3 +99,16 @@ def shortened(text: str, most: int = 200) -> str:
     """
     line = " ".join(text[: 4 * most].split())
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "thread"), counted(8, "pair of rounds"), counted(0, "entry")
+    ('1 thread', '8 pairs of rounds', '0 entries')
+    """
+    if count == 1:
+        return f"1 {noun}"
+    first, *rest = noun.split(" ")
+    plural = f"{first[:-1]}ies" if first.endswith("y") and first[-2:-1] not in "aeiou" else f"{first}s"
+    return " ".join([str(count), plural, *rest])

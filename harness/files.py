@@ -59,6 +59,12 @@ def sha256_of(path: Path) -> str:
         raise UsageError(f"{path}: {error.strerror}") from error
 
 
+def file_bytes(folder: Path) -> dict[str, int]:
+    """Return the bytes of every file of a folder by its path below it, in order of path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+
 def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
     """Write a file, text as UTF-8; a reader sees the old file or the new one, never a part.
 

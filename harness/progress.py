@@ -1,5 +1,6 @@
 """Progress on stderr, with throughput and time left: bars on a terminal, log lines elsewhere; and events of a run."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,9 @@ from rich.progress import (
 from rich.text import Text
 
 from harness.events import Events
+
+LOGGER = logging.getLogger("harness")
+"""Takes every line; on the level DEBUG, as `-v` sets it, lines are printed on a terminal too."""
 
 _FIRST_LINE, _NEXT_LINE = 10.0, 30.0
 """Seconds after which what goes on is logged first, and then again: short work needs no lines."""
@@ -52,7 +56,7 @@ def progress_bar(
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    hidden = quiet or not console.is_terminal
+    hidden = quiet or not console.is_terminal or LOGGER.isEnabledFor(logging.DEBUG)
     with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
         bar = bars.add_task(text, total=total, completed=done)
         yield lambda steps: bars.update(bar, completed=steps)
@@ -93,8 +97,9 @@ class RunProgress:
             yield reported
 
     def say(self, text: str) -> None:
-        """Log a line under the title, where stderr is no terminal."""
-        if not self.quiet and not sys.stderr.isatty():
+        """Log a line under the title; it is printed where stderr is no terminal, and on one with `-v`."""
+        LOGGER.info("%s %s", self.title, text)
+        if not self.quiet and (not sys.stderr.isatty() or LOGGER.isEnabledFor(logging.DEBUG)):
             sys.stderr.write(f"harness: {self.title} {text}\n")
             sys.stderr.flush()
 

@@ -1,16 +1,22 @@
 """A training recipe as data: stages with their optimiser, schedule and losses."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from torch import Tensor
+if TYPE_CHECKING:  # budgets are listed by the command line, which does not wait for torch
+    from torch import Tensor
 
-from harness.data.augment import Augmentation
-from harness.data.sample import Batch
-from harness.model import MultiTaskModel, TrainingOutput
+    from harness.data.augment import Augmentation
+    from harness.data.sample import Batch
+    from harness.model import MultiTaskModel, TrainingOutput
 
 Budget = Literal["quick", "medium", "full"]
+
+Overwrite = Literal["never", "always", "only-missing"]
+"""Runs that are there already: an error, run again, or read."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +77,10 @@ class Schedule:
     floor: float = 0.0
 
 
-Objective = Callable[[MultiTaskModel, Batch, TrainingOutput], dict[str, Tensor]]
+Objective: TypeAlias = "Callable[[MultiTaskModel, Batch, TrainingOutput], dict[str, Tensor]]"
 """Auxiliary losses of a stage by name, each already weighted; they are added to the losses of the tasks."""
 
-Weighting = Callable[[MultiTaskModel, Mapping[str, Tensor]], Mapping[str, Tensor]]
+Weighting: TypeAlias = "Callable[[MultiTaskModel, Mapping[str, Tensor]], Mapping[str, Tensor]]"
 """Loss weighting: the summands that are minimised, from the model and the unweighted loss of every task."""
 
 
@@ -89,6 +95,12 @@ class Elsewhere:
 
     sha256: str
     macs: int | None
+
+
+def _augmented() -> Augmentation:
+    from harness.data.augment import Augmentation
+
+    return Augmentation()
 
 
 @dataclass(frozen=True)
@@ -128,7 +140,7 @@ class Stage:
     epochs: int | None = None
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Augmentation = field(default_factory=_augmented)
     trainable: tuple[str, ...] = ("",)
     groups: tuple[ParameterGroup, ...] = ()
     clip_norm: float | None = None
@@ -140,7 +152,7 @@ class Stage:
     elsewhere: Elsewhere | None = None
     after: tuple[str, ...] | None = None
 
-    def sized(self, images: int) -> "Stage":
+    def sized(self, images: int) -> Stage:
         """Return the stage with its iterations, given the number of training images; partial batches are left out.
 
         Example:

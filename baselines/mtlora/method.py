@@ -6,7 +6,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from harness.backbones import build_backbone
-from harness.backbones.swin import SWINS, SwinEncoder
+from harness.backbones.shapes import SWINS
+from harness.backbones.swin import SwinEncoder
 from harness.baselines.mtlora.adapted import Ranks
 from harness.baselines.mtlora.model import MTLoRANet
 from harness.data.augment import Augmentation

@@ -8,7 +8,8 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from harness.backbones import build_backbone
-from harness.backbones.vit import VITS, ViTEncoder
+from harness.backbones.shapes import VITS
+from harness.backbones.vit import ViTEncoder
 from harness.baselines.common.patches import Published, clipped_stage, published_for
 from harness.baselines.taskprompter.model import Design, TaskPrompterNet
 from harness.method import Budget, Method, MethodOptions, Stage

@@ -3,11 +3,20 @@
 Everything that imports timm goes through this package, so that torchvision is made importable first.
 """
 
-from harness._torchvision import ensure_importable
+import importlib
+from typing import TYPE_CHECKING, Any
 
-ensure_importable()
+from harness.backbones.shapes import FAMILIES, NAMES, facts
 
-from harness.backbones.build import FAMILIES, NAMES, build_backbone, facts  # noqa: E402 - timm must find torchvision
-from harness.backbones.encoder import Encoder  # noqa: E402
+if TYPE_CHECKING:  # imported when they are first used: names are listed without torch
+    from harness.backbones.build import build_backbone
+    from harness.backbones.encoder import Encoder
 
 __all__ = ["FAMILIES", "NAMES", "Encoder", "build_backbone", "facts"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    place = "build" if name == "build_backbone" else "encoder"
+    return getattr(importlib.import_module(f"harness.backbones.{place}"), name)

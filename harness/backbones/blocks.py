@@ -1,9 +1,10 @@
 """Parts of encoders and decoders: residual blocks (He et al., CVPR 2016), and maps of several resolutions."""
 
 import torch
-from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from harness.backbones.timm_parts import BasicBlock, Bottleneck
 
 
 def basic_block(in_channels: int, out_channels: int, project: bool = False) -> BasicBlock:

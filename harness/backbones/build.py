@@ -1,30 +1,13 @@
 """Encoders by name."""
 
 from harness.backbones.encoder import Encoder
-from harness.backbones.hrnet import HRNETS, HRNetConfig, HRNetEncoder
-from harness.backbones.own_weights import OWN
-from harness.backbones.resnet import RESNETS, ResNetConfig, ResNetEncoder
-from harness.backbones.swin import SWINS, SwinConfig, SwinEncoder
-from harness.backbones.vit import VITS, ViTConfig, ViTEncoder
+from harness.backbones.hrnet import HRNetEncoder
+from harness.backbones.resnet import ResNetEncoder
+from harness.backbones.shapes import HRNETS, NAMES, RESNETS, SWINS, VITS
+from harness.backbones.swin import SwinEncoder
+from harness.backbones.vit import ViTEncoder
 from harness.errors import UsageError, unknown
 from harness.weights import Weights
-
-FAMILIES: dict[str, dict[str, ViTConfig] | dict[str, ResNetConfig] | dict[str, HRNetConfig] | dict[str, SwinConfig]] = {
-    "vit": VITS,
-    "resnet": RESNETS,
-    "hrnet": HRNETS,
-    "swin": SWINS,
-}
-"""The encoders' shapes by family and name."""
-
-NAMES = tuple(name for configs in FAMILIES.values() for name in configs)
-
-
-def facts(name: str) -> dict[str, object]:
-    """Return the family and the shape of the encoder called ``name``, one of `NAMES`."""
-    family, config = next((family, configs[name]) for family, configs in FAMILIES.items() if name in configs)
-    own = {"pretrained": "rendered scenes, by this project"} if name in OWN else {}
-    return {"family": family, "channels": config.channels, "stride": config.stride, **vars(config), **own}
 
 
 def build_backbone(name: str, input_size: tuple[int, int], weights: Weights = None) -> Encoder:

@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
-import timm
 import torch
-from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from harness.backbones.own_weights import OWN, read_own
+from harness.backbones.own_weights import read_own
+from harness.backbones.shapes import OWN
+from harness.backbones.timm_parts import resample_abs_pos_embed, timm
 from harness.errors import MethodError, UsageError
 from harness.weights import WeightFile, load_exactly
 from harness.weights.state import Adapted, State, read_state

@@ -1,15 +1,15 @@
 """High-resolution networks (Wang et al., TPAMI 2021), built by timm."""
 
-from dataclasses import dataclass
 from functools import partial
 
-from timm.models.hrnet import HighResolutionModule, HighResolutionNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.backbones.blocks import at_finest, resize
 from harness.backbones.checkpoints import adapt_convolutional, load_weights
 from harness.backbones.encoder import Encoder
+from harness.backbones.shapes import HRNETS, HRNetConfig
+from harness.backbones.timm_parts import HighResolutionModule, HighResolutionNet
 from harness.weights import Weights
 
 _CLASSIFIER = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")
@@ -17,43 +17,6 @@ _CLASSIFIER = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifie
 
 _MOMENTUM = 0.01
 """Momentum of the batch norms, as the network was published; timm builds them with 0.1."""
-
-
-@dataclass(frozen=True)
-class HRNetConfig:
-    """Shape of an HRNet and where its published weights come from.
-
-    Attributes:
-        scale_channels: Channels of the maps at strides 4, 8, 16 and 32.
-        stem: Channels of the first convolution; the second has 64.
-        bottleneck: Channels between the narrow ends of the first stage's blocks, which give four times as many.
-        modules: Modules of the second, third and fourth stage.
-        blocks: Blocks of the first stage, and of every branch of a module.
-        pretrained: timm name of the published weights; None where there are none.
-        stride: Pixels per cell of the feature map.
-    """
-
-    scale_channels: tuple[int, int, int, int]
-    stem: int
-    bottleneck: int
-    modules: tuple[int, int, int]
-    blocks: int
-    pretrained: str | None
-    stride: int = 4
-
-    @property
-    def channels(self) -> int:
-        """Channels of the feature map."""
-        return sum(self.scale_channels)
-
-
-HRNETS = {
-    "hrnet-micro": HRNetConfig((16, 32, 64, 128), 32, 16, (1, 1, 1), 1, None),
-    "hrnet18-small": HRNetConfig((18, 36, 72, 144), 64, 64, (1, 3, 2), 2, "hrnet_w18_small_v2.ms_in1k"),
-    "hrnet48": HRNetConfig((48, 96, 192, 384), 64, 64, (1, 4, 3), 4, "hrnet_w48.ms_in1k"),
-}
-"""The encoders by name. The field's "HRNet-18" (MTI-Net, PAD-Net, ATRC) is this small v2, not HRNet-W18.
-``hrnet-micro`` is ours, small enough to train on a CPU in a minute."""
 
 
 class HRNetEncoder(Encoder):

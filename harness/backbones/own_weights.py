@@ -5,21 +5,16 @@ were made; `benchmarks/pretrain_encoders.py` makes them.
 """
 
 from functools import cache
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from harness.backbones.shapes import FOLDER
 from harness.files import sha256_of
-
-FOLDER = Path(__file__).parent / "own"
 
 GRID = (14, 18)
 """Rows and columns of patches that the position embeddings were learned for."""
-
-OWN = frozenset(path.stem for path in FOLDER.glob("*.safetensors"))
-"""Names of the encoders that have such weights."""
 
 
 def read_own(name: str) -> dict[str, Tensor]:

@@ -1,53 +1,20 @@
 """Residual networks (He et al., CVPR 2016), dilated to keep a stride of 8, built by timm."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.backbones.checkpoints import adapt_convolutional, load_weights
 from harness.backbones.encoder import Encoder
+from harness.backbones.shapes import RESNETS
+from harness.backbones.timm_parts import BasicBlock, Bottleneck, ResNet
 from harness.weights import Weights
 
 _CLASSIFIER = ("fc.",)
 """Prefix of what published files hold and the encoder does not."""
-
-
-@dataclass(frozen=True)
-class ResNetConfig:
-    """Shape of a ResNet and where its published weights come from.
-
-    Attributes:
-        stage_channels: Channels after each of the four stages.
-        blocks: Blocks of each stage.
-        bottleneck: Whether the blocks are 1 x 1, 3 x 3 and 1 x 1 convolutions; else they are two of 3 x 3.
-        pretrained: timm name of the published weights; None where there are none.
-        stride: Pixels per cell of the feature map.
-    """
-
-    stage_channels: tuple[int, int, int, int]
-    blocks: tuple[int, int, int, int]
-    bottleneck: bool
-    pretrained: str | None
-    stride: int = 8
-
-    @property
-    def channels(self) -> int:
-        """Channels of the feature map."""
-        return self.stage_channels[-1]
-
-
-RESNETS = {
-    "resnet-micro": ResNetConfig((16, 32, 64, 96), (2, 2, 2, 2), False, None),
-    "resnet18": ResNetConfig((64, 128, 256, 512), (2, 2, 2, 2), False, "resnet18.tv_in1k"),
-    "resnet50": ResNetConfig((256, 512, 1024, 2048), (3, 4, 6, 3), True, "resnet50.tv_in1k"),
-}
-"""The encoders by name, with torchvision's first ImageNet weights, which the field's baselines start from.
-``resnet-micro`` is ours, small enough to train on a CPU in a minute."""
 
 
 class ResNetEncoder(Encoder):

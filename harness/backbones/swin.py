@@ -1,7 +1,6 @@
 """Swin Transformers (Liu et al., ICCV 2021) with feature taps, as dense prediction uses them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
@@ -9,59 +8,13 @@ from torch import Tensor, nn
 from harness.backbones.blocks import at_finest
 from harness.backbones.checkpoints import adapt_swin, load_weights
 from harness.backbones.encoder import Encoder
+from harness.backbones.shapes import LEVELS, SWINS
 from harness.backbones.swin_layers import PatchEmbed, SwinStage, init_swin, set_drop_path
 from harness.backbones.vit import convolutional_stem
 from harness.weights import Weights
 
 _PATCH = 4
 """Side of a patch in pixels, the same in all published Swins."""
-
-_LEVELS = 4
-
-
-@dataclass(frozen=True)
-class SwinConfig:
-    """Shape of a Swin and where its published weights come from.
-
-    Attributes:
-        width: Channels of a patch; every later stage doubles them.
-        depths: Blocks of the four stages.
-        heads: Attention heads of the four stages.
-        pretrained: timm name of the published weights; None where there are none.
-        window: Rows and columns of a window.
-        stem: Channels of the convolution before the last of the patch embedding, each halving the map; empty for
-            the plain patch embedding.
-        stride: Pixels per cell of the feature map.
-    """
-
-    width: int
-    depths: tuple[int, int, int, int]
-    heads: tuple[int, int, int, int]
-    pretrained: str | None
-    window: int = 7
-    stem: tuple[int, ...] = ()
-    stride: int = 8
-
-    @property
-    def level_channels(self) -> tuple[int, ...]:
-        """Channels of the maps at strides 4, 8, 16 and 32."""
-        return tuple(self.width << level for level in range(_LEVELS))
-
-    @property
-    def channels(self) -> int:
-        """Channels of the feature map."""
-        return sum(self.level_channels[1:])
-
-
-SWINS = {
-    "swin-micro": SwinConfig(32, (2, 2, 2, 2), (1, 2, 4, 8), None, stem=(24,)),
-    "swin-t": SwinConfig(96, (2, 2, 6, 2), (3, 6, 12, 24), "swin_tiny_patch4_window7_224.ms_in1k"),
-    "swin-s": SwinConfig(96, (2, 2, 18, 2), (3, 6, 12, 24), "swin_small_patch4_window7_224.ms_in1k"),
-    "swin-b": SwinConfig(128, (2, 2, 18, 2), (4, 8, 16, 32), "swin_base_patch4_window7_224.ms_in1k"),
-    "swin-l": SwinConfig(192, (2, 2, 18, 2), (6, 12, 24, 48), "swin_large_patch4_window7_224.ms_in22k_ft_in1k"),
-}
-"""The encoders by name, with windows of 7 x 7 cells. ``swin-micro`` is ours, small enough to train on a CPU in a
-minute; it has a convolutional stem for the reason that ``vit-micro`` has one."""
 
 
 class SwinEncoder(Encoder):
@@ -94,7 +47,7 @@ class SwinEncoder(Encoder):
         self.patch_embed = PatchEmbed(projection, config.width, _PATCH)
         shapes = zip(config.level_channels, config.depths, config.heads, strict=True)
         self.layers = nn.ModuleList(
-            SwinStage(channels, depth, heads, config.window, merging=level < _LEVELS - 1)
+            SwinStage(channels, depth, heads, config.window, merging=level < LEVELS - 1)
             for level, (channels, depth, heads) in enumerate(shapes)
         )
         for level, channels in enumerate(config.level_channels):
@@ -108,7 +61,7 @@ class SwinEncoder(Encoder):
         """Leave blocks out at random in training (stochastic depth), the first never, the last at this rate."""
         set_drop_path([block for stage in self.layers for block in stage.blocks], largest)  # type: ignore[union-attr]
 
-    def levels(self, images: Tensor, wanted: Sequence[int] = range(_LEVELS)) -> list[Tensor]:
+    def levels(self, images: Tensor, wanted: Sequence[int] = range(LEVELS)) -> list[Tensor]:
         """Return the maps of several resolutions.
 
         Args:

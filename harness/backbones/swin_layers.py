@@ -1,10 +1,9 @@
 """Layers of a Swin Transformer (Liu et al., ICCV 2021) under the names of the authors' code."""
 
-from timm.layers.drop import DropPath
-from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harness.backbones.timm_parts import DropPath, Mlp
 from harness.backbones.windows import WindowAttention, Windows
 
 

@@ -1,63 +1,18 @@
 """Plain vision transformers (Dosovitskiy et al., ICLR 2021), built by timm."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
-from timm.layers.drop import DropPath
-from timm.layers.norm import LayerNorm2d
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from harness.backbones.checkpoints import adapt_vit, load_weights
 from harness.backbones.encoder import Encoder
-from harness.backbones.own_weights import GRID, OWN
+from harness.backbones.own_weights import GRID
+from harness.backbones.shapes import OWN, VITS
+from harness.backbones.timm_parts import DropPath, LayerNorm2d, VisionTransformer
 from harness.errors import UsageError
 from harness.weights import Weights
-
-
-@dataclass(frozen=True)
-class ViTConfig:
-    """Shape of a ViT and where its published weights come from.
-
-    Attributes:
-        patch: Side of a patch in pixels.
-        width: Channels of a token.
-        depth: Number of blocks.
-        heads: Attention heads.
-        pretrained: timm name of the published weights; None where there are none.
-        stem: Channels of the convolutions before the last of the patch embedding, each halving the map; empty for
-            the plain patch embedding.
-    """
-
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    pretrained: str | None
-    stem: tuple[int, ...] = ()
-
-    @property
-    def channels(self) -> int:
-        """Channels of the feature map."""
-        return self.width
-
-    @property
-    def stride(self) -> int:
-        """Pixels per cell of the feature map."""
-        return self.patch
-
-
-VITS = {
-    "vit-micro": ViTConfig(8, 96, 4, 2, None, stem=(24, 48)),
-    "vit-t16": ViTConfig(16, 192, 12, 3, "vit_tiny_patch16_384.augreg_in21k_ft_in1k"),
-    "vit-s16": ViTConfig(16, 384, 12, 6, "vit_small_patch16_384.augreg_in21k_ft_in1k"),
-    "vit-b16": ViTConfig(16, 768, 12, 12, "vit_base_patch16_384.augreg_in21k_ft_in1k"),
-    "vit-l16": ViTConfig(16, 1024, 24, 16, "vit_large_patch16_384.augreg_in21k_ft_in1k"),
-}
-"""The encoders by name. ``vit-micro`` is ours, small enough to train on a CPU in a minute; without its convolutional
-stem (Xiao et al., NeurIPS 2021) it would not learn global tasks in that time."""
 
 
 class ViTEncoder(Encoder):

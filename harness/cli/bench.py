@@ -5,17 +5,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-from rich.console import Console
 
-from harness.bench import bench as measure
 from harness.cli.completion import complete
-from harness.cli.outcome import finish
-from harness.cli.run import SpreadCommand, parse_options
-from harness.compute import PRECISIONS
-from harness.config import BenchConfig, CompileMode
-from harness.report.costs import as_csv, cost_rows, cost_tables
-from harness.report.formats import markdown
-from harness.report.text import to_json
+from harness.cli.options import SpreadCommand, parse_options, print_config, said
+from harness.compute import PRECISIONS, CompileMode
 
 FORMATS = ("table", "md", "csv", "json")
 
@@ -41,17 +34,33 @@ FORMATS = ("table", "md", "csv", "json")
 @click.option("--max-seconds", type=float, help="Most seconds of timing per method.  [default: 60]")
 @click.option("--set", multiple=True, metavar="KEY=VALUE", help="Option of a method, or METHOD.KEY=VALUE.")
 @click.option("--plugin", multiple=True, help="Python file or module that defines methods or data sets.")
-@click.option("-C", "config", type=click.Path(path_type=Path), help="YAML file with these options as keys.")
+@click.option("-C", "--config", type=click.Path(path_type=Path), help="YAML file with these options as keys.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Results folder.  [default: results/measured]")
 @click.option("-f", "--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("-q", "--quiet", is_flag=True, default=None, help="No progress bars.")
-def bench(config: Path | None, form: str, **options: Any) -> int:
+@said()
+@click.option(
+    "--show-config", is_flag=True, allow_from_autoenv=False, help="Print the settings in force as YAML, and end."
+)
+def bench(config: Path | None, form: str, show_config: bool, **options: Any) -> int:
     """Measure what methods cost, on random weights and random images; no data is needed.
 
     Several -m, -d, -b, --precision and --batch-size make a matrix; a flag takes several values at once. The methods on
     one data set are timed with interleaved calls, so that their ratios hold on a busy machine too.
     """
-    outcome = measure(BenchConfig.read(config, parse_options(options)))
+    from rich.console import Console
+
+    from harness.bench import bench as measure
+    from harness.cli.outcome import finish
+    from harness.config import BenchConfig
+    from harness.report.costs import as_csv, cost_rows, cost_tables
+    from harness.report.formats import markdown
+    from harness.report.text import to_json
+
+    settings = BenchConfig.read(config, parse_options(options))
+    if show_config:
+        return print_config(settings)
+    outcome = measure(settings)
     rows = [row for record in outcome.records for row in cost_rows(record, outcome.output)]
     if form == "json":
         click.echo(to_json(rows, ascii_only=True))
@@ -61,6 +70,8 @@ def bench(config: Path | None, form: str, **options: Any) -> int:
         click.echo(markdown.render(cost_tables(outcome.records)), nl=False)
     else:
         console = Console(width=None if sys.stdout.isatty() else 300)
-        for table in cost_tables(outcome.records):
+        tables = cost_tables(outcome.records)
+        for table in tables:
             table.print(console)
+        return finish(outcome, [note for table in tables for note in table.notes])
     return finish(outcome)

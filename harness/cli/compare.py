@@ -4,16 +4,8 @@ import sys
 from pathlib import Path
 
 import click
-from rich.console import Console
 
-from harness.cli.outcome import write_output
 from harness.cli.places import RESULTS
-from harness.compare import Tolerances, compare_pair, load
-from harness.compare import compare as compare_folders
-from harness.compare.junit import to_junit
-from harness.compare.markdown import to_markdown
-from harness.compare.screen import print_comparison
-from harness.files import writing_to
 
 
 @click.command()
@@ -47,6 +39,14 @@ def compare(
     BASE and HEAD are results folders, as -o of run and bench names them; or two records, which may be of two methods.
     Accuracy, MACs, parameters and bytes are compared exactly, latencies by a test on paired samples of one machine.
     """
+    from harness.cli.outcome import write_output
+    from harness.compare import Tolerances, compare_pair, load
+    from harness.compare import compare as compare_folders
+    from harness.compare.junit import to_junit
+    from harness.compare.markdown import to_markdown
+    from harness.compare.screen import print_comparison
+    from harness.files import writing_to
+
     tolerances = Tolerances.parse(tolerance)
     (ours, one), (theirs, other) = load("BASE", base), load("HEAD", head)
     if one and other:
@@ -64,6 +64,8 @@ def compare(
     elif form == "md":
         click.echo(to_markdown(comparison, everything), nl=False)
     else:
+        from rich.console import Console
+
         console = Console(width=None if sys.stdout.isatty() else 200)
         print_comparison(comparison, console, everything)
     return int(comparison.failed)

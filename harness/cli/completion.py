@@ -9,11 +9,15 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 
 
 def names(kind: str) -> Iterable[str]:
-    """Return all names of a kind: ``methods``, ``datasets``, ``tasks``, ``probes`` or ``backbones``."""
+    """Return all names of a kind: ``methods``, ``datasets``, ``tasks``, ``probes``, ``protocols`` or ``backbones``."""
     if kind == "tasks":
-        from harness.tasks import TASKS  # imports are here so that completion pays only for what it lists
+        from harness.tasks import TASK_FACTS  # imports are here so that completion pays only for what it lists
 
-        return TASKS
+        return TASK_FACTS
+    if kind == "protocols":
+        from harness.protocol import PROFILES
+
+        return PROFILES
     if kind == "probes":
         from harness.probes.catalog import known
 
@@ -27,11 +31,11 @@ def names(kind: str) -> Iterable[str]:
     return registry.names("methods" if kind == "methods" else "datasets")
 
 
-def complete(kind: str) -> Completer:
-    """Return the completion callback for names of ``kind``."""
+def complete(*kinds: str) -> Completer:
+    """Return the completion callback for names of some kinds."""
 
     def items(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(name) for name in names(kind) if name.startswith(incomplete)]
+        return [CompletionItem(name) for kind in kinds for name in names(kind) if name.startswith(incomplete)]
 
     return items
 

@@ -3,26 +3,21 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from harness.data.archive import read_note
-from harness.data.cache import open_scenes
-from harness.data.dataset import Dataset, Split, SyntheticDataset
-from harness.data.fetch import fetch as fetch_archive
-from harness.data.files import image_size
-from harness.data.locate import data_home, places
-from harness.data.open import absent_tasks
-from harness.data.verify import verify as problems_of
-from harness.errors import DataError, UsageError
-from harness.files import expanded
-from harness.progress import progress_bar
-from harness.registry import load_dataset, load_plugin
+from harness import registry
+from harness.cli.completion import complete
+from harness.data import Split
+from harness.errors import DataError, UsageError, counted
+
+if TYPE_CHECKING:
+    from harness.data.dataset import Dataset
 
 _FOLDER = click.Path(path_type=Path)
 
-_name = click.argument("name", metavar="DATASET")
+_name = click.argument("name", metavar="DATASET", shell_complete=complete("datasets"))
 _data_root = click.option(
     "--data-root", type=_FOLDER, metavar="DIR", help="Folder of the data set, or one that contains it."
 )
@@ -30,12 +25,16 @@ _plugin = click.option(
     "--plugin",
     multiple=True,
     expose_value=False,
-    callback=lambda _, __, sources: [load_plugin(source) for source in sources],
+    callback=lambda _, __, sources: [registry.load_plugin(source) for source in sources],
     help="Python file or module that defines data sets.",
 )
 _format = click.option(
     "-f", "--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
+
+
+_LINKS = {"alive": "link", "unknown": "link, not tried lately", "dead": "dead link"}
+"""States of links in words."""
 
 
 class _Size(click.ParamType[tuple[int, int]]):
@@ -62,7 +61,7 @@ def data() -> None:
 @_format
 def info(name: str, data_root: Path | None, style: str) -> None:
     """Show a data set's card and what is found on this machine."""
-    dataset = load_dataset(name)
+    dataset = registry.load_dataset(name)
     found = _found(dataset, data_root)
     card = dataset.card.model_dump(mode="json")
     if style == "json":
@@ -72,8 +71,9 @@ def info(name: str, data_root: Path | None, style: str) -> None:
         click.echo(f"{key}: {card[key]}")
     click.echo("tasks: " + ", ".join(f"{t} ({len(c)} classes)" if c else t for t, c in card["tasks"].items()))
     for archive in card["archives"]:
-        for link in archive["links"]:
-            click.echo(f"archive: {archive['file']} ({archive['build']}, link {link['state']}): {link['url']}")
+        click.echo(f"archive: {archive['file']} (build {archive['build']})")
+        for link in sorted(archive["links"], key=lambda link: link["state"] == "dead"):
+            click.echo(f"  {_LINKS[link['state']]}: {link['url']}")
     if "missing" in found:
         click.echo(f"found: no folder. {found['missing']}")
         return
@@ -90,8 +90,13 @@ def info(name: str, data_root: Path | None, style: str) -> None:
     _echo_tasks(found["tasks"])
 
 
-def _found(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
+def _found(dataset: "Dataset", data_root: Path | None) -> dict[str, Any]:
     """Return what is there: the folder, per split the build, count and image sizes, and the tasks it can serve."""
+    from harness.data.archive import read_note
+    from harness.data.dataset import SyntheticDataset
+    from harness.data.files import image_size
+    from harness.data.locate import places
+
     if isinstance(dataset, SyntheticDataset) and data_root is None:
         return {"missing": "It is rendered on first use, or by `harness data synth`; nothing is downloaded."}
     try:
@@ -121,8 +126,10 @@ def _found(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
     return {"root": str(root), "archive": read_note(root), "splits": splits, "tasks": _tasks(dataset, root)}
 
 
-def _tasks(dataset: Dataset, root: Path) -> dict[str, str | None]:
+def _tasks(dataset: "Dataset", root: Path) -> dict[str, str | None]:
     """Return every task, and why the folder cannot serve it; None where it can."""
+    from harness.data.open import absent_tasks
+
     tasks = [spec.name for spec in dataset.tasks]
     reasons: dict[str, str] = {}
     for split in get_args(Split):
@@ -150,7 +157,9 @@ def _echo_tasks(tasks: dict[str, str | None]) -> None:
 @_format
 def verify(name: str, data_root: Path | None, style: str) -> None:
     """Check the lists of a data set and read every file; report all problems."""
-    dataset = load_dataset(name)
+    from harness.data.verify import verify as problems_of
+
+    dataset = registry.load_dataset(name)
     root = dataset.root(data_root)
     # Printed as they are found: reading a whole data set takes minutes.
     problems = []
@@ -164,7 +173,7 @@ def verify(name: str, data_root: Path | None, style: str) -> None:
     elif problems:
         _echo_tasks(tasks)
     if problems:
-        raise DataError(f"{root}: {len(problems)} problem(s) found; restore the files from the archive")
+        raise DataError(f"{root}: {counted(len(problems), 'problem')} found; restore the files from the archive")
     if style == "table":
         click.echo(f"{root}: no problem found")
 
@@ -177,7 +186,12 @@ def verify(name: str, data_root: Path | None, style: str) -> None:
 @click.option("--accept-terms", is_flag=True, help="You accept the terms that are printed first.")
 def fetch(name: str, data_root: Path | None, build: str | None, archive: Path | None, accept_terms: bool) -> None:
     """Download and unpack a data set, or say where to get it."""
-    dataset = load_dataset(name)
+    from harness.data.dataset import SyntheticDataset
+    from harness.data.fetch import fetch as fetch_archive
+    from harness.data.locate import data_home
+    from harness.files import expanded
+
+    dataset = registry.load_dataset(name)
     if isinstance(dataset, SyntheticDataset):
         raise UsageError(f"{name} is rendered, not downloaded: use `harness data synth {name} --out DIR`")
     click.echo(f"Terms of {dataset.card.title}: {dataset.card.terms}", err=True)
@@ -195,7 +209,9 @@ def fetch(name: str, data_root: Path | None, build: str | None, archive: Path | 
 @_format
 def prepare(name: str, data_root: Path | None, style: str) -> None:
     """Decode the labels of both splits into the cache, so that later runs start at once."""
-    dataset = load_dataset(name)
+    from harness.data.cache import open_scenes
+
+    dataset = registry.load_dataset(name)
     root = dataset.root(data_root)
     absent = {task: reason for task, reason in _tasks(dataset, root).items() if reason is not None}
     tasks = [task.name for task in dataset.tasks if task.name not in absent]
@@ -224,7 +240,10 @@ def prepare(name: str, data_root: Path | None, style: str) -> None:
 @click.option("--clips", type=click.IntRange(min=0), default=0, show_default=True, help="Video clips.")
 def synth(name: str, out: Path, seed: int, train: int, val: int, size: tuple[int, int] | None, clips: int) -> None:
     """Render a synthetic data set into a folder."""
-    dataset = load_dataset(name)
+    from harness.data.dataset import SyntheticDataset
+    from harness.progress import progress_bar
+
+    dataset = registry.load_dataset(name)
     if not isinstance(dataset, SyntheticDataset):
         others = " or ".join(f"`{other}`" for other in dataset.card.stand_ins)
         raise UsageError(f"{name} cannot be rendered; it is fetched. Rendered data sets: {others}")

@@ -1,20 +1,11 @@
 """``harness leaderboard``."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from harness.cli.places import RESULTS
-from harness.errors import UsageError
-from harness.files import check_writable, writing_to
-from harness.leaderboard.entries import Entry, read_entries
-from harness.leaderboard.site import check_output, render_site, write_site
-from harness.records.literature import published_records
-from harness.records.load import RECORD_NAME, Stored
-from harness.records.reference import with_gains
-from harness.report.intervals import Intervals
-from harness.tasks import TASKS
+from harness.tasks import TASK_FACTS
 
 
 @click.command()
@@ -37,7 +28,7 @@ from harness.tasks import TASKS
 @click.option(
     "-y",
     "--accuracy",
-    type=click.Choice(["delta_m", *TASKS]),
+    type=click.Choice(["delta_m", *TASK_FACTS]),
     default="delta_m",
     show_default=True,
     help="What the pictures draw against costs: the gain, or the metric of a task.",
@@ -45,6 +36,17 @@ from harness.tasks import TASKS
 @click.option("--ci/--no-ci", default=True, show_default=True, help="Intervals over images, where records have them.")
 def leaderboard(results: tuple[Path, ...], output: Path, published: bool, title: str, accuracy: str, ci: bool) -> None:
     """Build static pages of the records in the folders RESULTS: tables, Pareto fronts, a page per record."""
+    from dataclasses import replace
+
+    from harness.errors import UsageError
+    from harness.files import check_writable, writing_to
+    from harness.leaderboard.entries import Entry, read_entries
+    from harness.leaderboard.site import check_output, render_site, write_site
+    from harness.records.literature import published_records
+    from harness.records.load import RECORD_NAME, Stored
+    from harness.records.reference import with_gains
+    from harness.report.intervals import Intervals
+
     check_output(output)
     if not results and not published:
         raise UsageError("nothing to show; give folders of results, or --published")

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import os
 import shlex
 import sys
@@ -14,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import harness
 from harness.errors import HarnessError, MethodError, Terminated, UsageError, shortened, shown, unknown
 from harness.files import disk_fault
 from harness.training import termination
+
+_LOGGER = logging.getLogger("harness")
+_LOGGER.addHandler(logging.NullHandler())  # else Python prints errors itself
 
 
 class _ReaderGoneError(Exception):
@@ -55,7 +60,15 @@ class LazyGroup(click.Group):
             return None
         module, attribute, _ = self.modules[cmd_name]
         command: click.Command = getattr(__import__(module, fromlist=[attribute]), attribute)
+        _take_from_environment(command, f"HARNESS_{cmd_name}")
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a subcommand without importing any."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        known = [(name, text) for name, (_, _, text) in self.modules.items() if name.startswith(incomplete)]
+        return [CompletionItem(name, help=text) for name, text in known]
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the arguments, and print help where it is asked for."""
@@ -84,6 +97,16 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+def _take_from_environment(command: click.Command, prefix: str) -> None:
+    """Give every option of a command a variable, named after its long flag: ``HARNESS_RUN_BATCH_SIZE``."""
+    for name, inner in command.commands.items() if isinstance(command, click.Group) else ():
+        _take_from_environment(inner, f"{prefix}_{name}")
+    for param in command.params:
+        if isinstance(param, click.Option) and param.allow_from_autoenv:
+            flag = max(param.opts, key=len).lstrip("-")
+            param.envvar = f"{prefix}_{flag}".replace("-", "_").upper()
+
+
 @click.group(
     cls=LazyGroup,
     modules={
@@ -100,20 +123,21 @@ class LazyGroup(click.Group):
             "compare",
             "Say what changed between two sets of records; fail if it got worse.",
         ),
+        "validate": ("harness.cli.validate", "validate", "Check records before they enter a leaderboard."),
         "status": ("harness.cli.status", "status", "Show which runs are queued, running, stale, failed or done."),
         "join": ("harness.cli.join", "join", "Join artifacts whose tasks were trained apart."),
-        "ls": ("harness.cli.ls", "ls", "List methods, datasets, tasks, backbones, probes or results."),
+        "ls": ("harness.cli.ls", "ls", "List methods, datasets, tasks, backbones, probes, protocols or results."),
         "show": (
             "harness.cli.show",
             "show",
-            "Show the card of a method, data set, task, backbone or record.",
+            "Show the card of a method, data set, task, backbone or protocol, or a record.",
         ),
         "data": ("harness.cli.data", "data", "Inspect, check, fetch, prepare or render data sets."),
         "env": ("harness.cli.env", "env", "Show the system as it is stored with records."),
     },
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(harness.__version__, prog_name="harness")
+@click.version_option(harness.__version__, "-V", "--version", prog_name="harness", allow_from_autoenv=False)
 def cli() -> None:
     """Compare multi-task methods for dense scene understanding: accuracy and cost, by one protocol."""
 
@@ -121,12 +145,15 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the documented code.
 
-    0 fine, 1 gate failed, 2 usage or bad input, 3 data missing or corrupt, 4 a method failed, 70 an internal error,
+    0 fine, 1 gate failed or submission refused, 2 usage or bad input, 3 data missing or corrupt, 4 a method failed,
+    70 an internal error,
     130 interrupted, 141 the reader of the output went away, 143 terminated.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an encoding without arrows shows question marks
+    if "_HARNESS_COMPLETE" in os.environ:  # click prints names and exits by itself
+        cli.main(args=arguments, prog_name="harness")
     termination.install()  # before any work, so that a cluster's signal always finds it
     code = exit_code(lambda: cli.main(args=arguments, prog_name="harness", standalone_mode=False))
     if code == Terminated.exit_code:  # loader processes that do not end would be waited for
@@ -166,6 +193,7 @@ def exit_code(call: Callable[[], Any]) -> int:
 
 def _end(line: str, code: int) -> int:
     """Print the last line of a command on stderr and return its exit code."""
+    _LOGGER.error(line)
     with contextlib.suppress(OSError):  # stderr may be closed or full
         click.echo(f"harness: {line}", err=True)
     return code

@@ -1,20 +1,38 @@
 """Output of commands: files and standard output, the last lines on stderr, and the exit code."""
 
+import logging
 import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.files import write_atomically, writing_to
-from harness.run import Outcome
+from harness.progress import LOGGER
+
+if TYPE_CHECKING:
+    from harness.run import Outcome
 
 
-def finish(outcome: Outcome) -> int:
-    """Print warnings and failures to stderr; return the exit code of the first failure, else 0."""
-    for line in outcome.warnings:
+def finish(outcome: "Outcome", notes: Sequence[str] = ()) -> int:
+    """Print warnings and failures to stderr; return the exit code of the first failure, else 0.
+
+    Args:
+        outcome: What a command did.
+        notes: Lines below the tables that were printed; a warning that one of them says is not said again.
+    """
+    for line in dict.fromkeys(outcome.warnings):
+        if any(line.partition(": ")[2] in note for note in notes):
+            continue
+        LOGGER.warning(line)
         click.echo(f"harness: warning: {line}", err=True)
     for title, error in outcome.failures:
+        LOGGER.error("%s %s", title, error, exc_info=error)
         click.echo(f"harness: {title} {error}", err=True)
+        if LOGGER.isEnabledFor(logging.DEBUG):
+            click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     return outcome.failures[0][1].exit_code if outcome.failures else 0
 
 

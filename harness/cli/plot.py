@@ -6,19 +6,23 @@ from typing import get_args
 import click
 
 from harness.cli.completion import complete
-from harness.cli.outcome import write_output
 from harness.cli.places import RESULTS
-from harness.errors import UsageError, unknown
-from harness.records import read_results
-from harness.records.reference import with_gains
-from harness.report.plot import Label, scatter
-from harness.report.text import printable
-from harness.report.values import QUANTITIES
-
-_NAMES = ", ".join(QUANTITIES)
+from harness.report.cells import Label
 
 
-@click.command(epilog=f"Values: {_NAMES}.")
+class _ListsValues(click.Command):
+    """A command whose help ends with the values that can be drawn."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the names of the values."""
+        from harness.report.values import QUANTITIES
+
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(f"Values: {', '.join(QUANTITIES)}.")
+
+
+@click.command(cls=_ListsValues)
 @click.argument("results", nargs=-1, required=True, type=RESULTS)
 @click.option("-x", default="latency_ms", show_default=True, metavar="VALUE", help="Horizontal value.")
 @click.option("-y", default="delta_m", show_default=True, metavar="VALUE", help="Vertical value.")
@@ -39,6 +43,13 @@ def plot(results: tuple[Path, ...], x: str, y: str, output: Path, label: Label, 
     RESULTS are folders that hold records, or records. Seeds of one configuration become one point with error bars.
     One picture shows records of the same conditions alone; reported ones are open, marked † and never on the front.
     """
+    from harness.cli.outcome import write_output
+    from harness.errors import UsageError, unknown
+    from harness.records import read_results
+    from harness.records.reference import with_gains
+    from harness.report.plot import scatter
+    from harness.report.text import printable
+
     records = with_gains(read_results(results))
     if dataset is not None:
         names = {record.dataset.name for record in records}

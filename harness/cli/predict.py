@@ -6,12 +6,9 @@ from typing import Any, get_args
 import click
 
 from harness.cli.completion import complete
-from harness.cli.run import parse_options
+from harness.cli.options import parse_options, said
 from harness.compute import PRECISIONS
-from harness.config import PredictConfig
-from harness.data.dataset import Split
-from harness.errors import DataError
-from harness.gallery.predict import predict as draw
+from harness.data import Split
 
 
 @click.command()
@@ -28,12 +25,17 @@ from harness.gallery.predict import predict as draw
 @click.option("--plugin", multiple=True, help="Python file or module that defines methods or data sets.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the pictures.  [default: pictures]")
 @click.option("-q", "--quiet", is_flag=True, default=None, help="No progress bars.")
+@said()
 def predict(**options: Any) -> int:
     """Draw what a trained model predicts for every IMAGE, a file or a folder, or for the scenes of a data set.
 
     Each image becomes one PNG with the panels of all tasks side by side, and index.html shows them all. With -d there
     are labels, and the panels show them and the errors too.
     """
+    from harness.config import PredictConfig
+    from harness.errors import DataError
+    from harness.gallery.predict import predict as draw
+
     drawn = draw(PredictConfig.read(None, parse_options(options)))
     for line in drawn.unreadable:
         click.echo(f"harness: {line}", err=True)

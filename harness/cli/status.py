@@ -14,7 +14,7 @@ from rich.text import Text
 
 from harness.records.store import fetched, is_url
 from harness.report.cells import DASH
-from harness.report.text import printable, to_json
+from harness.report.text import duration, printable, to_json
 from harness.run.status import Status, statuses
 
 _COLOURS = {"running": "green", "stale": "yellow", "failed": "red", "done": "dim", "queued": "cyan"}
@@ -62,21 +62,16 @@ def _table(found: list[Status]) -> Table:
     for one in found:
         step = DASH if one.total is None else f"{one.done}/{one.total}"
         rate = DASH if one.rate is None else f"{one.rate:.3g}"
-        seen = DASH if one.age is None else f"{_duration(one.age)} ago"
-        texts = [one.doing or DASH, step, rate, _duration(one.left), seen, one.host or DASH, one.note or ""]
+        seen = DASH if one.age is None else f"{duration(one.age)} ago"
+        texts = [
+            one.doing or DASH,
+            step,
+            rate,
+            DASH if one.left is None else duration(one.left),
+            seen,
+            one.host or DASH,
+            one.note or "",
+        ]
         state = Text(one.state, style=_COLOURS[one.state])
         table.add_row(Text(printable(one.run_id), overflow="fold"), state, *(Text(printable(text)) for text in texts))
     return table
-
-
-def _duration(seconds: float | None) -> str:
-    """Return a time in its two largest units.
-
-    >>> _duration(93784)
-    '26 h 3 min'
-    """
-    if seconds is None:
-        return DASH
-    minutes, rest = divmod(round(seconds), 60)
-    hours, left = divmod(minutes, 60)
-    return f"{hours} h {left} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -2,24 +2,19 @@
 
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from harness.cli.completion import complete
-from harness.cli.run import parse_options
+from harness.cli.options import parse_options, said
 from harness.compute import PRECISIONS, Compute, pick_device
 from harness.errors import UsageError, unknown
 from harness.files import check_writable
-from harness.progress import RunProgress
-from harness.records.stream import StreamRecord
-from harness.run.api import load
-from harness.stream import StreamPolicy
-from harness.stream.config import StreamConfig
-from harness.stream.play import Player
 from harness.stream.policy import Heads, Mode
-from harness.stream.sources import open_source
-from harness.weights.artifact import read_manifest
+
+if TYPE_CHECKING:
+    from harness.records.stream import StreamRecord
 
 _POLICY = ("mode", "rows", "threshold", "keyframes", "heads", "select", "cut_layer", "rows_of")
 
@@ -50,12 +45,21 @@ _POLICY = ("mode", "rows", "threshold", "keyframes", "heads", "select", "cut_lay
 @click.option("--plugin", multiple=True, help="Python file or module that defines the method.")
 @click.option("-f", "style", type=click.Choice(["text", "json"]), default="text", help="json prints the record alone.")
 @click.option("-q", "--quiet", is_flag=True, default=None, help="No progress.")
+@said()
 def stream(style: str, **options: Any) -> int:
     """Stream SOURCE through the model of ARTIFACT: predictions, costs of every frame, and an overlay to look at.
 
     SOURCE is a folder of images, a video file, camera:0, or a rendered clip such as synth:hand:3. The folder of the
     results gets overlay.mp4, sheet.png, frames.jsonl (a line per frame) and stream.json. ^C finishes them.
     """
+    from harness.progress import RunProgress
+    from harness.run.api import load
+    from harness.stream import StreamPolicy
+    from harness.stream.config import StreamConfig
+    from harness.stream.play import Player
+    from harness.stream.sources import open_source
+    from harness.weights.artifact import read_manifest
+
     given = parse_options(options)
     policy = StreamPolicy.read(
         {**given.pop("set", {}), **{key: given.pop(key) for key in _POLICY if key in given}}, "--"
@@ -99,7 +103,7 @@ class _Line:
             click.echo(f"harness: {text}", err=True)
 
 
-def _summary(record: StreamRecord, output: Path) -> str:
+def _summary(record: "StreamRecord", output: Path) -> str:
     """Return a few lines on a stream: p99 and the worst frame stand beside the mean."""
     lines = [
         f"{record.source}: {record.frames} frames, {record.frames_dropped} dropped; full: {record.full_frames or 0}"

@@ -1,21 +1,15 @@
 """``harness table``."""
 
+import sys
 from pathlib import Path
 from typing import get_args
 
 import click
 
 from harness.cli.completion import complete
-from harness.cli.outcome import write_output
 from harness.cli.places import RESULTS
-from harness.errors import UsageError, unknown
-from harness.records.literature import published_records
-from harness.records.load import read_stored
-from harness.records.reference import with_gains
+from harness.report.cells import Style
 from harness.report.formats import FORMATS
-from harness.report.intervals import Intervals
-from harness.report.table import Style, build_tables
-from harness.report.text import printable
 
 
 @click.command()
@@ -27,7 +21,13 @@ from harness.report.text import printable
     show_default=True,
     help="The papers' columns; with a table of the densities per task; or all metrics and costs.",
 )
-@click.option("-f", "--format", "form", type=click.Choice(list(FORMATS)), default="md", show_default=True)
+@click.option(
+    "-f",
+    "--format",
+    "form",
+    type=click.Choice(list(FORMATS)),
+    help="[default: drawn on a terminal, Markdown elsewhere]",
+)
 @click.option("--reference", metavar="RUN_ID|METHOD", help="Row that Δm is against.  [default: the single-task row]")
 @click.option("--published", is_flag=True, help="Add tables of what papers and repositories report.")
 @click.option("--ci", is_flag=True, help="Add 95 % intervals over images, and mark what is not worse for certain.")
@@ -41,7 +41,7 @@ from harness.report.text import printable
 def table(
     results: tuple[Path, ...],
     style: Style,
-    form: str,
+    form: str | None,
     reference: str | None,
     published: bool,
     ci: bool,
@@ -53,6 +53,14 @@ def table(
     There is one table for each data set, protocol, input size, budget and precision; what is measured and what is
     reported never share one. LaTeX needs the packages booktabs and graphicx.
     """
+    from harness.cli.outcome import write_output
+    from harness.errors import UsageError, unknown
+    from harness.records.literature import published_records
+    from harness.records.load import read_stored
+    from harness.records.reference import with_gains
+    from harness.report.table import build_tables
+    from harness.report.text import printable
+
     if not results and not published:
         raise UsageError("harness table: give a results folder, or --published for what papers report")
     stored = read_stored(results)
@@ -71,6 +79,17 @@ def table(
         if name not in known:
             raise UsageError(unknown("data set among the records:", name, known))
     shown = [record for record in records if not dataset or record.dataset.name in dataset]
-    tables = build_tables(shown, style, Intervals(stored, every=style == "wide") if ci else None)
-    text = FORMATS[form](tables)
+    intervals = None
+    if ci:
+        from harness.report.intervals import Intervals
+
+        intervals = Intervals(stored, every=style == "wide")
+    tables = build_tables(shown, style, intervals)
+    if form is None and output is None and sys.stdout.isatty():
+        from rich.console import Console
+
+        for one in tables:
+            one.print(Console())
+        return
+    text = FORMATS[form or "md"](tables)
     write_output("-o", output, text)

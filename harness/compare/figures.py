@@ -10,9 +10,8 @@ from harness.records import Record, headlines, units
 from harness.records.costs import Spread
 from harness.records.load import Stored
 from harness.records.metric import Metric
-from harness.report.intervals import Intervals, NoIntervalError
 from harness.report.text import printable
-from harness.tasks import TASKS
+from harness.tasks import TASK_FACTS
 
 
 @dataclass(frozen=True)
@@ -47,12 +46,12 @@ def _metrics(stored: Stored, other_stored: Stored, tolerances: Tolerances) -> It
     base, head = stored.record, other_stored.record
     ours, theirs = headlines(base), headlines(head)
     for name in dict.fromkeys([*ours, *theirs]):
-        if name not in TASKS:
-            raise UsageError(f"{base.run_id}: {unknown('task', name, TASKS)}")
+        if name not in TASK_FACTS:
+            raise UsageError(f"{base.run_id}: {unknown('task', name, TASK_FACTS)}")
         one, other = ours.get(name), theirs.get(name)
         shown = one or other
         assert shown is not None
-        task = TASKS[name]
+        task = TASK_FACTS[name]
         unit = units.METRICS[shown.unit]
         named = unit.step or unit.symbol or shown.unit
         tolerance = tolerances.of_task(name, shown.unit)
@@ -81,6 +80,8 @@ def judged_by_images(what: _Title, base: Stored, head: Stored, task: str, factor
 
     It regressed if the whole interval lies above the tolerance, and improved if it lies below the tolerance's negative.
     """
+    from harness.report.intervals import Intervals, NoIntervalError  # with numpy and the meters
+
     level = what.tolerance.level
     assert level is not None
     name = next(iter(base.record.metrics[task]))

@@ -6,6 +6,7 @@ from harness.compare.result import Figure, Slowdown, Verdict
 from harness.compare.rows import differences, subject
 from harness.compare.slowdown import LEAST_PAIRS, Interval, paired_log_ratios, slowdown
 from harness.compare.tolerance import Tolerance
+from harness.errors import counted
 from harness.probes.pairing import Values
 from harness.records import Record
 from harness.records.costs import Latency
@@ -165,5 +166,6 @@ def _pairs(ours: Latency, reference: Latency) -> Values:
     except ValueError as error:
         raise _NotComparableError(str(error)) from error
     if len(pairs) < LEAST_PAIRS:
-        raise _NotComparableError(f"{len(pairs)} pairs of rounds are too few, {LEAST_PAIRS} are needed")
+        few = f"{counted(len(pairs), 'pair of rounds')} {'is' if len(pairs) == 1 else 'are'} too few"
+        raise _NotComparableError(f"{few}, {LEAST_PAIRS} are needed")
     return pairs

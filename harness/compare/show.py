@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from harness.compare.result import FATES, VERDICTS, Comparison, Figure, Row
+from harness.errors import counted
 from harness.report.cells import DASH
 
 COLUMNS = ("Row", "Value", "BASE", "HEAD", "Change", "Verdict", "Why")
@@ -50,7 +51,7 @@ def summary(comparison: Comparison) -> str:
     fates = Counter(row.fate for row in comparison.rows)
     counts = [f"{verdicts[verdict]} {said}" for verdict, said in VERDICTS.items() if verdicts[verdict]]
     others = [f"{fates[fate]} {said}" for fate, said in FATES.items() if fates[fate] and fate != "compared"]
-    told = f"{len(figures)} values of {compared} rows: {', '.join(counts) or 'none'}"
+    told = f"{counted(len(figures), 'value')} of {counted(compared, 'row')}: {', '.join(counts) or 'none'}"
     return f"{told}; rows {', '.join(others)}" if others else told
 
 

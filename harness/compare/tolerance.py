@@ -7,7 +7,7 @@ from typing import Self
 
 from harness.errors import UsageError, unknown
 from harness.records.metric import Unit
-from harness.tasks import TASKS
+from harness.tasks import TASK_FACTS
 
 KINDS = ("metrics", "macs", "params", "bytes", "latency")
 _ROUNDING = 1e-9
@@ -95,8 +95,8 @@ class Tolerances:
             kind, equals, text = (part.strip() for part in pair.partition("="))
             if not equals:
                 raise UsageError(f"--tolerance {pair!r}: expected KIND=AMOUNT, for example metrics=0.1 or latency=5%")
-            if kind not in (*KINDS, *TASKS):
-                raise UsageError(f"--tolerance: {unknown('kind of value', kind, [*KINDS, *TASKS])}")
+            if kind not in (*KINDS, *TASK_FACTS):
+                raise UsageError(f"--tolerance: {unknown('kind of value', kind, [*KINDS, *TASK_FACTS])}")
             if kind in given:
                 raise UsageError(f"--tolerance: {kind} is given twice")
             try:

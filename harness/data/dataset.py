@@ -5,19 +5,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data import Split as Split  # plug-ins import it from here
 from harness.data.card import Card
 from harness.data.files import image_size
 from harness.data.locate import find_root
 from harness.data.sample import Array
 from harness.problem import TaskSpec
 from harness.protocol import Protocol
-
-Split = Literal["train", "val"]
 
 
 class Reader(typing.Protocol):

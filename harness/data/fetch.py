@@ -1,5 +1,6 @@
 """Download of data sets where a direct link works; pages to visit where none does."""
 
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -9,11 +10,13 @@ from pathlib import Path
 from harness.data.archive import unpack
 from harness.data.card import Card
 from harness.data.locate import has_layout
-from harness.errors import DataError, UsageError
+from harness.errors import DataError, UsageError, described
 from harness.progress import progress_bar
 
 _TIMEOUT_S = 30
 _CHUNK = 1 << 20
+_DRIVE = re.compile(r"https://drive\.google\.com/(?:file/d/|open\?id=|uc\?(?:.*&)?id=)([\w-]+)")
+"""Links to files on Google Drive, which answer with a page; their id is what `gdown` asks for."""
 
 
 def fetch(card: Card, home: Path, *, build: str | None, archive: Path | None, say: Callable[[str], None]) -> Path:
@@ -45,12 +48,16 @@ def fetch(card: Card, home: Path, *, build: str | None, archive: Path | None, sa
         raise UsageError(f"{card.name}: no archive of build {wanted!r}; published builds: {builds}")
     for candidate in offered:
         for link in candidate.links:
-            if not link.direct or link.state == "dead":
+            drive = _DRIVE.match(link.url)
+            if link.state == "dead" or not (link.direct or drive):
                 continue
             target = home / "archives" / candidate.build / candidate.file
             try:
                 say(f"downloading {link.url}")
-                download(link.url, target)
+                if drive:
+                    download_from_drive(drive[1], target)
+                else:
+                    download(link.url, target)
             except DataError as error:
                 say(str(error))
                 continue
@@ -61,13 +68,40 @@ def fetch(card: Card, home: Path, *, build: str | None, archive: Path | None, sa
                 raise
             target.unlink()
             return root
-    pages = "\n".join(
-        f"  {candidate.file}: {link.url} ({link.state})" for candidate in offered for link in candidate.links
-    )
+    links = [(candidate.file, link) for candidate in offered for link in candidate.links]
+    pages = "\n".join(f"  {file}: {link.url}" for file, link in links if link.state != "dead")
+    dead = "".join(f"  dead: {link.url}\n" for _, link in links if link.state == "dead")
     raise DataError(
-        f"{card.title}: no archive could be downloaded. Visit one of\n{pages}\n"
+        f"{card.title}: no archive could be downloaded. Visit one of\n{pages}\n{dead}"
         f"and unpack what you get with `harness data fetch {card.name} --accept-terms --archive FILE`"
     )
+
+
+def download_from_drive(number: str, target: Path) -> None:
+    """Download a file from Google Drive with gdown; a broken download goes on where it stopped.
+
+    Args:
+        number: Id of the file on the drive.
+        target: Where it goes; it appears when it is complete.
+
+    Raises:
+        DataError: gdown is not installed, or the drive does not give the file.
+    """
+    if target.is_file():
+        return
+    try:
+        import gdown
+    except ModuleNotFoundError as error:
+        raise DataError("files on Google Drive need gdown: pip install 'mtl-harness[drive]'") from error
+    partial = target.with_name(f"{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        gdown.download(id=number, output=str(partial), quiet=True, resume=True)
+    except Exception as error:  # it has kinds of its own, and passes on those of requests
+        raise DataError(f"Google Drive, file {number}: {described(error)}; run again to go on") from error
+    if not partial.is_file():
+        raise DataError(f"Google Drive, file {number}: gave no file; try it in a browser")
+    partial.replace(target)
 
 
 def download(url: str, target: Path) -> None:

@@ -136,7 +136,8 @@ def open_data(
     for task in scored:
         warnings += resolved.task_warnings.get(task, ())
     if limit:
-        warnings.append(f"only the first {limit} images of each split were used")
+        first = f"first {limit} images of each split were" if limit > 1 else "first image of each split was"
+        warnings.append(f"only the {first} used")
     for split in splits:
         if fault := split_fault(card, split, readers[split].ids):
             warnings.append(f"{split}: {fault}")

@@ -90,7 +90,8 @@ def _context() -> multiprocessing.context.SpawnContext | multiprocessing.context
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["harness.cli.run"])
+    preload = ["harness.cli.run", "harness.run.matrix", "harness.registry.load", "harness.report.frontier"]
+    context.set_forkserver_preload(preload)
     return context
 
 

@@ -130,8 +130,6 @@ def _fill(
                 latency.end_to_end = measure_end_to_end(inputs.batches(batch_size), forward, setting.compute.device)
         candidate.record.latency.append(latency)
         candidate.write()
-        if latency.disturbed:
-            outcome.warn(candidate, f"latency at batch size {batch_size}: {'; '.join(latency.disturbed)}")
 
 
 def _latency_bound(one: _Ready, latency: Latency) -> Floor | None:

@@ -19,12 +19,14 @@ class Outcome:
         records: Complete records, in the order of the matrix.
         failures: (title, error) of the methods that could not be run or loaded, or whose own forward pass failed.
         warnings: Lines for the screen.
+        idle: Whether all was there already, and nothing was done.
     """
 
     output: Path = Path()
     records: list[Record] = field(default_factory=list)
     failures: list[tuple[str, HarnessError]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    idle: bool = False
 
     def warn(self, candidate: Candidate, text: str) -> None:
         """Note a line about a candidate for the screen."""

@@ -1,26 +1,32 @@
 """Methods: the contract that authors implement, its optional parts, and models saved to and loaded from artifacts."""
 
-from harness.method.artifacts import (
-    build_model,
-    extend_artifact,
-    load_artifact,
-    load_published,
-    save_artifact,
-    write_manifest,
-)
-from harness.method.contract import Method, MethodOptions
-from harness.method.optional import (
-    Accounting,
-    ArtifactFormat,
-    Calibration,
-    Extension,
-    MatchedEffort,
-    PublishedKeys,
-    Score,
-    accounting_of,
-)
-from harness.model import MultiTaskModel, Predictions, TrainingOutput
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from harness.method.options import MethodOptions
 from harness.recipe import Budget, Optimizer, ParameterGroup, Schedule, Stage
+
+if TYPE_CHECKING:  # imported when they are first used: names and options are listed without torch
+    from harness.method.artifacts import (
+        build_model,
+        extend_artifact,
+        load_artifact,
+        load_published,
+        save_artifact,
+        write_manifest,
+    )
+    from harness.method.contract import Method
+    from harness.method.optional import (
+        Accounting,
+        ArtifactFormat,
+        Calibration,
+        Extension,
+        MatchedEffort,
+        PublishedKeys,
+        Score,
+        accounting_of,
+    )
+    from harness.model import MultiTaskModel, Predictions, TrainingOutput
 
 __all__ = [
     "Accounting",
@@ -48,3 +54,26 @@ __all__ = [
     "save_artifact",
     "write_manifest",
 ]
+
+_PLACES = {
+    "artifacts": (
+        "build_model",
+        "extend_artifact",
+        "load_artifact",
+        "load_published",
+        "save_artifact",
+        "write_manifest",
+    ),
+    "contract": ("Method",),
+    "optional": (
+        *("Accounting", "ArtifactFormat", "Calibration", "Extension", "MatchedEffort", "PublishedKeys", "Score"),
+        "accounting_of",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    place = next((f"harness.method.{place}" for place, names in _PLACES.items() if name in names), "harness.model")
+    return getattr(importlib.import_module(place), name)

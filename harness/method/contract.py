@@ -4,18 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
+from harness.method.options import MethodOptions
 from harness.model import MultiTaskModel
 from harness.problem import Problem
 from harness.recipe import Budget, Stage
 from harness.weights import Weights
-
-
-class MethodOptions(BaseModel):
-    """Base of a method's options: its fields are the keys of ``--set key=value``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Method(ABC):

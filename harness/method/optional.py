@@ -12,7 +12,8 @@ import pandas as pd
 from torch import Tensor
 
 from harness.counting import MacReport, count_macs
-from harness.method.contract import Method, MethodOptions
+from harness.method.contract import Method
+from harness.method.options import MethodOptions
 from harness.model import MultiTaskModel
 from harness.problem import Problem
 from harness.records.calibration import Walked

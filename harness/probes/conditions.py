@@ -7,6 +7,7 @@ import numpy as np
 import psutil
 import torch
 
+from harness.errors import counted
 from harness.probes.nvml import Gpu, NvmlUnavailableError, open_gpu
 from harness.records.costs import Conditions
 
@@ -120,9 +121,8 @@ def disturbances(
     reasons += _clocks(before, after)
     # 2. Others at work meanwhile: what they and the timed threads need must fit the cores.
     if other_cores + (threads or 1) > cores + _SLACK_CORES:
-        reasons.append(
-            f"other processes kept {other_cores:.1f} of {cores} cores busy, and {threads or 1} threads were timed"
-        )
+        ours = f"{counted(threads, 'thread')} were" if threads and threads > 1 else "1 thread was"
+        reasons.append(f"other processes kept {other_cores:.1f} of {cores} cores busy, and {ours} timed")
     # 3. The GPU, also while it worked: clocks rise again before `after` is read.
     seen = [before, after]
     if watch is not None and watch.first is not None and watch.worst is not None:

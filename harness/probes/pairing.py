@@ -7,14 +7,15 @@ Tables, the rule that ends a measurement, and the regression gate all use the on
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from harness.probes.timing import Timing
 from harness.records.costs import PairedRatio
+
+if TYPE_CHECKING:
+    from harness.probes.timing import Timing
 
 Values = NDArray[np.float64]
 
@@ -42,10 +43,12 @@ class Mean(NamedTuple):
 
     def half_width(self, level: float) -> float:
         """Return half the width of the t interval of a level."""
-        return float(stats.t.ppf((1 + level) / 2, self.freedom)) * math.sqrt(self.square)
+        from scipy.special import stdtrit  # the quantile of Student's t; scipy.stats alone takes a second to import
+
+        return float(stdtrit(self.freedom, (1 + level) / 2)) * math.sqrt(self.square)
 
 
-def paired_ratio(ours: Timing, reference: Timing, reference_id: str) -> PairedRatio:
+def paired_ratio(ours: "Timing", reference: "Timing", reference_id: str) -> PairedRatio:
     """Return how much longer ``ours`` takes than ``reference``, from the rounds of one session.
 
     Args:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.files import file_bytes
 from harness.method import MultiTaskModel, accounting_of
 from harness.probes.candidate import Candidate, Inputs, Setting
 from harness.records.costs import Storage
@@ -23,11 +24,6 @@ def fill_storage(candidate: Candidate, model: MultiTaskModel, inputs: Inputs, se
     parts = accounting_of(candidate.method).bytes_per_part(model, candidate.artifact)
     candidate.record.storage = measure_storage(candidate.artifact, parts, model.problem.names)
     return ()
-
-
-def file_bytes(artifact: Path) -> dict[str, int]:
-    """Return the bytes of every file of an artifact by its path below the folder, in order of path."""
-    return {path.relative_to(artifact).as_posix(): path.stat().st_size for path in _files(artifact)}
 
 
 def measure_storage(artifact: Path, parts: Mapping[str, int], tasks: Sequence[str]) -> Storage:

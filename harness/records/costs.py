@@ -6,7 +6,6 @@ A value that could not be had is null and its reason stands beside it; it is nev
 from collections.abc import Sequence
 from typing import Literal, Self
 
-import numpy as np
 from pydantic import Field
 
 from harness.compute import ExecutionSettings
@@ -40,6 +39,8 @@ class Spread(Cost):
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
         """Return the spread of at least one value."""
+        import numpy as np  # reading records needs it not
+
         p50, p95 = np.percentile(values, (50, 95))
         return cls(mean=float(np.mean(values)), p50=float(p50), p95=float(p95), n=len(values))
 
@@ -185,6 +186,8 @@ class Latency(Cost):
     @classmethod
     def of(cls, samples_ms: Sequence[float], *, batch_size: int, **facts: object) -> Self:
         """Return the latency of at least one sample."""
+        import numpy as np
+
         p25, p50, p75, p90, p95, p99 = map(float, np.percentile(samples_ms, (25, 50, 75, 90, 95, 99)))
         statistics = {"p50_ms": p50, "p90_ms": p90, "p95_ms": p95, "p99_ms": p99, "iqr_ms": p75 - p25}
         throughput = 1000 * batch_size / p50

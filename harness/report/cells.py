@@ -4,14 +4,23 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean, stdev
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from harness.records import Record
+if TYPE_CHECKING:
+    from harness.records import Record
 
 DASH = "–"
 """Shown where there is no value."""
 
+ALIKE = "≈"
+"""Sign of a value whose difference to the best of its column is not significant."""
+
 Mark = Literal["best", "second"]
+
+Style = Literal["paper", "share", "wide"]
+"""Columns of a table."""
+Label = Literal["method", "backbone", "run"]
+"""Text at the points of a picture."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ def text_of(cell: Cell, column: Column) -> str:
     return cell.text(column) if isinstance(cell, Number) else cell or DASH
 
 
-def size(record: Record) -> str:
+def size(record: "Record") -> str:
     """Return the input size as height x width, or a dash where a source does not name it."""
     return "{}x{}".format(*record.input_size) if record.input_size else DASH
 

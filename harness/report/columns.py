@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.records import Gain, Record, units
 from harness.records.costs import Latency
@@ -14,9 +14,11 @@ from harness.records.machine import latency_reasons, machine, one_machine
 from harness.records.metric import Metric
 from harness.report.cells import Cell, Column, Number, pooled
 from harness.report.grid import Notes
-from harness.report.intervals import Intervals, Sample
 from harness.report.values import cost, not_finite, time
-from harness.tasks import TASKS
+from harness.tasks import TASK_FACTS
+
+if TYPE_CHECKING:  # numpy and the meters are imported where intervals are asked for
+    from harness.report.intervals import Intervals, Sample
 
 DELTA_M = Column("delta_m", "Δm %", "higher", "percent", "percent", signed=True)
 
@@ -95,12 +97,12 @@ SESSION_NOTE = (
 def metric_title(name: str, task: str, headline: bool) -> str:
     """Return the name of a metric in the papers."""
     known = units.METRIC_NAMES.get(name)
-    return known or (TASKS[task].headline_title if task in TASKS and headline else name)
+    return known or (TASK_FACTS[task].headline_title if task in TASK_FACTS and headline else name)
 
 
 def task_title(task: str) -> str:
     """Return the name of a task for people; a task that is not installed keeps its name."""
-    return TASKS[task].title if task in TASKS else task
+    return TASK_FACTS[task].title if task in TASK_FACTS else task
 
 
 def some_frozen(records: Sequence[Record]) -> bool:
@@ -174,7 +176,7 @@ class AccuracyColumns:
         cells[DELTA_M.key] = pooled(record.delta_m.value for record in group.records if record.delta_m)
         return cells
 
-    def picks(self, intervals: Intervals) -> dict[str, Callable[[Record], Sample]]:
+    def picks(self, intervals: "Intervals") -> dict[str, "Callable[[Record], Sample]"]:
         """Return how the values of each column and their draws are found, by the key of the column."""
         found: dict[str, Callable[[Record], Sample]] = {DELTA_M.key: intervals.gain}
         for place, column in self._columns.items():

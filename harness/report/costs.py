@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from harness.records import RECORD_NAME, Record
 from harness.records.costs import Latency
 from harness.records.groups import groups_of
@@ -14,6 +12,7 @@ from harness.records.machine import execution, machine
 from harness.report import columns as shown
 from harness.report.caption import facts
 from harness.report.cells import Cell, Column, Number, size
+from harness.report.formats.data import csv_lines
 from harness.report.grid import BACKBONE, METHOD, Notes, Row, Table, filled
 from harness.report.text import csv_text
 from harness.report.values import cost
@@ -136,7 +135,8 @@ def as_csv(rows: Sequence[Costs]) -> str:
         for row in rows
     ]
     safe = [{key: csv_text(value) if isinstance(value, str) else value for key, value in row.items()} for row in flat]
-    return pd.DataFrame(safe).to_csv(index=False)
+    names = list(dict.fromkeys(name for row in safe for name in row))
+    return csv_lines([names, *([row.get(name) for name in names] for row in safe)])
 
 
 def cost_tables(records: Sequence[Record]) -> list[Table]:

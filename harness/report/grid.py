@@ -3,9 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich import box
 from rich.console import Console, JustifyMethod
 from rich.table import Table as RichTable
@@ -13,6 +12,9 @@ from rich.text import Text
 
 from harness.report.cells import Cell, Column, Number, marked, text_of
 from harness.report.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METHOD = Column("method", "Method")
 BACKBONE = Column("backbone", "Backbone")
@@ -65,8 +67,10 @@ class Table:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> "pd.DataFrame":
         """The cells as plain text, by headings."""
+        import pandas as pd  # half a second that no command needs
+
         return pd.DataFrame({column.heading: [row.text(column) for row in self.rows] for column in self.columns})
 
     def is_text(self, column: Column) -> bool:

@@ -20,9 +20,6 @@ from harness.tasks.bootstrap import DRAWS, LEAST_IMAGES, LEVEL, Interval, draws_
 from harness.tasks.images import Floats
 from harness.tasks.per_image import PerImage, TaskImages, read_per_image
 
-ALIKE = "≈"
-"""Sign of a value whose difference to the best of its column is not significant."""
-
 FACTS = {"level": LEVEL, "draws": DRAWS, "over": "images"}
 """The bootstrap, for programs."""
 

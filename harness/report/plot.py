@@ -6,24 +6,25 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import matplotlib.style
 from matplotlib.figure import Figure
 
-from harness.errors import UsageError
+from harness.errors import UsageError, counted
 from harness.files import write_atomically, writing_to
 from harness.records import Record, conditions
 from harness.records.groups import Group, groups_of, overrides
 from harness.records.machine import latency_reasons, machine
-from harness.report.cells import pooled, size
+from harness.report.cells import Label, pooled, size
 from harness.report.columns import SESSION, other_session
 from harness.report.grid import Notes
 from harness.report.pareto import Palette, Point, draw_pareto, to_svg
 from harness.report.reported import OTHER_REFERENCE, other_documents
 from harness.report.values import absence, quantity
 
-Label = Literal["method", "backbone", "run"]
+_SAID = 8
+"""Records at most that an error names with their reasons."""
+
 FORMATS = (".svg", ".png", ".pdf")
 
 ON_WHITE = Palette(text="#374151")
@@ -118,7 +119,8 @@ def scatter(records: Sequence[Record], x: str, y: str, label: Label = "method") 
         else:
             shown.append(record)
     if not shown:
-        raise UsageError(f"no record has both {x} and {y}" + (f": {notes[0]}" if notes else ""))
+        more = f"; and {counted(len(notes) - _SAID, 'more record')}" if len(notes) > _SAID else ""
+        raise UsageError(f"no record has both {x} and {y}" + (f": {'; '.join(notes[:_SAID])}{more}" if notes else ""))
     _check_conditions(shown, timed)
     if timed:
         doubts = Notes([record.method.name for record in shown])

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from harness.records import Record, units
-from harness.report.cells import Cell, Column, Number
-from harness.report.intervals import ALIKE, Intervals, NoIntervalError, Sample
+from harness.report.cells import ALIKE, Cell, Column, Number
+from harness.report.intervals import Intervals, NoIntervalError, Sample
 from harness.tasks.bootstrap import DRAWS, LEVEL
 
 NOTE = (

@@ -1,13 +1,15 @@
 """The papers' table: one row per method, one column per task, costs in the last columns."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from harness.records import Record, conditions
 from harness.records.groups import Group, groups_of
 from harness.report.caption import caption, facts
-from harness.report.cells import Cell, Column, Number, pooled
+from harness.report.cells import Cell, Column, Number, Style, pooled
 from harness.report.columns import (
     ALWAYS,
     DELTA_M,
@@ -21,11 +23,10 @@ from harness.report.columns import (
 )
 from harness.report.costs import cost_tables
 from harness.report.grid import BACKBONE, METHOD, Notes, Row, Table, filled, mark
-from harness.report.intervals import FACTS, Intervals, Sample
 from harness.report.reported import INPUT, OTHER_REFERENCE, PRINTED, Sources, origin, printed_cells
-from harness.report.spread import NOTE, Spreads
 
-Style = Literal["paper", "share", "wide"]
+if TYPE_CHECKING:  # numpy and the meters are imported where intervals are asked for
+    from harness.report.intervals import Intervals, Sample
 
 SEEDS = Column("n", "n", unit="seeds", decimals=0)
 
@@ -142,7 +143,12 @@ def build_table(
     one_backbone = len({record.method.backbone for record in records}) == 1
     ranked = [replace(column, ranked=one_backbone) if column == DELTA_M else column for column in columns]
     marked = mark(ranked, rows)
+    found: dict[str, Any] = {}
     if intervals is not None:
+        from harness.report.intervals import FACTS
+        from harness.report.spread import NOTE
+
+        found = {"intervals": FACTS}
         marked = _with_intervals(ranked, marked, groups, accuracy.picks(intervals), intervals, notes)
         notes.add("", NOTE, "")
     return Table(
@@ -150,7 +156,7 @@ def build_table(
         rows=marked,
         caption=caption(records, costs.caption(), [*records, *known]),
         notes=(*sources.notes(), *([LESS_EFFORT_NOTE] if less else []), *notes.lines(), *costs.session_notes()),
-        facts=facts(records) | costs.facts() | ({"intervals": FACTS} if intervals is not None else {}),
+        facts=facts(records) | costs.facts() | found,
     )
 
 
@@ -163,6 +169,8 @@ def _with_intervals(
     notes: Notes,
 ) -> tuple[Row, ...]:
     """Return the rows with intervals in their cells; notes say where there is none, and why."""
+    from harness.report.spread import Spreads
+
     cells = [dict(row.cells) for row in rows]
     for column in columns:
         if column.key not in picks:

@@ -29,6 +29,17 @@ def printable(text: object) -> str:
     return line if line.isprintable() else "".join(c if c.isprintable() else _REPLACEMENT for c in line)
 
 
+def duration(seconds: float) -> str:
+    """Return a time in its two largest units.
+
+    >>> duration(93784), duration(75), duration(0.4)
+    ('26 h 3 min', '1 min 15 s', '0 s')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, left = divmod(minutes, 60)
+    return f"{hours} h {left} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def markdown(text: object) -> str:
     """Return a text that Markdown shows as it is, on one line, in a cell of a table too."""
     return _MARKUP.sub(r"\\\1", printable(text))

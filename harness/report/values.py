@@ -3,14 +3,17 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.errors import UsageError, unknown
 from harness.records import Record, headlines, units
 from harness.records.costs import Latency
 from harness.records.effort import training_macs
-from harness.report.pareto import Axis
-from harness.tasks import TASKS
-from harness.tasks.base import Task
+from harness.tasks import TASK_FACTS
+from harness.tasks.facts import TaskFacts
+
+if TYPE_CHECKING:
+    from harness.report.pareto import Axis
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,10 @@ class Quantity:
     timed: bool = False
     probe: str | None = None
 
-    def axis(self, batch_size: int | None) -> Axis:
+    def axis(self, batch_size: int | None) -> "Axis":
         """Return the axis that shows it."""
+        from harness.report.pareto import Axis  # with matplotlib
+
         place = f" at batch size {batch_size}" if self.timed and batch_size is not None else ""
         return Axis(f"{self.title}{place}", self.higher_is_better)
 
@@ -108,7 +113,7 @@ def _of_cost(title: str, name: str, factor: float) -> Quantity:
     return Quantity(title, False, pick, probe=None if probe in ("parameters", "training") else probe)
 
 
-def _of_task(name: str, task: type[Task]) -> Quantity:
+def _of_task(name: str, task: TaskFacts) -> Quantity:
     def pick(record: Record, batch_size: int | None) -> float | None:
         metric = headlines(record).get(name)
         if metric is None or metric.value is None or other_metric(record, name):
@@ -143,7 +148,7 @@ QUANTITIES: Mapping[str, Quantity] = {
     "training_macs": _of_cost("Training MACs, T", "training_macs", units.TERA),
     "artifact_bytes": _of_cost("Artifact, MB", "artifact_bytes", units.MEGA),
     "delta_m": Quantity("Δm, %", True, lambda record, _: _finite(record.delta_m.value) if record.delta_m else None),
-    **{name: _of_task(name, task) for name, task in TASKS.items()},
+    **{name: _of_task(name, task) for name, task in TASK_FACTS.items()},
 }
 """What can be drawn, by its name on the command line."""
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from harness.backbones import FAMILIES
 from harness.backbones import NAMES as BACKBONES
-from harness.backbones.own_weights import OWN
+from harness.backbones.shapes import OWN
 from harness.errors import HarnessError, MethodError, UsageError, described, first_fault, unknown
 from harness.method import Method
 from harness.problem import Problem

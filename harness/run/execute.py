@@ -37,7 +37,7 @@ from harness.run.join import TRAINING, training_beside
 from harness.run.pictures import frames_as_json, write_contact_sheet, write_heat_maps
 from harness.run.record import new_record
 from harness.run.track import Tracking
-from harness.run.train import CHECKPOINT, PARTS, train_job, warn
+from harness.run.train import CHECKPOINT, PARTS, RefusedError, train_job, warn
 from harness.tasks.per_image import PER_IMAGE_NAME, PerImage
 from harness.training import parallel
 from harness.weights import WeightFile
@@ -66,6 +66,7 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
             if predictions is not None:
                 _evaluate(job, _exported(job), progress, predictions)
             return record
+        job.begun = True
         if parallel.leading():
             tracking = Tracking(job.config.track, job.config.output, job.run_id, job.identity)
             progress.events = Events(job.folder / EVENTS_NAME, [tracking])
@@ -76,6 +77,9 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
         progress.say(f"runs in {job.folder}")
         try:
             _proceed(job, record, progress, predictions)
+        except RefusedError:
+            stack.callback(_forget, job, record)
+            raise
         except HarnessError as error:
             record.failure = str(error)
             _note(record, job.folder)
@@ -93,6 +97,13 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
             _note(record, job.folder)
             raise MethodError(record.failure) from error
     return record
+
+
+def _forget(job: Job, record: Record) -> None:
+    """Remove the folder of a cell that was refused, unless an earlier try left something in it."""
+    held = {path.name for path in job.folder.iterdir()}
+    if parallel.leading() and not record.phases and held <= {RECORD_NAME, EVENTS_NAME, ".lock", ".lease"}:
+        shutil.rmtree(job.folder, ignore_errors=True)
 
 
 def _end(job: Job, record: Record, progress: RunProgress) -> None:

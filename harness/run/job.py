@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from harness.backbones.own_weights import OWN, own_sha256
+from harness.backbones.own_weights import own_sha256
+from harness.backbones.shapes import OWN
 from harness.compute import Compute
 from harness.config import RunConfig
 from harness.data.open import OpenedData
@@ -75,6 +76,7 @@ class Job:
         title: Head of progress bars and messages.
         tasks: Task objects by name.
         warnings: Lines for the screen that came up while it ran.
+        begun: Whether anything was run; a complete run is only read.
 
     Raises:
         MethodError: the method gives no usable recipe.
@@ -104,6 +106,7 @@ class Job:
         self.run_id = f"{data.dataset.name}/{name}"
         self.folder = config.output / self.run_id
         self.warnings: list[str] = []
+        self.begun = False
         self.tasks = {spec.name: build_task(spec) for spec in data.problem}
 
     def _identity(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def run(
     with parallel.joined(config.device):
         progress = RunProgress(quiet=config.quiet or not parallel.leading())
         if part is not None:
-            for job in _jobs(config, outcome, shard, {}):
+            for job in jobs_of(config, outcome, shard, {}):
                 progress.title = job.title
                 execute_part(job, part, progress)
             return outcome
@@ -72,6 +72,7 @@ def run(
     if not parallel.leading():
         return Outcome(config.output, failures=outcome.failures)
     outcome.records = [run.record for run in finished]
+    before = [run.record.model_copy(deep=True) for run in finished if not run.job.begun]
     if shard != WHOLE:
         _publish(outcome, config.publish)
         return outcome
@@ -80,6 +81,7 @@ def run(
     except OSError as error:  # finished runs may lie on a disk that is only read
         outcome.warnings.append(f"-o {config.output}: gains are not written ({error.strerror})")
     measure_runs(finished, probes, outcome, progress)
+    outcome.idle = bool(finished) and before == outcome.records and not outcome.failures
     _publish(outcome, config.publish)
     return outcome
 
@@ -105,7 +107,7 @@ def _finished(
     Raises:
         HarnessError: this process failed, or lost the others, and cannot go on with them.
     """
-    jobs = list(_jobs(config, outcome, shard, failed))
+    jobs = list(jobs_of(config, outcome, shard, failed))
     if config.save_predictions is not None:
         check_writable("--save-predictions", config.save_predictions)  # before hours of training, not after
     finished = []
@@ -141,7 +143,7 @@ def parts_to_train(config: RunConfig) -> dict[int, list[Part]]:
         load_plugin(plugin)
     cells = list(itertools.product(config.dataset, config.method, config.seed))
     found = {}
-    for job in _jobs(config, Outcome(config.output), WHOLE, {}):
+    for job in jobs_of(config, Outcome(config.output), WHOLE, {}):
         begun = any((job.folder / name).exists() for name in (ARTIFACT, CHECKPOINT))
         parts = [] if begun or config.overwrite == "always" else parts_of(job.stages)
         if len(parts) > 1:
@@ -173,7 +175,7 @@ def start_of(path: Path | None) -> Artifact | WeightFile | None:
     return Artifact(path)
 
 
-def _jobs(
+def jobs_of(
     config: RunConfig, outcome: Outcome, shard: tuple[int, int], failed: Mapping[int, HarnessError]
 ) -> Iterator[Job]:
     """Yield the cells of the matrix; those whose method gives no recipe are failures of the outcome."""

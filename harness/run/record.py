@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from harness.backbones.own_weights import OWN, own_sha256
+from harness.backbones.own_weights import own_sha256
+from harness.backbones.shapes import OWN
 from harness.method import Method
 from harness.probes.environment import provenance
 from harness.records import (

@@ -10,7 +10,7 @@ import torch
 from harness.backbones import Encoder
 from harness.compute import seed_everything
 from harness.data.augment import TrainTransform
-from harness.errors import HarnessError, MethodError, described
+from harness.errors import HarnessError, MethodError, UsageError, described
 from harness.events import EVENTS_NAME, Events, read_events
 from harness.files import locked
 from harness.method import MultiTaskModel, Stage, build_model, extend_artifact
@@ -33,6 +33,10 @@ PARTS = "parts"
 _KEPT = "kept.pt"
 
 
+class RefusedError(UsageError):
+    """A model that cannot be made as it was asked for: nothing was done, and nothing is to be kept."""
+
+
 def train_job(job: Job, record: Record, progress: RunProgress) -> MultiTaskModel:
     """Return the trained model of a job; the record gets its training and warnings.
 
@@ -41,7 +45,10 @@ def train_job(job: Job, record: Record, progress: RunProgress) -> MultiTaskModel
     Raises:
         MethodError: the method failed.
     """
-    model = _untrained(job)
+    try:
+        model = _untrained(job)
+    except UsageError as error:
+        raise RefusedError(str(error)) from error
     # Caveats of the initial weights, of the model and of its encoders.
     encoders = [note for module in model.modules() if isinstance(module, Encoder) for note in module.notes]
     warn(record, [*model.notes, *encoders])

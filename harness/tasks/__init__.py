@@ -1,40 +1,17 @@
 """Dense prediction tasks: loss, meter, decoding and pictures of each."""
 
-from harness.errors import UsageError, unknown
-from harness.problem import TaskSpec
-from harness.tasks.base import Task
-from harness.tasks.boundary import Boundary
-from harness.tasks.depth import Depth
-from harness.tasks.labelling import Parts, Semseg
-from harness.tasks.normals import Normals
-from harness.tasks.saliency import Saliency
+import importlib
+from typing import TYPE_CHECKING, Any
 
-TASKS: dict[str, type[Task]] = {task.name: task for task in (Semseg, Parts, Saliency, Normals, Depth, Boundary)}
-"""Tasks by name: the built-in ones in the order of the papers' tables, then those of plug-ins."""
+from harness.tasks.facts import TASK_FACTS
 
-_BUILT_IN = frozenset(TASKS)
+if TYPE_CHECKING:  # imported when they are first used: names and titles are printed without torch
+    from harness.tasks.catalog import TASKS, build_task, register
+
+__all__ = ["TASKS", "TASK_FACTS", "build_task", "register"]
 
 
-def register(cls: type[Task]) -> None:
-    """Add the task of a plug-in.
-
-    Raises:
-        UsageError: a built-in task has its name.
-    """
-    if cls.name in _BUILT_IN:
-        raise UsageError(f"the name {cls.name!r} is already taken in tasks; choose another")
-    TASKS[cls.name] = cls
-
-
-def build_task(spec: TaskSpec) -> Task:
-    """Return the task that ``spec`` names.
-
-    Raises:
-        UsageError: there is no such task.
-    """
-    if spec.name not in TASKS:
-        raise UsageError(unknown("task", spec.name, TASKS))
-    return TASKS[spec.name](spec)
-
-
-__all__ = ["TASKS", "build_task", "register"]
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("harness.tasks.catalog"), name)

@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.problem import BOUNDARY_TRUTH
 from harness.protocol import Protocol
 from harness.tasks.base import IGNORE, Meter, Task, Total, alone
+from harness.tasks.facts import TASK_FACTS
 from harness.tasks.images import Array, Description, Floats, ImageMeter, Statistic, View
 from harness.tasks.pictures import MISSED_OR_FALSE, PROBABILITY, Scale, grey_picture
 
@@ -170,10 +171,7 @@ class Boundary(Task):
     """Boundary detection: weighted binary cross-entropy, scored by odsF."""
 
     name: ClassVar[str] = "boundary"
-    title: ClassVar[str] = "Boundary"
-    headline_title: ClassVar[str] = "odsF"
-    higher_is_better: ClassVar[bool] = True
-    weight: ClassVar[float] = 50.0
+    title, headline_title, higher_is_better, weight = TASK_FACTS[name]
     key: ClassVar[Scale | str | None] = PROBABILITY
     error_text: ClassVar[str] = "mean |error| {:.3f}"
     error_scale: ClassVar[Scale] = MISSED_OR_FALSE

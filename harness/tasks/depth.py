@@ -11,6 +11,7 @@ from torch import Tensor
 from harness.protocol import Protocol
 from harness.records.metric import Unit
 from harness.tasks.base import IGNORE, Task, Total, alone, wide_sum
+from harness.tasks.facts import TASK_FACTS
 from harness.tasks.images import Description, Floats, ImageMeter, Statistic, View
 from harness.tasks.pictures import DEPTH, DEPTH_ERROR, Scale, blacken
 
@@ -94,10 +95,7 @@ class Depth(Task):
     """Depth in metres: L1, scored by RMSE."""
 
     name: ClassVar[str] = "depth"
-    title: ClassVar[str] = "Depth"
-    headline_title: ClassVar[str] = "RMSE"
-    higher_is_better: ClassVar[bool] = False
-    weight: ClassVar[float] = 1.0
+    title, headline_title, higher_is_better, weight = TASK_FACTS[name]
     key: ClassVar[Scale | str | None] = DEPTH
     error_text: ClassVar[str] = "mean error {:.2f} m"
     error_scale: ClassVar[Scale] = DEPTH_ERROR

@@ -13,14 +13,13 @@ from harness.problem import TaskSpec
 from harness.protocol import Protocol
 from harness.tasks.base import IGNORE, Task, Total, alone
 from harness.tasks.confusion import ConfusionMeter
+from harness.tasks.facts import TASK_FACTS
 from harness.tasks.pictures import WRONG, Scale, Swatch, label_picture
 
 
 class LabelTask(Task):
     """A task that gives every pixel one of ``num_classes`` labels."""
 
-    headline_title: ClassVar[str] = "mIoU"
-    higher_is_better: ClassVar[bool] = True
     error_text: ClassVar[str] = "{:.1%} wrong"
     error_scale: ClassVar[Scale] = WRONG
 
@@ -84,8 +83,7 @@ class Semseg(LabelTask):
     """Semantic segmentation: cross-entropy, scored by mIoU."""
 
     name: ClassVar[str] = "semseg"
-    title: ClassVar[str] = "SemSeg"
-    weight: ClassVar[float] = 1.0
+    title, headline_title, higher_is_better, weight = TASK_FACTS[name]
 
     def meter(self, protocol: Protocol) -> ConfusionMeter:
         """Return an empty mIoU meter."""
@@ -99,8 +97,7 @@ class Parts(LabelTask):
     """
 
     name: ClassVar[str] = "parts"
-    title: ClassVar[str] = "Parsing"
-    weight: ClassVar[float] = 2.0
+    title, headline_title, higher_is_better, weight = TASK_FACTS[name]
 
     def meter(self, protocol: Protocol) -> ConfusionMeter:
         """Return an empty mIoU meter; a part that never occurs counts as 0."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.protocol import Protocol
 from harness.tasks.base import IGNORE, Meter, Task, Total, alone, wide_sum
+from harness.tasks.facts import TASK_FACTS
 from harness.tasks.images import Array, Description, Floats, ImageMeter, Statistic, View
 from harness.tasks.median import BINS, MEDIAN_LAYOUT, around_median, exact_median, histogram, histogram_median
 from harness.tasks.pictures import ANGLE_ERROR, Scale, normals_picture
@@ -152,10 +153,7 @@ class Normals(Task):
     """Surface normals: L1 on unit vectors, scored by the mean angular error."""
 
     name: ClassVar[str] = "normals"
-    title: ClassVar[str] = "Normals"
-    headline_title: ClassVar[str] = "mErr"
-    higher_is_better: ClassVar[bool] = False
-    weight: ClassVar[float] = 10.0
+    title, headline_title, higher_is_better, weight = TASK_FACTS[name]
     key: ClassVar[Scale | str | None] = "RGB: right, down, into the scene"
     error_text: ClassVar[str] = "mean error {:.1f}°"
     error_scale: ClassVar[Scale] = ANGLE_ERROR

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from harness.protocol import Protocol
 from harness.tasks.base import IGNORE, Task, Total, alone
+from harness.tasks.facts import TASK_FACTS
 from harness.tasks.fmeasure import FMeasureMeter
 from harness.tasks.pictures import MISSED_OR_FALSE, PROBABILITY, Scale, grey_picture
 
@@ -28,10 +29,7 @@ class Saliency(Task):
     """Saliency detection: class-balanced cross-entropy, scored by maxF."""
 
     name: ClassVar[str] = "saliency"
-    title: ClassVar[str] = "Saliency"
-    headline_title: ClassVar[str] = "maxF"
-    higher_is_better: ClassVar[bool] = True
-    weight: ClassVar[float] = 5.0
+    title, headline_title, higher_is_better, weight = TASK_FACTS[name]
     key: ClassVar[Scale | str | None] = PROBABILITY
     error_text: ClassVar[str] = "mean |error| {:.3f}"
     error_scale: ClassVar[Scale] = MISSED_OR_FALSE

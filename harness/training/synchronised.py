@@ -12,13 +12,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.layers.drop import DropPath
-from timm.layers.drop import drop_path as timm_drop_path
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from harness.backbones.timm_parts import DropPath
+from harness.backbones.timm_parts import drop_path as timm_drop_path
 from harness.training import parallel
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 from torch import Tensor
 
 from harness.backbones import Encoder, build_backbone
-from harness.backbones.vit import VITS, ViTEncoder
+from harness.backbones.shapes import VITS
+from harness.backbones.vit import ViTEncoder
 from harness.counting import MacReport
 from harness.errors import UsageError
 from harness.method import (

@@ -8,8 +8,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from harness.backbones.swin import SWINS
-from harness.backbones.vit import VITS
+from harness.backbones.shapes import SWINS, VITS
 from harness.data.augment import Augmentation
 from harness.data.sample import Batch
 from harness.method import Budget, MultiTaskModel, Optimizer, ParameterGroup, Schedule, Stage, TrainingOutput

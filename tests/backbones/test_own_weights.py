@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from harness.backbones import build_backbone, facts
-from harness.backbones.own_weights import FOLDER, OWN, own_sha256, read_own
+from harness.backbones.own_weights import own_sha256, read_own
+from harness.backbones.shapes import FOLDER, OWN
 from harness.config import RunConfig
 from harness.datasets.synth import default
 from harness.datasets.synth.nyud_tree import scene_rng

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from harness.backbones import build_backbone
-from harness.backbones.swin import SWINS, SwinEncoder
+from harness.backbones.shapes import SWINS
+from harness.backbones.swin import SwinEncoder
 from harness.backbones.swin_layers import PatchMerging, SwinBlock
 from harness.backbones.windows import WindowAttention, Windows, offsets
 from harness.counting import count_macs

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.backbones import build_backbone
-from harness.backbones.swin import SWINS
+from harness.backbones.shapes import SWINS
 from harness.backbones.swin_layers import SwinBlock
 from harness.backbones.windows import offsets
 from harness.baselines.common.tasks import channels_of, key_of

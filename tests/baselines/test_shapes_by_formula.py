@@ -11,7 +11,7 @@ from formulas import Shapes, Tasks
 from harness.backbones import build_backbone
 from harness.backbones.hrnet import HRNetEncoder
 from harness.backbones.resnet import ResNetEncoder
-from harness.backbones.swin import SWINS
+from harness.backbones.shapes import SWINS
 from harness.baselines.atrc.genotype import default_genotype
 from harness.baselines.common.tasks import key_of
 from harness.problem import Problem, TaskSpec

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import registry
 from harness.cli.main import cli, exit_code
+from harness.registry.known import GIVEN
 
 
 @dataclass
@@ -30,7 +30,8 @@ Harness = Callable[..., Result]
 def harness(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Harness:
     """Return a function that runs ``harness ARGUMENTS`` in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_given", {"methods": {}, "datasets": {}})
+    for kind in GIVEN:
+        monkeypatch.setitem(GIVEN, kind, {})
 
     def call(*arguments: object) -> Result:
         capfd.readouterr()

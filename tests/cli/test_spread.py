@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from harness.cli.run import SpreadCommand
+from harness.cli.options import SpreadCommand
 
 
 @click.command(cls=SpreadCommand)

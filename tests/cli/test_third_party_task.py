@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import registry
 from harness.errors import UsageError
 from harness.records import find_records
-from harness.tasks import TASKS, register
+from harness.registry.known import GIVEN
+from harness.tasks import TASK_FACTS, TASKS, register
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "add-task.md"
 [CODE] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
@@ -20,7 +20,8 @@ def plugin(tmp_path: Path):
     path.write_text(CODE)
     yield path
     TASKS.pop("brightness", None)
-    registry._given["datasets"].pop("bright-rooms", None)
+    TASK_FACTS.pop("brightness", None)
+    GIVEN["datasets"].pop("bright-rooms", None)
 
 
 def test_the_task_of_the_page_runs_from_its_file(harness, plugin: Path, golden: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from fuzzing.mutate import mutated
 from fuzzing.subjects import time_limit
 
-from harness import registry
 from harness.config import BenchConfig, RunConfig, parse_assignments
 from harness.errors import HarnessError
 from harness.protocol import Protocol
 from harness.registry import load_plugin
+from harness.registry.known import GIVEN
 from harness.run.configure import configure
 
 YAML = b"""method: [share, multi-task]
@@ -96,7 +96,7 @@ def attempt_plugin(seed: int, folder: Path) -> str:
     try:
         return _outcome(lambda: load_plugin(str(path)))
     finally:
-        for names in registry._given.values():
+        for names in GIVEN.values():
             names.pop("fuzzed", None)
         path.unlink()
 

@@ -6,7 +6,7 @@ from unittest import mock
 
 from expectation import Expectation
 
-from harness.backbones.swin import SWINS, SwinConfig
+from harness.backbones.shapes import SWINS, SwinConfig
 from harness.baselines.common.tasks import key_of
 from harness.baselines.mtlora.method import DECODER_CHANNELS
 from harness.method import Method, MultiTaskModel

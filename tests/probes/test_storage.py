@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.files import file_bytes
 from harness.method import accounting_of, load_artifact, save_artifact
-from harness.probes.storage import file_bytes, measure_storage, zipped_bytes
+from harness.probes.storage import measure_storage, zipped_bytes
 from harness.problem import Problem, TaskSpec
 from harness.registry import load_method
 

@@ -6,6 +6,7 @@ import pytest
 from harness import registry
 from harness.errors import UsageError
 from harness.method import Method
+from harness.registry.known import GIVEN
 
 PLUGIN = """
 from harness.method import Method, Stage
@@ -19,7 +20,8 @@ class Mine(MultiTask):
 
 @pytest.fixture(autouse=True)
 def forget_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_given", {"methods": {}, "datasets": {}})
+    for kind in GIVEN:
+        monkeypatch.setitem(GIVEN, kind, {})
 
 
 def test_every_registered_method_loads_and_carries_its_name() -> None:

@@ -16,8 +16,9 @@ from harness.protocol import Protocol
 from harness.records import Record, write_record
 from harness.records.load import Stored
 from harness.records.reference import with_gains
+from harness.report.cells import ALIKE
 from harness.report.formats import FORMATS
-from harness.report.intervals import ALIKE, Intervals, NoIntervalError
+from harness.report.intervals import Intervals, NoIntervalError
 from harness.report.table import build_table
 from harness.tasks import bootstrap
 from harness.tasks.images import ImageMeter

@@ -4,15 +4,14 @@ CSV has one line per row of each table, its conditions in front, and units in th
 unrounded values with their units, and the conditions.
 """
 
+import csv
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import pandas as pd
-
-from harness.report.cells import Number
+from harness.report.cells import ALIKE, Number
 from harness.report.grid import Table
-from harness.report.intervals import ALIKE
 from harness.report.text import csv_text, to_json
 
 
@@ -39,8 +38,15 @@ def render_csv(tables: Sequence[Table]) -> str:
             conditions, facts = ({key: _flat(value) for key, value in of.items()} for of in (table.facts, row.facts))
             rows.append({key: facts.get(key, value) for key, value in conditions.items()} | cells | facts)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    frame = pd.DataFrame(rows, columns=names, dtype=object)
-    return frame.to_csv(index=False, header=list(map(csv_text, names)), lineterminator="\n")
+    return csv_lines([list(map(csv_text, names)), *([row.get(name) for name in names] for row in rows)])
+
+
+def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as the lines of a CSV file; what is null or no number is an empty cell."""
+    text = io.StringIO()
+    shown = (["" if cell is None or cell != cell else cell for cell in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(shown)
+    return text.getvalue()
 
 
 def _flat(value: Any) -> Any:

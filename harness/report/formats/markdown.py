@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
+from tabulate import tabulate
 
 from harness.report.cells import Number
 from harness.report.grid import Table
@@ -23,7 +23,7 @@ def render(tables: Sequence[Table]) -> str:
                 form = _MARKS[cell.mark] if isinstance(cell, Number) else "{}"
                 shown.append(form.format(escape(row.text(column))))
         sides = ["left" if table.is_text(column) else "right" for column in table.columns]
-        body = pd.DataFrame(cells).to_markdown(index=False, disable_numparse=True, colalign=sides)
+        body = tabulate(cells, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=sides)
         notes = "".join(f"- {escape(note)}\n" for note in table.notes)
         parts.append(f"{escape(table.caption)}\n\n{body}\n" + (f"\n{notes}" if notes else ""))
     return "\n".join(parts)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from harness.backbones.vit import VITS
+from harness.backbones.shapes import VITS
 from harness.method import Budget, MultiTaskModel, Optimizer, ParameterGroup, Schedule, Stage
 from harness.methods.share.corrections.nets import CorrectedNets
 from harness.methods.share.corrections.settings import settings_of

@@ -1,68 +1,36 @@
-"""Plug-ins by name: entry points of installed packages, those of this project, and files given with ``--plugin``."""
+"""Import of plug-ins by name or from files, and the checks that they keep the contract."""
 
-import ast
-import functools
 import importlib
 import importlib.util
 import inspect
 import re
 import sys
-import tomllib
-from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from harness.backbones import FAMILIES
 from harness.backbones import NAMES as BACKBONES
+from harness.backbones import timm_parts as timm_parts  # before a plug-in imports timm itself
 from harness.data.dataset import Dataset
 from harness.errors import UsageError, described, unknown
 from harness.files import digest, sha256_of
 from harness.method import Accounting, Method
 from harness.method.optional import OF_ACCOUNTING
 from harness.recipe import Budget
+from harness.registry.known import GIVEN, Kind, built_in, names, targets
+from harness.registry.source import closure
 from harness.tasks import register
 from harness.tasks.base import Task
 
-Kind = Literal["methods", "datasets"]
-
-DISTRIBUTION = "mtl-harness"
 _BASES: dict[Kind, Any] = {"methods": Method, "datasets": Dataset}
-_given: dict[Kind, dict[str, type]] = {"methods": {}, "datasets": {}}
 _places: dict[type, str | None] = {}
 """Class to the file it was given in: an edited file may give its names again, another file may not."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 """Names stand in the names of folders: no separators, no leading dot, no more than a file system takes."""
-
-
-def built_in(kind: Kind) -> dict[str, str]:
-    """Return the project's own plug-ins, name to ``module:class``: the entry points that pyproject.toml lists.
-
-    A source checkout is read directly, for it may never have been installed, or before the last of them was added.
-    """
-    file = Path(__file__).resolve().parent.parent / "pyproject.toml"
-    if file.is_file():
-        return _listed(file)[f"harness.{kind}"]
-    points = entry_points(group=f"harness.{kind}")
-    return {point.name: point.value for point in points if point.dist and point.dist.name == DISTRIBUTION}
-
-
-@functools.cache
-def _listed(file: Path) -> dict[str, dict[str, str]]:
-    with file.open("rb") as opened:
-        groups: dict[str, dict[str, str]] = tomllib.load(opened)["project"]["entry-points"]
-    return groups
-
-
-def names(kind: Kind) -> list[str]:
-    """Return the names of all known plug-ins: the project's own first, then the others, each sorted."""
-    own = built_in(kind)
-    others = {point.name for point in entry_points(group=f"harness.{kind}")} | set(_given[kind])
-    return [*sorted(own), *sorted(others - set(own))]
 
 
 def load_method(name: str) -> type[Method]:
@@ -123,11 +91,11 @@ def load_plugin(source: str) -> list[str]:
     except (Exception, SystemExit) as error:  # whatever a user's file raises is shown as one line
         raise UsageError(f"plug-in {source}: {described(error)}") from error
     for kind, cls in complete:
-        registered = _given[kind].get(cls.name)
+        registered = GIVEN[kind].get(cls.name)
         same = registered is cls or (registered is not None and _places.get(registered) == module.__file__)
         if cls.name in names(kind) and not same:
             raise UsageError(f"plug-in {source}: the name {cls.name!r} is already taken in {kind}; choose another")
-        _given[kind][cls.name] = cls
+        GIVEN[kind][cls.name] = cls
         _places[cls] = module.__file__
     own = [cls for _, cls in inspect.getmembers(module, inspect.isclass) if cls.__module__ == module.__name__]
     named = [one for one in own if _derived(one, Task) and hasattr(one, "name")]
@@ -158,7 +126,7 @@ def _import(source: str) -> ModuleType:
         raise UsageError("no such file")
     path = path.resolve()
     name = f"harness_plugin_{path.stem}"
-    files = _closure(path, path.parent, ())
+    files = closure(path, path.parent, ())
     held = sys.modules.get(name)
     state = digest({str(file): sha256_of(file) for file in files})
     if held is not None and getattr(held, "__harness_source__", None) == state:
@@ -183,13 +151,13 @@ def _import(source: str) -> ModuleType:
 
 
 def _load(kind: Kind, name: str) -> Any:
-    if name in _given[kind]:
-        return _given[kind][name]
+    if name in GIVEN[kind]:
+        return GIVEN[kind][name]
     own = built_in(kind)
-    targets = {point.name: point.value for point in entry_points(group=f"harness.{kind}")} | own
-    if name not in targets:
+    known = own if name in own else targets(kind)
+    if name not in known:
         raise UsageError(unknown(kind.rstrip("s"), name, names(kind)))
-    module, _, attribute = targets[name].partition(":")
+    module, _, attribute = known[name].partition(":")
     if name in own:
         return getattr(importlib.import_module(module), attribute)
     try:
@@ -197,7 +165,7 @@ def _load(kind: Kind, name: str) -> Any:
         _check(kind, cls)
     except (Exception, SystemExit) as error:  # whatever an installed package raises is shown as one line
         reason = str(error) if isinstance(error, UsageError) else described(error)
-        raise UsageError(f"plug-in {name} ({targets[name]}): {reason}") from error
+        raise UsageError(f"plug-in {name} ({known[name]}): {reason}") from error
     return cls
 
 
@@ -238,87 +206,3 @@ def _check(kind: Kind, cls: Any) -> None:
 
 def _derived(cls: Any, base: type) -> bool:
     return inspect.isclass(cls) and issubclass(cls, base)
-
-
-@functools.cache
-def source_digest(cls: type) -> str:
-    """Return the sha256 of the source of a plug-in: what it computes may change when this does.
-
-    Counted are the file of the class, those of the plug-ins it inherits from, and the modules of the same folder or
-    package that these import, directly or through each other, also inside functions. Files of another kind and modules
-    whose names are computed are not seen.
-
-    Args:
-        cls: A method or data set. Its source is read once: an edited plug-in is another class once it is imported.
-    """
-    bases = tuple(_BASES.values())
-    files: dict[str, str] = {}
-    for one in cls.__mro__:
-        module = sys.modules.get(one.__module__)
-        place = getattr(module, "__file__", None)
-        if place is None or one in bases or not issubclass(one, bases):
-            continue
-        prefix, folder = _package_of(one.__module__, Path(place))
-        label = ".".join(prefix)
-        files |= {
-            f"{label}/{file.relative_to(folder).as_posix()}": sha256_of(file)
-            for file in _closure(Path(place).resolve(), folder, prefix)
-        }
-    return digest(files)
-
-
-def _package_of(module: str, file: Path) -> tuple[tuple[str, ...], Path]:
-    """Return the package that a module belongs to, as the parts of its name, and its folder.
-
-    This project's packages of plug-ins (``harness.baselines``) count one by one; a single file is no package's.
-    """
-    parts = tuple(module.split("."))
-    depth = 2 if parts[0] == "harness" else 1
-    above = len(parts) - depth - (file.name != "__init__.py")  # folders between the file's and the package's
-    return (parts[:depth], file.resolve().parents[above]) if above >= 0 else ((), file.resolve().parent)
-
-
-def _closure(file: Path, folder: Path, prefix: tuple[str, ...]) -> list[Path]:
-    """Return a file and all Python files below ``folder`` that it imports, directly or through each other, sorted."""
-    found: set[Path] = set()
-    waiting = [file]
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        found.add(path)
-        try:
-            tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError, RecursionError, MemoryError, OSError):  # the import will say what is wrong
-            continue
-        for base, parts in _imports(tree, path, folder, prefix):
-            for end in range(len(parts) + 1):
-                place = base.joinpath(*parts[:end])
-                for candidate in (place.with_suffix(".py"), place / "__init__.py"):
-                    if candidate.is_relative_to(folder) and candidate != folder and candidate.is_file():
-                        waiting.append(candidate)
-    return sorted(found)
-
-
-def _imports(tree: ast.AST, file: Path, folder: Path, prefix: tuple[str, ...]) -> Iterator[tuple[Path, list[str]]]:
-    """Yield where each import of a file may lead: a folder, and the parts of a module's name below it."""
-    for node in ast.walk(tree):
-        level, targets = 0, []
-        if isinstance(node, ast.Import):
-            targets = [alias.name.split(".") for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            module = node.module.split(".") if node.module else []
-            level, targets = node.level, [[*module, alias.name] for alias in node.names]
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-            called = getattr(node.func, "attr", getattr(node.func, "id", None))
-            if called in ("import_module", "__import__") and isinstance(node.args[0].value, str):
-                targets = [node.args[0].value.split(".")]
-        for parts in targets:
-            if level:
-                yield file.parents[level - 1], parts
-                continue
-            if prefix and tuple(parts[: len(prefix)]) == prefix:
-                yield folder, parts[len(prefix) :]
-            elif parts[0] != "harness":
-                yield file.parent, parts  # a folder may have been put on the path
-                yield folder, parts
