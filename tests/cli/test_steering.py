@@ -86,7 +86,7 @@ def test_the_help_of_run_is_in_groups(harness: Harness) -> None:
     assert headings == [
         *("What is run", "Data and protocol", "Training", "Device and processes", "Costs", "Output", "Options"),
     ]
-    known = [option for words, option in options(cli) if words == ("run",)]
+    known = [option for words, option in options(cli) if words == ("run",) and not option.hidden]
     assert all(len(re.findall(rf"{max(one.opts, key=len)}\b(?!-)", text)) >= 1 for one in known)
 
 
