@@ -42,8 +42,8 @@ def run_on_ray(
         sent: list[Any] = []
         for number, work in enumerate(plan.works):
             places = {*work.after, *([number - jobs] if jobs is not None and number >= jobs else [])}
-            sent.append(task.remote(work, *(sent[place] for place in sorted(places))))
-        last = task.remote(plan.last, *sent)
+            sent.append(task.remote(Command(PROGRAM, work), *(sent[place] for place in sorted(places))))
+        last = task.remote(Command(PROGRAM, plan.last), *sent)
         waiting = list(sent)
         with progress.bar("matrix", len(sent), unit="jobs") as report:
             while waiting:
@@ -75,9 +75,9 @@ def _connected(arguments: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, An
         ray.shutdown()
 
 
-def _run(work: Work, *before: int) -> int:
-    """Run a command in a process of its own; return its exit code."""
-    return Command(PROGRAM, work)()
+def _run(command: Command, *before: int) -> int:
+    """Run a command in a process of its own when the others have ended; return its exit code."""
+    return command()
 
 
 def _fault(ray: Any, result: Any, work: Work) -> HarnessError | None:

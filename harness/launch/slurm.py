@@ -37,15 +37,16 @@ class Command:
 
     def __init__(self, program: Sequence[str], work: Work) -> None:
         self.program, self.work = tuple(program), work
+        self.place = Path.cwd()  # paths may be relative to it
         self.child: int | None = None
 
     def __call__(self) -> int:
         """Run it to its end, three times if it is killed; return its exit code."""
-        log = self.work.log
+        log = self.place / self.work.log
         for _ in range(TRIES):
             with log.open("ab") as said, printed(log).open("wb") as out, Path(os.devnull).open("rb") as nothing:
                 words = [*self.program, *self.work.words]
-                process = subprocess.Popen(words, stdin=nothing, stdout=out, stderr=said)  # noqa: S603 - our own
+                process = subprocess.Popen(words, stdin=nothing, stdout=out, stderr=said, cwd=self.place)  # noqa: S603 - our own
                 self.child = process.pid
                 code = process.wait()
                 self.child = None
