@@ -17,9 +17,9 @@ from harness.probes.candidate import holds
 from harness.probes.catalog import select
 from harness.records import RECORD_NAME, Record, read_record
 from harness.registry import load_plugin
-from harness.run.execute import CHECKPOINT
 from harness.run.job import ARTIFACT, Job
 from harness.run.matrix import jobs_of
+from harness.run.train import CHECKPOINT
 from harness.training.checkpoint import load_checkpoint
 
 _SLOW = 5.0
