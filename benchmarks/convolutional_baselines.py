@@ -3,7 +3,7 @@
 The straightforward side shares the weights: task after task, maps with channels first, as the papers describe it. Both
 must give the same predictions, and take turns, so that what disturbs the machine disturbs both.
 
-    python benchmarks/convolutional_baselines.py [--threads 1] [--device cpu] [--batch 1] [--train] [NAME...]
+    python benchmarks/convolutional_baselines.py [--threads 1] [--device cpu] [--batch 1] [--record FILE] [NAME...]
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ from beside_plain import NYUD, PASCAL, Case, main, resized
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.baselines.atrc.genotype import Kind
+from harness.baselines.atrc.model import ATRCNet, over_space, padding_of
 from harness.baselines.common.interaction import Distillation
 from harness.baselines.common.parallel import ParallelNets
 from harness.baselines.common.tasks import key_of
@@ -136,7 +138,32 @@ def mtan(model: AttentionNet, images: Tensor) -> dict[str, Tensor]:
     return {name: model.heads[key_of(name)](attended[key_of(name)]) for name in model.problem.names}
 
 
+def atrc(model: ATRCNet, images: Tensor) -> dict[str, Tensor]:
+    """Predict all tasks as the paper of ATRC describes it: regions of every pair on their own."""
+    head, contexts = model.head, model.head.atrc_module
+    map_ = concatenated(model.backbone.scales(images))
+    padded = padding_of(images, map_)
+    features = {key: narrow(map_) for key, narrow in head.bottleneck.items()}
+    coarse = {key: head.aux_logits[key](layer(map_)) for key, layer in head.aux_conv.items()}
+    predictions = {}
+    for name in model.problem.names:
+        key, read = key_of(name), []
+        for source, context in contexts.cp_blocks[key].items():
+            seen = features[source]
+            if context.kind is not Kind.GLOBAL:
+                label = key if context.kind is Kind.TARGET_LABEL else source
+                probabilities = over_space(coarse[label], padded)
+                seen = (features[source].flatten(2) @ probabilities.transpose(1, 2))[..., None]
+            read.append(context(features[key], seen))
+        joined = torch.cat([features[key], contexts.out_proj[key](torch.cat(read, dim=1))], dim=1)
+        predictions[name] = resized(head.final_logits[key](contexts.bottleneck[key](joined)), images.shape[-2:])
+    return predictions
+
+
 CASES = {
+    "atrc-nyud-micro": Case("atrc", "hrnet-micro", Problem(NYUD, (112, 144)), atrc),
+    "atrc-pascal-micro": Case("atrc", "hrnet-micro", Problem(PASCAL, (96, 96)), atrc),
+    "atrc-nyud": Case("atrc", "hrnet18-small", Problem(NYUD, (448, 576)), atrc),
     "multi-task-nyud-hrnet-micro": Case("multi-task", "hrnet-micro", Problem(NYUD, (112, 144)), shared_hrnet),
     "multi-task-nyud-hrnet": Case("multi-task", "hrnet18-small", Problem(NYUD, (448, 576)), shared_hrnet),
     "mti-net-nyud-micro": Case("mti-net", "hrnet-micro", Problem(NYUD, (112, 144)), mti_net),

@@ -11,7 +11,6 @@ its MACs, in encoders; then a head in place and by chunks against the plain one.
 import argparse
 import copy
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from beside_plain import NYUD
+from beside_plain import NYUD, processor
 from torch import Tensor
 
 from harness.backbones.vit import ViTEncoder
@@ -175,12 +174,6 @@ def main() -> None:
         machine = {"processor": processor(), "torch": torch.__version__, "rounds": arguments.rounds}
         records.append(key | machine | {"rows": rows})
         arguments.record.write_text(json.dumps(records, indent=1) + "\n")
-
-
-def processor() -> str:
-    """Return the name of the processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

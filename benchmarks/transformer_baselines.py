@@ -3,7 +3,7 @@
 The straightforward side shares the weights: task after task, maps with channels first, as the papers describe it. Both
 must give the same predictions, and take turns, so that what disturbs the machine disturbs both.
 
-    python benchmarks/transformer_baselines.py [--threads 1] [--device cpu] [--batch 1] [--train] [NAME...]
+    python benchmarks/transformer_baselines.py [--threads 1] [--device cpu] [--batch 1] [--record FILE] [NAME...]
 """
 
 import torch

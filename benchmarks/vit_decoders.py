@@ -4,7 +4,7 @@ The straightforward side shares the weights and runs heads, windows, experts and
 experts for all images, as the papers describe them. Both must give the same predictions, and take turns, so that what
 disturbs the machine disturbs both.
 
-    python benchmarks/vit_decoders.py [--threads 1] [--device cpu] [--batch 1] [--train] [NAME...]
+    python benchmarks/vit_decoders.py [--threads 1] [--device cpu] [--batch 1] [--record FILE] [NAME...]
 """
 
 import torch
