@@ -1,12 +1,13 @@
 """Options by variables and files, what a command would do, and what it says."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 import yaml
-from conftest import Harness
 
 from harness.cli.main import cli
 
@@ -46,7 +47,9 @@ def test_every_option_has_a_variable_that_is_named_after_its_long_flag() -> None
             assert option.envvar == "_".join(["HARNESS", *words, flag]).upper().replace("-", "_")
 
 
-def test_variables_files_and_flags(harness: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_variables_files_and_flags(
+    harness: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HARNESS_RUN_METHOD", "share multi-task")
     monkeypatch.setenv("HARNESS_RUN_DEVICE", "cuda:1")
     (tmp_path / "file.yaml").write_text("device: cpu\nlimit: 3\nseed: [1, 2]\n")
@@ -67,7 +70,7 @@ def test_variables_files_and_flags(harness: Harness, monkeypatch: pytest.MonkeyP
 
 
 def test_a_launchers_variable_does_not_start_launchers_in_its_jobs(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+    harness: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HARNESS_RUN_LAUNCHER", "local")
     assert "exclude each other" not in harness("run", "-m", "nothing", "--shard", "0/1", "--probe", "none").err
@@ -76,11 +79,11 @@ def test_a_launchers_variable_does_not_start_launchers_in_its_jobs(
 
 
 @pytest.mark.parametrize("flag", ["-V", "--version"])
-def test_the_version(flag: str, harness: Harness) -> None:
+def test_the_version(flag: str, harness: Callable[..., Any]) -> None:
     assert re.fullmatch(r"harness, version \S+\n", harness(flag).out)
 
 
-def test_the_help_of_run_is_in_groups(harness: Harness) -> None:
+def test_the_help_of_run_is_in_groups(harness: Callable[..., Any]) -> None:
     text = harness("run", "--help").out
     headings = re.findall(r"^([A-Z][\w ]+):$", text, flags=re.MULTILINE)
     assert headings == [
@@ -91,7 +94,7 @@ def test_the_help_of_run_is_in_groups(harness: Harness) -> None:
 
 
 def test_a_plan_says_what_each_cell_would_do_and_does_none(
-    harness: Harness, mini: tuple[object, ...], tmp_path: Path
+    harness: Callable[..., Any], mini: tuple[object, ...], tmp_path: Path
 ) -> None:
     run = ("run", "-m", "multi-task", *mini)
     planned = harness(*run, "--dry-run")
@@ -107,7 +110,9 @@ def test_a_plan_says_what_each_cell_would_do_and_does_none(
     assert "is complete in out/nyud/multi-task" in log[-1]
 
 
-def test_a_failure_is_a_line_and_with_v_a_traceback(harness: Harness, mini: tuple[object, ...], tmp_path: Path) -> None:
+def test_a_failure_is_a_line_and_with_v_a_traceback(
+    harness: Callable[..., Any], mini: tuple[object, ...], tmp_path: Path
+) -> None:
     (tmp_path / "broken.py").write_text(METHOD)
     run = ("run", "-m", "broken", "--plugin", "broken.py", *mini)
     plain = harness(*run, "--log-file", "run.log")

@@ -2,10 +2,11 @@
 
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Harness
 from records import record
 
 from harness.cli.outcome import finish
@@ -37,7 +38,9 @@ class Refusing(MultiTask):
         (("run", "-m", "share", "--batch-size", 0), "batch_size: must be greater than or equal to 1, not 0"),
     ],
 )
-def test_faults_of_settings_are_in_our_words(command: tuple[object, ...], said: str, harness: Harness) -> None:
+def test_faults_of_settings_are_in_our_words(
+    command: tuple[object, ...], said: str, harness: Callable[..., Any]
+) -> None:
     result = harness(*command)
     assert result.code == 2
     assert said in result.err
@@ -46,7 +49,7 @@ def test_faults_of_settings_are_in_our_words(command: tuple[object, ...], said: 
     assert len(result.err.splitlines()) == 1
 
 
-def test_a_complete_run_has_nothing_to_do(harness: Harness, mini: tuple[object, ...]) -> None:
+def test_a_complete_run_has_nothing_to_do(harness: Callable[..., Any], mini: tuple[object, ...]) -> None:
     run = ("run", "-m", "multi-task", *mini)
     assert "nothing to do" not in harness(*run).err
     again = harness(*run)
@@ -54,7 +57,7 @@ def test_a_complete_run_has_nothing_to_do(harness: Harness, mini: tuple[object, 
     assert "nothing to do" not in harness(*run, "--probe", "memory").err, "costs were measured"
 
 
-def test_a_refused_cell_leaves_no_folder(harness: Harness, mini: tuple[object, ...], tmp_path: Path) -> None:
+def test_a_refused_cell_leaves_no_folder(harness: Callable[..., Any], mini: tuple[object, ...], tmp_path: Path) -> None:
     (tmp_path / "refusing.py").write_text(REFUSING)
     refused = harness("run", "-m", "refusing", "multi-task", "--plugin", "refusing.py", *mini)
     assert (refused.code, "no published weights of this encoder" in refused.err) == (2, True)
@@ -72,7 +75,9 @@ def test_a_warning_that_a_table_gives_is_not_said_again(capsys: pytest.CaptureFi
     assert capsys.readouterr().err.count("the fan fell off") == 1
 
 
-def test_every_record_that_no_picture_can_show_is_named_with_its_reason(harness: Harness, tmp_path: Path) -> None:
+def test_every_record_that_no_picture_can_show_is_named_with_its_reason(
+    harness: Callable[..., Any], tmp_path: Path
+) -> None:
     for name, changes in {"a": {"unmeasured": {"latency": "too slow"}}, "b": {"status": "partial"}}.items():
         write_record(record(name, (0.4,), run_id=f"nyud/{name}", **changes), tmp_path / "out" / "nyud" / name)
     result = harness("plot", "out", "-x", "latency_ms", "-y", "semseg", "-o", "p.svg")
@@ -85,7 +90,7 @@ def test_numbers_go_with_their_nouns(count: int, text: str) -> None:
     assert counted(count, "thread") == text
 
 
-def test_links_are_told_apart_once(harness: Harness) -> None:
+def test_links_are_told_apart_once(harness: Callable[..., Any]) -> None:
     lines = [line.strip() for line in harness("data", "info", "nyud").out.splitlines()]
     links = [line for line in lines if "https://" in line and "link" in line.partition(":")[0]]
     addresses = [link.url for archive in load_card("nyud").archives for link in archive.links]
