@@ -2,9 +2,10 @@
 
 import pytest
 
-from harness import registry
+from harness.registry.known import GIVEN
 
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_given", {kind: {} for kind in registry._given})
+    for kind in GIVEN:
+        monkeypatch.setitem(GIVEN, kind, {})
