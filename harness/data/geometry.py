@@ -262,6 +262,13 @@ def resize(image: NDArray[Any], size: tuple[int, int], mode: Literal["bilinear",
     return np.moveaxis(_interpolate(np.moveaxis(image, 2, 0), size, mode), 0, 2)
 
 
+def at_label_size(prediction: Tensor, label: Tensor) -> Tensor:
+    """Resize a raw prediction bilinearly to the label's size where the protocol scores at another size."""
+    if prediction.shape[-2:] == label.shape[-2:]:
+        return prediction
+    return F.interpolate(prediction, size=label.shape[-2:], mode="bilinear", align_corners=False)
+
+
 def resize_planes(planes: Floats, size: tuple[int, int], smooth: bool) -> Floats:
     """Return maps [C, H, W] at ``size``: bilinear, or the nearest value to the upper left."""
     if planes.shape[1:] == size:

@@ -70,6 +70,15 @@ class FrameMacs(Part):
     counted: bool = Field(description="By the counter, operator by operator; else by the formulas that it is held to.")
 
 
+class Streaming(Part):
+    """Accuracy of the output in force at the time of each frame, replayed from recorded times."""
+
+    fps: Amount = Field(description="Rate at which frames come; those that come while the model is busy are dropped.")
+    misses: Count = Field(description="Frames without any output yet: every class is wrong, regressions a constant.")
+    lag: Amount | None = Field(description="Mean age of the output in force, in frames.")
+    metrics: dict[Name, dict[Name, Metric]] = Field(default={})
+
+
 class KindScores(Part):
     """Scores of the clips of one kind of motion, or of all."""
 
@@ -81,6 +90,7 @@ class KindScores(Part):
     off_dense: dict[Name, Metric] = Field(default={}, description="Task to its error against dense runs.")
     consistency: dict[Name, Metric] = Field(default={})
     macs: FrameMacs | None = None
+    streaming: Streaming | None = Field(default=None, description="Null in records from before it, and without times.")
 
 
 class StreamRecord(Part):

@@ -17,6 +17,15 @@ from harness.registry import load_method
 from harness.weights import Start, Weights
 from harness.weights.artifact import Manifest
 
+STREAM = "stream."
+"""Begin of the settings of ``--set`` that belong to the streams of video data sets."""
+
+
+def split_settings(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of methods, and those of streams, which are given as ``stream.KEY``."""
+    streams = {key.removeprefix(STREAM): value for key, value in given.items() if key.startswith(STREAM)}
+    return {key: value for key, value in given.items() if not key.startswith(STREAM)}, streams
+
 
 def configure(
     names: Sequence[str],

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from itertools import compress
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from harness.compute import Compute
+from harness.data.geometry import at_label_size
 from harness.data.sample import Batch
 from harness.events import BEAT_SECONDS
 from harness.model import MultiTaskModel, check_predictions
@@ -154,10 +153,3 @@ def _metrics(
             per_image.take(task.spec, meter, merged)
         metrics[name] = found
     return metrics
-
-
-def at_label_size(prediction: Tensor, label: Tensor) -> Tensor:
-    """Resize a raw prediction bilinearly to the label's size where the protocol scores at another size."""
-    if prediction.shape[-2:] == label.shape[-2:]:
-        return prediction
-    return F.interpolate(prediction, size=label.shape[-2:], mode="bilinear", align_corners=False)

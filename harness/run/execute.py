@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from harness.data.clips import ClipReader
 from harness.data.loading import eval_batches, loader_fault
 from harness.errors import HarnessError, MethodError, UsageError, described
 from harness.events import EVENTS_NAME, Events
@@ -30,12 +31,14 @@ from harness.records import RECORD_NAME, Phase, Record, read_record, write_recor
 from harness.records.calibration import write_walk
 from harness.records.costs import Sparsity
 from harness.records.metric import Metric
+from harness.records.stream import STREAM_RECORD
 from harness.run.curves import write_curves
 from harness.run.evaluate import evaluate
 from harness.run.job import ARTIFACT, Job
 from harness.run.join import TRAINING, training_beside
 from harness.run.pictures import frames_as_json, write_contact_sheet, write_heat_maps
 from harness.run.record import new_record
+from harness.run.stream import FRAMES_NAME, stream_clips
 from harness.run.track import Tracking
 from harness.run.train import CHECKPOINT, PARTS, RefusedError, train_job, warn
 from harness.tasks.per_image import PER_IMAGE_NAME, PerImage
@@ -123,7 +126,7 @@ def _entered(job: Job, stack: contextlib.ExitStack, progress: RunProgress) -> Re
     if job.config.overwrite == "always":
         for name in (ARTIFACT, PARTS):
             shutil.rmtree(job.folder / name, ignore_errors=True)
-        for name in (RECORD_NAME, PER_IMAGE_NAME, CHECKPOINT, EVENTS_NAME):
+        for name in (RECORD_NAME, PER_IMAGE_NAME, CHECKPOINT, EVENTS_NAME, STREAM_RECORD, FRAMES_NAME):
             (job.folder / name).unlink(missing_ok=True)
     return _started(job)
 
@@ -164,6 +167,10 @@ def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path 
         record.metrics = _evaluate(job, model, progress, predictions, per_image)
         record.per_image = parallel.led(partial(per_image.write, job.folder))
     record.sparsity = parallel.led(partial(_look_inside, job, model))
+    # 4. Of video data sets the clips, through the model's stream, in a record of their own.
+    if isinstance(job.data.val.reader, ClipReader):
+        with _phase(record, "stream", progress):
+            parallel.led(partial(stream_clips, job, model, job.data.val.reader, progress))
     record.status = "complete"
     _write(record, job.folder)
     if parallel.leading():

@@ -16,6 +16,7 @@ from harness.errors import HarnessError, MethodError, described
 from harness.files import digest
 from harness.method import MatchedEffort, Method, Stage
 from harness.registry import source_digest
+from harness.run.configure import split_settings
 from harness.tasks import build_task
 from harness.training import parallel
 from harness.weights import WeightFile
@@ -141,6 +142,8 @@ class Job:
             "device": self.compute.device.type,
             # Left out without the flag, so that folders of runs from before it keep their names.
             **({"deterministic": True} if config.deterministic else {}),
+            # Likewise: of streams that are not set up otherwise than the method does.
+            **({"stream": stream} if (stream := split_settings(config.set)[1]) else {}),
             "seed": self.seed,
             # Sums over processes are rounded in another order than those of one.
             **({"processes": parallel.world()} if parallel.world() > 1 else {}),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.compute import Compute, pick_device
 from harness.config import RunConfig
+from harness.data.clips import VideoDataset
 from harness.data.loading import WHOLE
 from harness.data.open import OpenedData, open_data
 from harness.errors import HarnessError, MethodError, UsageError, described
@@ -19,10 +20,11 @@ from harness.records import RECORD_NAME, read_record
 from harness.records.gain import fill_gains
 from harness.records.store import check_store, publish
 from harness.registry import load_dataset, load_plugin
-from harness.run.configure import check_artifact, configure, method_of
+from harness.run.configure import check_artifact, configure, method_of, split_settings
 from harness.run.costs import Run, measure_runs
 from harness.run.execute import execute
 from harness.run.job import ARTIFACT, Artifact, Job, images_of, recipe_of, title_of
+from harness.run.stream import policy_of
 from harness.run.track import check_trackers
 from harness.run.train import CHECKPOINT, execute_part
 from harness.training import parallel
@@ -195,7 +197,9 @@ def jobs_of(
         raise UsageError(f"{source}: belongs to one method, {len(config.method)} are given")
     backbone = config.backbone or (given.manifest.backbone if given else None)
     stored = given.manifest.options if given else None
-    methods = configure(config.method, backbone, config.set, config.weights, config.budget, stored)
+    policy_of(config)  # a wrong setting of the stream is named before anything is run
+    own, streams = split_settings(config.set)
+    methods = configure(config.method, backbone, own, config.weights, config.budget, stored)
     for place, name in enumerate(config.dataset):
         cells = list(enumerate(itertools.product(methods, config.seed), place * len(methods) * len(config.seed)))
         cells = [(number, cell) for number, cell in cells if number % shard[1] == shard[0]]
@@ -203,6 +207,10 @@ def jobs_of(
             continue
         # 2. The data, read once for all methods and seeds.
         dataset = load_dataset(name).for_budget(config.budget)
+        if streams and not isinstance(dataset, VideoDataset):
+            raise UsageError(
+                f"--set stream.{next(iter(streams))}: {name} has no clips to stream; it goes with -d of video"
+            )
         training = config.checkpoint is None
         data = open_data(dataset, config.data_root, config.task, protocol, config.limit, training, config.input_size)
         if given is not None:

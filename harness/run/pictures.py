@@ -11,11 +11,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from harness.data.cache import Scenes
+from harness.data.geometry import at_label_size
 from harness.data.loading import collate
 from harness.data.transforms import MEAN, STD, EvalTransform
 from harness.model import MultiTaskModel
 from harness.protocol import Protocol
-from harness.run.evaluate import at_label_size
 from harness.tasks.base import Task
 
 _CELL_INCHES = (1.1, 0.3)

@@ -57,3 +57,20 @@ def drift(errors: Sequence[float], first: int = 4) -> float:
         return math.nan
     index, error = np.array(kept).T
     return 10 * float(np.polyfit(index, error, 1)[0])
+
+
+def growth(errors: Sequence[float], span: int = 8, first: int = 4) -> float:
+    """Return the mean error of the last frames over that of the frames from ``first`` on; 1 is no drift.
+
+    Args:
+        errors: Of every frame of a clip.
+        span: Frames of either mean; clips in which the two would overlap give NaN.
+        first: First frame of the earlier mean, behind the full pass that begins the clip.
+
+    >>> growth([0.0] * 4 + [1.0] * 8 + [1.5] * 8)
+    1.5
+    """
+    early, late = errors[first : first + span], errors[-span:]
+    if len(errors) < first + 2 * span or not all(map(math.isfinite, (*early, *late))) or not sum(early):
+        return math.nan
+    return sum(late) / sum(early)

@@ -4,7 +4,7 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,14 +20,14 @@ from harness.errors import DataError, HarnessError, MethodError, described
 from harness.files import digest, write_atomically, writing_to
 from harness.model import MultiTaskModel
 from harness.probes.environment import provenance
-from harness.records.metric import Metric
 from harness.records.stream import FrameTimes, StreamRecord, Times, frame_macs, write_stream_record
 from harness.stream.config import StreamConfig
 from harness.stream.contract import FrameReport, Stream, open_stream
-from harness.stream.off_dense import UNITS, off_dense
+from harness.stream.off_dense import off_dense
 from harness.stream.overlay import Overlay, contact_sheet
 from harness.stream.policy import StreamPolicy
 from harness.stream.sources import Source
+from harness.stream.tally import off_dense_metric
 from harness.tasks import build_task
 from harness.weights.artifact import Manifest
 
@@ -281,7 +281,9 @@ class Player:
             frames=len(account.reports),
             frames_dropped=account.dropped,
             full_frames=dict(Counter(r.kind.partition(":")[2] for r in account.reports if r.kind.startswith("full"))),
-            times=frame_times(account.ms, full, account.finished, self.config.fps or self.source.fps, account),
+            times=frame_times(
+                account.ms, full, np.diff(account.finished).tolist(), self.config.fps or self.source.fps, account
+            ),
             macs=frame_macs(macs, full, dense, counted=False) if macs else None,
             state_bytes=self.stream.state_bytes,
             off_dense={task: off_dense_metric(task, errors) for task, errors in account.errors.items()},
@@ -297,18 +299,21 @@ class Player:
 
 
 def frame_times(
-    ms: list[float], full: list[bool], finished: list[float], fps: float | None, account: _Account | None
+    ms: Sequence[float],
+    full: Sequence[bool],
+    intervals: Sequence[float],
+    fps: float | None,
+    account: _Account | None = None,
 ) -> FrameTimes:
     """Return the statistics of the times of a stream.
 
     Args:
         ms: Of every frame.
         full: Whether it was computed in full.
-        finished: Moments of the outputs, in seconds.
+        intervals: Seconds between one output and the next.
         fps: Rate of the deadline; None for none.
         account: Times of decoding and drawing; None where there were none.
     """
-    intervals = np.diff(finished)
     return FrameTimes(
         all=Times.of(ms),
         full=Times.of([time for time, whole in zip(ms, full, strict=True) if whole]),
@@ -321,13 +326,6 @@ def frame_times(
         decode_ms=float(np.mean(account.decode)) if account and account.decode else None,
         draw_ms=float(np.mean(account.draw)) if account and account.draw else None,
     )
-
-
-def off_dense_metric(task: str, errors: list[float]) -> Metric:
-    """Return the mean error of a task against dense runs as a metric."""
-    unit = UNITS.get(task, "fraction")
-    name = f"{task}.off-dense@mean"
-    return Metric.of(float(np.mean(errors)), unit=unit, higher_is_better=False, n=len(errors), protocol=name)
 
 
 def dense_stream(model: MultiTaskModel) -> Stream:

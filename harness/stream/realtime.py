@@ -1,8 +1,14 @@
-"""Streaming: the output in force at each frame when a model keeps no pace with its camera (after sAP, ECCV 2020)."""
+"""Streaming accuracy: the output in force at each frame of a camera that waits for no model (sAP, ECCV 2020)."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from harness.stream.off_dense import UNITS
+from harness.tasks.base import IGNORE
 
 
 @dataclass(frozen=True)
@@ -59,3 +65,21 @@ def replay(seconds: Sequence[float], fps: float, margin: float = 0.0) -> Replay:
         done = [k for k, at in zip(processed, finished, strict=True) if at <= index / fps - margin + 1e-12]
         shown.append(done[-1] if done else None)
     return Replay(tuple(shown), tuple(processed), tuple(finished))
+
+
+def without_output(task: str, raw: Tensor, label: Tensor) -> Tensor:
+    """Return what is scored while there is no output yet: every class wrong, regressions by a constant.
+
+    Args:
+        task: Name of the task.
+        raw: Any raw map of the task, [B, C, H, W].
+        label: Label of the frame, [B, 1 or 3, H, W]; the constant of a regression is its mean.
+    """
+    if task in UNITS:
+        valid = label != IGNORE
+        mean = label.where(valid, 0).sum((2, 3), keepdim=True) / valid.sum((2, 3), keepdim=True).clamp(min=1)
+        return mean.expand_as(raw).contiguous()
+    if raw.shape[1] == 1:  # nothing is found
+        return raw.new_full(raw.shape, -20.0)
+    wrong = (label[:, 0].long() + 1) % raw.shape[1]  # [B, H, W]
+    return F.one_hot(wrong, raw.shape[1]).movedim(-1, 1).to(raw.dtype)
