@@ -38,21 +38,32 @@ def compare(
 
     BASE and HEAD are results folders, as -o of run and bench names them; or two records, which may be of two methods.
     Accuracy, MACs, parameters and bytes are compared exactly, latencies by a test on paired samples of one machine.
+    Streams of clips are compared with streams alone.
     """
     from harness.cli.outcome import write_output
-    from harness.compare import Tolerances, compare_pair, load
+    from harness.compare import Comparison, Tolerances, compare_pair, load, stream_rows, with_streams
     from harness.compare import compare as compare_folders
     from harness.compare.junit import to_junit
     from harness.compare.markdown import to_markdown
     from harness.compare.screen import print_comparison
+    from harness.errors import UsageError
     from harness.files import writing_to
+    from harness.records.stream import sorted_paths
 
     tolerances = Tolerances.parse(tolerance)
-    (ours, one), (theirs, other) = load("BASE", base), load("HEAD", head)
-    if one and other:
-        comparison = compare_pair(ours[0], theirs[0], tolerances, allow_removed)
-    else:
-        comparison = compare_folders(ours, theirs, tolerances, allow_removed)
+    for side, path in (("BASE", base), ("HEAD", head)):
+        if not path.exists():
+            raise UsageError(f"{side} {path}: no such file or folder")
+    (stills, streams), (others, other_streams) = sorted_paths([base]), sorted_paths([head])
+    comparison: Comparison | None = None
+    if stills or others:
+        (ours, one), (theirs, other) = load("BASE", base), load("HEAD", head)
+        if one and other:
+            comparison = compare_pair(ours[0], theirs[0], tolerances, allow_removed)
+        else:
+            comparison = compare_folders(ours, theirs, tolerances, allow_removed)
+    if comparison is None or streams or other_streams:
+        comparison = with_streams(comparison, stream_rows(streams, other_streams, tolerances), allow_removed)
     # Files first: a reader of standard output that goes away must not cost a job its report.
     if junit is not None:
         write_output("--junit", junit, to_junit(comparison))

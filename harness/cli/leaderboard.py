@@ -45,13 +45,15 @@ def leaderboard(results: tuple[Path, ...], output: Path, published: bool, title:
     from harness.records.literature import published_records
     from harness.records.load import RECORD_NAME, Stored
     from harness.records.reference import with_gains
+    from harness.records.stream import sorted_paths
     from harness.report.intervals import Intervals
 
     check_output(output)
     if not results and not published:
         raise UsageError("nothing to show; give folders of results, or --published")
     check_writable("-o", output.absolute().parent)  # the site is made next to its place
-    entries = read_entries(results) if results else []
+    stills, streams = sorted_paths(results)
+    entries = read_entries(stills) if stills else []
     # Gains are taken again, so that a reference that came later counts.
     renewed = with_gains([entry.record for entry in entries])
     entries = [replace(entry, record=record) for entry, record in zip(entries, renewed, strict=True)]
@@ -59,5 +61,5 @@ def leaderboard(results: tuple[Path, ...], output: Path, published: bool, title:
     stored = [Stored(entry.record, entry.folder / RECORD_NAME) for entry in entries if entry.folder]
     intervals = Intervals(stored) if ci and any(one.record.per_image for one in stored) else None
     with writing_to(f"-o {output}"):
-        write_site(render_site(entries, title=title, accuracy=accuracy, intervals=intervals), output)
+        write_site(render_site(entries, title=title, accuracy=accuracy, intervals=intervals, streams=streams), output)
     click.echo(output / "index.html")

@@ -15,7 +15,7 @@ from harness.tasks import TASK_FACTS
 
 
 @dataclass(frozen=True)
-class _Title:
+class Title:
     """Name of a value, and its tolerance."""
 
     key: str
@@ -56,7 +56,7 @@ def _metrics(stored: Stored, other_stored: Stored, tolerances: Tolerances) -> It
         named = unit.step or unit.symbol or shown.unit
         tolerance = tolerances.of_task(name, shown.unit)
         title = f"{task.title} {task.headline_title}"
-        what = _Title(
+        what = Title(
             f"metrics.{name}",
             title,
             "metrics",
@@ -72,10 +72,10 @@ def _metrics(stored: Stored, other_stored: Stored, tolerances: Tolerances) -> It
         elif tolerance.level is not None and None not in values:
             yield judged_by_images(what, stored, other_stored, name, unit.factor)
         else:
-            yield from _judged(what, *values, _why_null(other, head), _why_null(one, base))
+            yield from judged(what, *values, _why_null(other, head), _why_null(one, base))
 
 
-def judged_by_images(what: _Title, base: Stored, head: Stored, task: str, factor: float) -> Figure:
+def judged_by_images(what: Title, base: Stored, head: Stored, task: str, factor: float) -> Figure:
     """Return a metric judged by the interval of its loss, paired over images.
 
     It regressed if the whole interval lies above the tolerance, and improved if it lies below the tolerance's negative.
@@ -130,9 +130,9 @@ def _why_null(metric: Metric | None, record: Record) -> str:
 
 def _costs(base: Record, head: Record, tolerances: Tolerances) -> Iterator[Figure]:
     for kind, probe, key, title, unit in _COSTS:
-        what = _Title(f"{kind}.{key}", title, kind, unit, 0, tolerances.of(kind))
+        what = Title(f"{kind}.{key}", title, kind, unit, 0, tolerances.of(kind))
         values = (_cost(base, probe, key), _cost(head, probe, key))
-        yield from _judged(what, *values, _why_unmeasured(head, probe), _why_unmeasured(base, probe))
+        yield from judged(what, *values, _why_unmeasured(head, probe), _why_unmeasured(base, probe))
 
 
 _COSTS: tuple[tuple[Kind, str, str, str, str], ...] = (
@@ -156,7 +156,7 @@ def _why_unmeasured(record: Record, probe: str) -> str:
     return record.unmeasured.get(probe) or record.failure or "not measured"
 
 
-def _judged(what: _Title, base: float | None, head: float | None, lost: str, gained: str) -> Iterator[Figure]:
+def judged(what: Title, base: float | None, head: float | None, lost: str, gained: str) -> Iterator[Figure]:
     """Yield the value with its verdict; none where neither side has it.
 
     Args:
@@ -180,7 +180,7 @@ def _judged(what: _Title, base: float | None, head: float | None, lost: str, gai
     yield _figure(what, base, head, verdict, None)
 
 
-def _figure(what: _Title, base: float | None, head: float | None, verdict: Verdict, reason: str | None) -> Figure:
+def _figure(what: Title, base: float | None, head: float | None, verdict: Verdict, reason: str | None) -> Figure:
     return Figure(
         key=what.key,
         title=what.title,

@@ -41,6 +41,13 @@ def compare(
     return _comparison(sorted(rows, key=lambda row: row.label), matched.pairs, allow_removed)
 
 
+def with_streams(comparison: Comparison | None, rows: Sequence[Row], allow_removed: bool = False) -> Comparison:
+    """Return a comparison with the rows of streams behind those of still images; None stands for no still images."""
+    if comparison is None:
+        return _comparison(list(rows), (), allow_removed)
+    return comparison.model_copy(update={"rows": [*comparison.rows, *rows]})
+
+
 def compare_pair(base: Stored, head: Stored, tolerances: Tolerances, allow_removed: bool = False) -> Comparison:
     """Compare two records, though they may be of two methods.
 

@@ -19,8 +19,10 @@ from harness.leaderboard.boards import Board, Row, build_boards, images
 from harness.leaderboard.entries import Entry, Picture, ordered, pictures, slugs
 from harness.leaderboard.fronts import fronts
 from harness.records import RECORD_NAME
+from harness.records.stream import StreamRecord
 from harness.report.cells import size
 from harness.report.intervals import Intervals
+from harness.report.streams import build_stream_tables, unfinished
 
 ASSETS = ("leaderboard.css", "leaderboard.js")
 
@@ -40,7 +42,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def render_site(
-    entries: Sequence[Entry], *, title: str, accuracy: str, intervals: Intervals | None = None
+    entries: Sequence[Entry],
+    *,
+    title: str,
+    accuracy: str,
+    intervals: Intervals | None = None,
+    streams: Sequence[StreamRecord] = (),
 ) -> Iterator[tuple[str, bytes]]:
     """Yield the files of a site: path below the site and content. Equal records give equal bytes.
 
@@ -49,6 +56,7 @@ def render_site(
         title: Heading of the site.
         accuracy: Key of the column that the pictures draw against costs: ``delta_m`` or a task.
         intervals: Per-image values of the records; None for tables without intervals.
+        streams: Records of streams, which have a page of their own with a board for each kind of motion.
     """
     entries = ordered(entries)
     names = slugs(entries)
@@ -80,9 +88,14 @@ def render_site(
         fronts={board: list(fronts(board, accuracy)) for board in boards},
         unfinished=[entry for entry in entries if entry.record.status != "complete"],
         counts=counts,
+        streams=len(streams),
         data=_data(boards),
     )
     yield "index.html", index.encode()
+    if streams:
+        boards_of = build_stream_tables(streams, every=True)
+        page_of = templates.get_template("streams.html")
+        yield "streams.html", page_of.render(root="", tables=boards_of, unfinished=unfinished(streams)).encode()
     for asset in ASSETS:
         yield asset, (files("harness.leaderboard") / "templates" / asset).read_bytes()
     # A page for every record, also for those of unfinished runs, which have no row.

@@ -1,5 +1,6 @@
 """Records of streams: a kind of their own, which never stands in one table with records of still images."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from pydantic import AwareDatetime, Field, JsonValue, ValidationError
 
 from harness.errors import UsageError, first_fault
 from harness.files import write_atomically
+from harness.records.load import RECORD_NAME, UnreadableRecord
 from harness.records.metric import Amount, Count, Metric, Name, Part, Positive
 from harness.records.schema import Software
 
@@ -155,8 +157,37 @@ def read_stream_record(path: Path) -> StreamRecord:
 
 
 def find_stream_records(root: Path) -> list[StreamRecord]:
-    """Return the stream records below a folder, in order of path."""
-    return [read_stream_record(path) for path in sorted(root.rglob(STREAM_RECORD))]
+    """Return every readable stream record below a folder, in order of path; warn of the others."""
+    found = []
+    for path in sorted(root.rglob(STREAM_RECORD)):
+        try:
+            found.append(read_stream_record(path))
+        except UsageError as error:
+            warnings.warn(f"{error}; it is left out", UnreadableRecord, stacklevel=2)
+    return found
+
+
+def sorted_paths(paths: Sequence[Path]) -> tuple[list[Path], list[StreamRecord]]:
+    """Return the paths that may hold records of still images, and the records of streams in all of them.
+
+    Args:
+        paths: Results folders, or files of records of either kind.
+
+    Raises:
+        UsageError: a file that was named is a damaged record of a stream.
+    """
+    stills, streams = [], []
+    for path in paths:
+        if path.is_dir():
+            found = find_stream_records(path)
+            streams += found
+            if not found or any(path.rglob(RECORD_NAME)):
+                stills.append(path)
+        elif path.name == STREAM_RECORD:
+            streams.append(read_stream_record(path))
+        else:
+            stills.append(path)
+    return stills, streams
 
 
 def frame_macs(

@@ -96,7 +96,8 @@ def _record(
     """Return the record of the clips that were scored."""
     origin, compute, scores = provenance(job.compute.device), job.compute, scorer.scores()
     whole = scores.get("all", KindScores(clips=0, frames=0))
-    ms, full = ([value for clip in timed for value in clip[part]] for part in (0, 1))
+    ms = [value for clip in timed for value in clip[0]]
+    full = [whole for clip in timed for whole in clip[1]]
     intervals = [later - earlier for clip in timed for earlier, later in pairwise(clip[2])]
     return StreamRecord(
         run_id=job.run_id,

@@ -103,6 +103,6 @@ def off_dense_metric(task: str, errors: list[float]) -> Metric:
 def _mean_over_clips(name: str, values: list[float]) -> Metric:
     """Return the mean over the clips that have a value; the unit follows from the name."""
     found = [value for value in values if math.isfinite(value)]
-    unit = next((unit for part, unit in _IN_UNITS.items() if part in name), "fraction")
+    unit: Unit = next((unit for part, unit in _IN_UNITS.items() if part in name), "fraction")
     value = float(np.mean(found)) if found else math.nan
     return Metric.of(value, unit=unit, higher_is_better=".vc" in name or ".tc" in name, n=len(found), protocol=name)

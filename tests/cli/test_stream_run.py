@@ -68,9 +68,37 @@ def test_clips_are_scored_through_the_stream(
     assert streamed.times.full is not None
     lines = [json.loads(line) for line in (out / streamed.run_id / "frames.jsonl").read_text().splitlines()]
     assert [line["index"] for line in lines] == [*range(9), *range(9)]
-    # No table of still images knows the record of the stream.
-    assert exit_code(lambda: cli.main(args=["table", str(out)], prog_name="harness", standalone_mode=False)) == 0
-    assert "off" not in capsys.readouterr().out
+    # Tables, pages and the gate know both, and never mix them.
+    capsys.readouterr()
+    assert harness("table", out, "--style", "wide") == 0
+    tables = capsys.readouterr().out.split("\n\n")
+    assert sum("Streams of nyud-synth-video, motion fast: 1 clips" in part for part in tables) == 1
+    of_streams = [part for part in tables if "off dense ↓" in part]
+    assert len(of_streams) == 3
+    assert not any("Δm" in part for part in of_streams)
+    assert harness("leaderboard", out, "-o", tmp_path / "site") == 0
+    page = (tmp_path / "site" / "streams.html").read_text()
+    assert page.count("<section") == 3
+    assert "mode=gated rows=0.1" in page
+    assert 'href="streams.html"' in (tmp_path / "site" / "index.html").read_text()
+    assert harness("compare", out, out) == 0
+    # A stream that got worse, though the still images did not.
+    worse = json.loads((out / streamed.run_id / "stream.json").read_text())
+    worse["kinds"]["fast"]["off_dense"]["semseg"]["value"] += 0.01
+    (tmp_path / "worse").mkdir()
+    (tmp_path / "worse" / "stream.json").write_text(json.dumps(worse))
+    capsys.readouterr()
+    assert harness("compare", out / streamed.run_id / "stream.json", tmp_path / "worse" / "stream.json") == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "fast: semseg off-dense" in printed
+    assert "1 regression" in printed
+    (tmp_path / "worse" / "stream.json").write_text("{}")
+    assert harness("table", tmp_path / "worse" / "stream.json") == 2
+    assert "damaged or of another version" in capsys.readouterr().err
+
+
+def harness(*words: object) -> int:
+    return exit_code(lambda: cli.main(args=[*map(str, words)], prog_name="harness", standalone_mode=False))
 
 
 def test_a_wrong_setting_of_the_stream_is_named_before_anything_runs(
