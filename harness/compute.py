@@ -25,6 +25,14 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 """Modes of torch.compile."""
 
+Runtime = Literal["eager", "compile", "export", "onnxruntime", "openvino", "tensorrt"]
+"""``eager`` and ``compile`` run the model itself; ``export`` its captured graph by torch; the others its ONNX file."""
+
+RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+
+Quantise = Literal["dynamic", "static"]
+"""8-bit weights and activations; the scales of activations are found at every call, or once on calibration images."""
+
 _AUTOCAST: dict[Precision, str] = {"bf16": "bfloat16", "fp16": "float16", "bf16-weights": "bfloat16"}
 """Precision to torch's name of the type that autocast computes with."""
 _DEVICES = re.compile(r"cpu|mps|cuda(:\d+)?")
@@ -117,11 +125,15 @@ class ExecutionSettings:
         compile: Mode of torch.compile; None for eager execution.
         cuda_graph: Whether the pass is captured as a CUDA graph and replayed.
         channels_last: Whether images and kernels lie in memory channels last.
+        runtime: What runs the model, one of `harness.export.settings.RUNTIMES`.
+        quantise: 8-bit weights, with activations scaled at every call or by calibration; None for none.
     """
 
     compile: str | None = None
     cuda_graph: bool = False
     channels_last: bool = False
+    runtime: str = "eager"
+    quantise: str | None = None
 
 
 EAGER = ExecutionSettings()

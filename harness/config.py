@@ -12,6 +12,7 @@ from harness.compute import CompileMode, Precision
 from harness.data import Split
 from harness.data.parallel import loader_processes
 from harness.errors import UsageError, first_fault, shortened, shown
+from harness.export.settings import Aided, Served
 from harness.recipe import Budget, Overwrite
 from harness.weights import Start, WeightFile
 
@@ -130,7 +131,7 @@ class ScoreConfig(DataConfig):
         return self.name or self.predictions.resolve().name
 
 
-class RunConfig(DataConfig):
+class RunConfig(DataConfig, Served, Aided):
     """A matrix of runs: every method on every data set with every seed."""
 
     method: list[str] = Field(min_length=1)
@@ -178,7 +179,6 @@ class RunConfig(DataConfig):
     @property
     def weights(self) -> Start:
         """The start of the encoders, resolved; a file of weights that does not exist is a `UsageError`."""
-        # An artifact brings its weights; full training starts from pretrained encoders, as the papers do.
         if self.checkpoint is not None:
             return None
         if isinstance(self.init, Path):
@@ -189,7 +189,7 @@ class RunConfig(DataConfig):
         return "pretrained" if self.init == "pretrained" else None
 
 
-class BenchConfig(SizedConfig):
+class BenchConfig(SizedConfig, Served):
     """A matrix of costs: every method on every data set with every backbone, precision and batch size."""
 
     method: list[str] = Field(min_length=1)

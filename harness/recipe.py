@@ -77,6 +77,27 @@ class Schedule:
     floor: float = 0.0
 
 
+Balance = Literal["uncertainty", "upgrad", "mgda", "pcgrad", "cagrad"]
+"""Weights of the losses that are learned, or rules that make one gradient of those of the tasks."""
+
+
+@dataclass(frozen=True)
+class Aids:
+    """Additions of a command to every stage of every method.
+
+    Attributes:
+        accumulate: Parts that a batch is cut into, whose gradients are added: the same batch in less memory.
+        ema: Decay of averaged weights; None for none.
+        balance: How losses or gradients of the tasks are balanced; None for the recipe's weights.
+    """
+
+    accumulate: int = 1
+    ema: float | None = None
+    balance: Balance | None = None
+
+
+NO_AIDS = Aids()
+
 Objective: TypeAlias = "Callable[[MultiTaskModel, Batch, TrainingOutput], dict[str, Tensor]]"
 """Auxiliary losses of a stage by name, each already weighted; they are added to the losses of the tasks."""
 

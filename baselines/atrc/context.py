@@ -76,7 +76,7 @@ class Context(nn.Module):
             # softmax(q^T k / sqrt(D)) v over the regions
             weights = (query.transpose(1, 2) @ key * self.scale).softmax(-1)  # [B, h w, R]
             attended = (weights @ value.transpose(1, 2)).transpose(1, 2)
-        map_: Tensor = attended.reshape(len(target), -1, *target.shape[2:])
+        map_: Tensor = attended.reshape(target.shape[0], -1, *target.shape[2:])
         return map_
 
 

@@ -141,14 +141,17 @@ class Mixture(nn.Module):
             [expert.M.weight for expert in experts],
             torch.stack([_bias(expert.M) for expert in experts]),
         )
-        ranks = torch.tensor(self.widths.rank_list, device=stacked.device)
-        gates = weights.repeat_interleave(ranks, dim=1, output_size=sum(self.widths.rank_list))[..., None, None]
+        # [T B, sum of ranks, 1, 1]: the weight of an expert for each of its channels
+        gates = torch.cat(
+            [weights[:, number, None].expand(-1, rank) for number, rank in enumerate(self.widths.rank_list)], dim=1
+        )[..., None, None]
         # sum_i r_i (M_i (W_i o + b_i) + c_i) = [M_1 ... M_E] (r * ([W_1; ...; W_E] o + b)) + sum_i r_i c_i
         hidden = F.conv2d(stacked, torch.cat(kernels), torch.cat(inner), padding=1) * gates
         summed = F.conv2d(hidden, torch.cat(back, dim=1)) + (weights @ biases)[..., None, None]
         shared = self.share_conv(stacked.detach())  # it does not train what comes before
         mixed = {}
-        parts = zip(entered, summed.chunk(len(entered)), shared.chunk(len(entered)), strict=True)
+        apart = (len(entered), -1)
+        parts = zip(entered, torch.unflatten(summed, 0, apart), torch.unflatten(shared, 0, apart), strict=True)
         for key, of_experts, of_all in parts:
             mix = routes[key][1][..., None, None]
             mixed[key] = self.bn_all[key](of_experts) + mix * self.conv2[key](entered[key]) + of_all

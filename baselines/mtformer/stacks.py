@@ -67,7 +67,7 @@ class CrossTaskAttention(WindowBias):
         """
         query, key = split_heads(self.qkv(patterns), 2, self.heads)  # each [m n, heads, N, C/heads]
         # Projected once per pattern, as the authors' code does it: what a forward pass costs is theirs.
-        (value,) = split_heads(self.qkv2(values.repeat(len(patterns) // len(values), 1, 1)), 1, self.heads)
+        (value,) = split_heads(self.qkv2(values.repeat(patterns.shape[0] // values.shape[0], 1, 1)), 1, self.heads)
         projected: Tensor = self.proj(self.attend(query, key, value, mask, self.scale))
         return projected
 
@@ -106,9 +106,9 @@ class CrossTaskBlock(nn.Module):
         # 1. Windows of all tasks, the own first: [T n, N, C]
         windows = Windows(own.shape[1], own.shape[2], _SIDE, self.shift)
         cut = windows.cut(self.norm1(torch.cat([own, *others])))
-        count = len(cut) // len(self.by_pattern)  # n windows of one task
+        apart = (len(self.by_pattern), -1)  # n windows of every task
         # 2. softmax(q_t k_t^T) v_own for the pattern of every task t: T results, [n, N, C] each
-        mixed = self.attn1(cut, cut[:count], windows.mask(own.device)).split(count)
+        mixed = torch.unflatten(self.attn1(cut, torch.unflatten(cut, 0, apart)[0], windows.mask(own.device)), 0, apart)
         # 3. An MLP per pattern, one on their concatenation, and the residuals
         fused = [self.get_submodule(name)(each) for name, each in zip(self.by_pattern, mixed, strict=True)]
         own = own + windows.join(mixed[0] + self.mlp3(torch.cat(fused, dim=-1)))

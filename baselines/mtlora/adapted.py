@@ -58,7 +58,9 @@ class AdaptedLinear(nn.Module):
         """
         outputs, inputs = self.linear.weight.shape
         vectors = x.numel() // inputs
-        if self.training or vectors * (inputs + outputs) < inputs * outputs:
+        # An exported graph serves every batch size: it has the merged weight, which a runtime folds.
+        few = not torch.compiler.is_exporting() and vectors * (inputs + outputs) < inputs * outputs
+        if self.training or few:
             apart: Tensor = self.linear(x) + self.common(x)
             return apart
         product = self.lora_shared_B @ self.lora_shared_A

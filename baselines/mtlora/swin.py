@@ -155,7 +155,7 @@ class AdaptedStage(nn.Module):
         shared, maps = last.for_tasks(map_, tasks, common=self.merges)  # type: ignore[operator]
         if self.merges:
             # Merged together: [(1 + T) B, H, W, C]
-            merged = self.downsample(torch.cat([shared, *maps.values()])).split(len(shared))
+            merged = self.downsample(torch.cat([shared, *maps.values()])).unflatten(0, (1 + len(maps), -1))
             shared, maps = merged[0], dict(zip(maps, merged[1:], strict=True))
         return shared, maps
 

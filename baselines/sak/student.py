@@ -146,7 +146,7 @@ class Student(nn.Module):
         assert vit.pos_embed is not None
         patches = vit.patch_embed(images)
         # [B, 1 + h w, C], the class token first
-        tokens = torch.cat([vit.cls_token.expand(len(patches), -1, -1), patches], dim=1) + vit.pos_embed
+        tokens = torch.cat([vit.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1) + vit.pos_embed
         paths = {teacher: path[0](tokens) for teacher, path in adapters}
         features: dict[str, list[Tensor]] = {key: [] for key in wanted}
         for number, block in enumerate(vit.blocks):

@@ -85,7 +85,7 @@ class PromptedTokens(PatchTokens):
         read = []
         with attributed_to("encoder"):
             patches = self.embed(images)
-            tokens = torch.cat([self.task_prompts.expand(len(patches), -1, -1), patches], dim=1)  # [B, T + N, C]
+            tokens = torch.cat([self.task_prompts.expand(patches.shape[0], -1, -1), patches], dim=1)  # [B, T + N, C]
             for number, block in enumerate(self.blocks, 1):
                 last = number == len(self.blocks)
                 tokens, reading = block(tokens, number in self.taps, last)

@@ -75,7 +75,7 @@ class PromptedInvPT(InvPTOnViT):
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read the encoder after two of its blocks, mean over the tasks, and at its end, [T, B, C, h, w]."""
         vit, first = self.backbone, self.prompts.blocks.start
-        tasks, batch = len(self.keys), len(images)
+        tasks, batch = len(self.keys), images.shape[0]
         with attributed_to("encoder"):  # it is not called as a module
             # [T, blocks with prompts, P, C]
             prompts = torch.stack([vit.get_parameter(key) for key in self.keys])
@@ -86,7 +86,7 @@ class PromptedInvPT(InvPTOnViT):
                     tokens = tokens.repeat(tasks, 1, 1)
                 if number in self.prompts.blocks:
                     # Prompts stand behind the patches, and what the block makes of them is left out
-                    own = prompts[:, number - first].repeat_interleave(batch, dim=0)  # [T B, P, C]
+                    own = prompts[:, number - first, None].expand(-1, batch, -1, -1).flatten(0, 1)  # [T B, P, C]
                     tokens = block(torch.cat([tokens, own], dim=1))[:, : tokens.shape[1]]
                 else:
                     tokens = block(tokens)

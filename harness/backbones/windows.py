@@ -119,7 +119,7 @@ class WindowBias(nn.Module):
         bias = bias.view(cells, cells, self.heads).permute(2, 0, 1)[None]  # [1, heads, N, N]
         if mask is not None:
             # [B n, heads, N, N]: masks of one map, repeated for every image
-            bias = (bias + mask).repeat(len(query) // len(mask), 1, 1, 1)
+            bias = (bias + mask).repeat(query.shape[0] // mask.shape[0], 1, 1, 1)
         mixed = F.scaled_dot_product_attention(
             query, key, value, attn_mask=bias, scale=scale
         )  # [B n, heads, N, C/heads]

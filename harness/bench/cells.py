@@ -116,7 +116,7 @@ def new_record(cell: Cell, precision: Precision, context: Context) -> Record:
         "precision": precision,
         "device": context.device.type,
         "system": here.system_id,
-        **config.model_dump(include={"batch_size", "compile", "cuda_graph", "channels_last"}),
+        **config.model_dump(include={"batch_size", "compile", "cuda_graph", "channels_last", "runtime", "quantise"}),
     }
     name = f"{method.name}.{method.backbone}.bench.{precision}.{digest(identity)[:8]}"
     return build_record(

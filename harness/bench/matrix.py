@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 
 from harness.bench.cells import SEED, Cell, Context, cells_of, new_record
-from harness.compute import Compute, ExecutionSettings, Precision, pick_device, seed_everything
+from harness.compute import Compute, Precision, pick_device, seed_everything
 from harness.config import BenchConfig
 from harness.data.transforms import MEAN, STD
 from harness.errors import UsageError
+from harness.export.runtime import check_runtime, execution_of
+from harness.export.settings import ITSELF
 from harness.files import check_writable, new_folder, writing_to
 from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
 from harness.method import accounting_of, load_published, save_artifact
@@ -50,6 +52,8 @@ def bench(config: BenchConfig) -> Outcome:
     context = Context(config, device, probes, artifact, published)
     for precision in config.precision:  # what the device cannot do is refused before anything is measured
         Compute(context.device, precision).set_switches()
+    if config.runtime not in ITSELF:
+        check_runtime(config.runtime, device)
     if config.cuda_graph and context.device.type != "cuda":
         raise UsageError("--cuda-graph needs a GPU")
     cells = list(cells_of(context))
@@ -141,5 +145,5 @@ def _setting(precision: Precision, context: Context) -> Setting:
         Compute(context.device, precision),
         rules,
         batch_sizes=tuple(config.batch_size),
-        execution=ExecutionSettings(config.compile, config.cuda_graph, config.channels_last),
+        execution=execution_of(config),
     )

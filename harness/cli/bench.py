@@ -8,7 +8,7 @@ import click
 
 from harness.cli.completion import complete
 from harness.cli.options import SpreadCommand, parse_options, print_config, said
-from harness.compute import PRECISIONS, CompileMode
+from harness.compute import PRECISIONS, RUNTIMES, CompileMode, Quantise
 
 FORMATS = ("table", "md", "csv", "json")
 
@@ -27,6 +27,8 @@ FORMATS = ("table", "md", "csv", "json")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Artifact folder, or published file.")
 @click.option("--probe", multiple=True, shell_complete=complete("probes"), help="Cost to measure.  [default: all]")
 @click.option("--compile", type=click.Choice(get_args(CompileMode)), help="Time the model compiled by torch.compile.")
+@click.option("--runtime", type=click.Choice(RUNTIMES), help="What runs the models.  [default: eager]")
+@click.option("--quantise", type=click.Choice(get_args(Quantise)), help="8-bit weights, by onnxruntime.")
 @click.option("--cuda-graph", is_flag=True, default=None, help="Time the replay of a CUDA graph.")
 @click.option("--channels-last", is_flag=True, default=None, help="Time with channels last in memory.")
 @click.option("--min-iterations", type=int, help="Least samples per method.")

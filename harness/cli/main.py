@@ -117,6 +117,7 @@ def _take_from_environment(command: click.Command, prefix: str) -> None:
         "leaderboard": ("harness.cli.leaderboard", "leaderboard", "Build static pages of tables, fronts and records."),
         "plot": ("harness.cli.plot", "plot", "Draw two values of records against each other, with the Pareto front."),
         "predict": ("harness.cli.predict", "predict", "Draw what a trained model predicts, and where it errs."),
+        "export": ("harness.cli.export", "export", "Export a trained model to ONNX or a torch program, checked."),
         "stream": ("harness.cli.stream", "stream", "Stream video through a trained model, with an overlay to look at."),
         "compare": (
             "harness.cli.compare",

@@ -9,8 +9,8 @@ from click.core import ParameterSource
 
 from harness.cli.completion import complete, complete_init
 from harness.cli.options import SpreadCommand, below, parse_options, print_config, said
-from harness.compute import PRECISIONS
-from harness.recipe import Budget, Overwrite
+from harness.compute import PRECISIONS, RUNTIMES, Quantise
+from harness.recipe import Balance, Budget, Overwrite
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
@@ -29,6 +29,8 @@ _compute, _costs, _output = below("Device and processes"), below("Costs"), below
 @_what("-t", "--task", multiple=True, shell_complete=complete("tasks"), help="Task; default all; repeatable.")
 @_what("-b", "--backbone", shell_complete=complete("backbones"), help="Encoder; default by method and budget.")
 @_what("--checkpoint", type=click.Path(path_type=Path), help="Artifact folder, or published file.")
+@_what("--runtime", type=click.Choice(RUNTIMES), help="What runs the model of --checkpoint.  [default: eager]")
+@_what("--quantise", type=click.Choice(get_args(Quantise)), help="8-bit weights, by onnxruntime.")
 @_what("--extend", type=click.Path(path_type=Path), help="Artifact folder to add the missing tasks to.")
 @_what("--seed", type=int, multiple=True, help="Seed; repeatable.  [default: 0]")
 @_what("--set", multiple=True, metavar="KEY=VALUE", help="Option of a method, or METHOD.KEY=VALUE.")
@@ -44,6 +46,9 @@ _compute, _costs, _output = below("Device and processes"), below("Costs"), below
 @_training("--init", shell_complete=complete_init, metavar="random|pretrained|FILE", help="Start of the encoders.")
 @_training("--budget", type=click.Choice(get_args(Budget)), help="Training recipe.  [default: quick]")
 @_training("--iterations", type=int, help="Steps of every stage, instead of the budget's.")
+@_training("--accumulate", type=int, help="Parts of a batch whose gradients are added.  [default: 1]")
+@_training("--ema", type=float, metavar="DECAY", help="Average the weights, for example 0.999.")
+@_training("--balance", type=click.Choice(get_args(Balance)), help="Balance losses or gradients of the tasks.")
 @_training("--save-every", type=float, help="Seconds between training checkpoints.  [default: 30]")
 @_compute("--device", help="cpu, cuda, cuda:1 ...  [default: a GPU when there is one]")
 @_compute("--precision", type=click.Choice(PRECISIONS), help="Arithmetic.  [default: fp32]")

@@ -13,7 +13,16 @@ from harness.records.costs import Latency
 from harness.records.load import Stored
 from harness.report.text import printable
 
-_EXECUTION = ("precision", "compiled", "cuda_graph", "channels_last", "cudnn_benchmark", "threads")
+_EXECUTION = (
+    "precision",
+    "compiled",
+    "cuda_graph",
+    "channels_last",
+    "runtime",
+    "quantise",
+    "cudnn_benchmark",
+    "threads",
+)
 
 
 class _NotComparableError(Exception):

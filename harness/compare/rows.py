@@ -10,10 +10,13 @@ from harness.report.text import printable
 
 Facts = dict[str, Any]
 
-_EXECUTION = ("batch_size", "compile", "cuda_graph", "channels_last")
+_SERVED = ("runtime", "quantise")
+"""What serves the model; absent where PyTorch does."""
+
+_EXECUTION = ("batch_size", "compile", "cuda_graph", "channels_last", *_SERVED)
 """What ``harness bench`` measures in rows of their own."""
 
-_TRAINING = ("iterations", "extend")
+_TRAINING = ("iterations", "extend", "accumulate", "ema", "balance", *_SERVED)
 """What ``harness run`` trains in rows of their own."""
 
 

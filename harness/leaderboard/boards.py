@@ -333,6 +333,7 @@ def _timing(record: Record, latency: Latency) -> _Timing:
     modes = [f"compiled {latency.compiled}"] if latency.compiled else []
     modes += ["CUDA graph"] if latency.cuda_graph else []
     modes += ["channels last"] if latency.channels_last else []
+    modes += [latency.served] if latency.served else []
     modes += ["kernels chosen by cuDNN's benchmark"] if latency.cudnn_benchmark else []
     return _Timing(record.system_id, machine(record), latency.batch_size, tuple(modes))
 

@@ -145,6 +145,7 @@ def latency(record: Record) -> Grid:
         how += [f"compiled {one.compiled}"] if one.compiled else []
         how += ["CUDA graph"] if one.cuda_graph else []
         how += ["channels last"] if one.channels_last else []
+        how += [one.served] if one.served else []
         how += [f"disturbed: {reason}" for reason in one.disturbed]
         rows.append([str(one.batch_size), *times, f"{one.images_per_second:.2f}", paired, bound, ", ".join(how)])
     return Grid(f"Latency on {machine(record)}", heads, rows)

@@ -8,6 +8,7 @@ import torch
 
 from harness.compute import cudnn_benchmark
 from harness.errors import described
+from harness.export.runtime import RuntimeModel
 from harness.measurement.outcome import Outcome
 from harness.method import MultiTaskModel
 from harness.probes.candidate import Candidate, Inputs, Setting
@@ -35,12 +36,14 @@ class _Ready:
         model: Its model.
         call: One forward pass.
         transfer_bytes: Bytes of weights, images and predictions.
+        runtime_bytes: Bytes of the file that another runtime reads; None for PyTorch.
     """
 
     candidate: Candidate
     model: MultiTaskModel
     call: Callable[[], object]
     transfer_bytes: int
+    runtime_bytes: int | None = None
 
 
 def measure_together(
@@ -89,7 +92,9 @@ def _prepare(
             predictions = call()
             # The least that must move: every weight, input and output once.
             transfer_bytes = sum(held_bytes(model)) + images.nbytes + sum(raw.nbytes for raw in predictions.values())
-            ready.append(_Ready(candidate, model, call, transfer_bytes))
+            served = getattr(call, "model", None)
+            size = served.size if isinstance(served, RuntimeModel) else None
+            ready.append(_Ready(candidate, served or model, call, transfer_bytes, size))
     return ready
 
 
@@ -121,6 +126,7 @@ def _fill(
     for one, timing in timed:
         candidate = one.candidate
         latency = to_latency(timing, batch_size, setting.compute.precision, setting.execution)
+        latency.runtime_bytes = one.runtime_bytes
         latency.paired = _paired(candidate, timing, [(other.candidate, theirs) for other, theirs in timed])
         latency.floor = _latency_bound(one, latency)
         latency.end_to_end = EndToEnd(images_per_second=None, reason=inputs.absence)

@@ -54,7 +54,7 @@ PROBES: Mapping[str, BuiltIn] = MappingProxyType(
             of_machine=False,
         ),
         "memory": BuiltIn("bytes of parameters and buffers, and the peak at work", "harness.probes.memory:fill_memory"),
-        "energy": BuiltIn("joules per image of a GPU", "harness.probes.energy:fill_energy"),
+        "energy": BuiltIn("joules per image, where the device has a counter", "harness.probes.energy:fill_energy"),
         "ceilings": BuiltIn("the machine's peak matmul rate and copy bandwidth (roofline)"),
         "latency": BuiltIn(
             "milliseconds of a forward pass: percentiles, relative to the reference, and as a multiple of the "

@@ -136,6 +136,13 @@ def disturbances(
     return reasons
 
 
+def work_disturbances(other_cores: float) -> list[str]:
+    """Return what the work of other processes says against the energy of a processor, which counts them all."""
+    if other_cores <= _SLACK_CORES:
+        return []
+    return [f"other processes kept {other_cores:.1f} cores busy, whose energy is counted too"]
+
+
 def gpu_disturbances(seen: Sequence[Conditions]) -> list[str]:
     """Return what readings of a GPU say against its time and energy: lowered clocks and other processes."""
     reasons = []

@@ -1,4 +1,4 @@
-"""Energy of a GPU over a window of forward passes."""
+"""Energy of a device over a window of forward passes: by NVIDIA's driver, and by zeus where that has no counter."""
 
 import functools
 import time
@@ -9,10 +9,11 @@ import torch
 from harness.compute import cudnn_benchmark
 from harness.method import MultiTaskModel
 from harness.probes.candidate import Candidate, Inputs, Setting
-from harness.probes.conditions import GpuWatch, gpu_disturbances
+from harness.probes.conditions import GpuWatch, OtherWork, gpu_disturbances, work_disturbances
 from harness.probes.nvml import NvmlUnavailableError, open_gpu
 from harness.probes.prepare import prepare_call, release_compiled
 from harness.probes.timing import Clock
+from harness.probes.zeus import EnergyWindow, NoCounterError
 from harness.records.costs import Energy
 
 SOURCE = "nvmlDeviceGetTotalEnergyConsumption"
@@ -43,7 +44,7 @@ def measure_energy(
     *,
     now: Clock = time.monotonic,
 ) -> Energy:
-    """Measure the energy of the whole GPU, idle power included, while it does nothing but forward passes.
+    """Measure the energy of the whole device, idle power included, while it does nothing but forward passes.
 
     The driver renews its counter every 20 to 100 ms, so that a window of seconds is known to a few per cent.
 
@@ -67,7 +68,10 @@ def measure_energy(
             calls += _QUEUED
         used, seconds = gpu.joules() - joules, now() - start
     except NvmlUnavailableError as error:
-        return Energy(joules_per_image=None, reason=str(error))
+        try:
+            return _measure_by_zeus(call, batch_size, device, min_seconds, now)
+        except NoCounterError as other:
+            return Energy(joules_per_image=None, reason=f"{error}; {other}")
     images = calls * batch_size
     # The counter is of the whole board: what others do there, and lowered clocks, are in it.
     disturbed = gpu_disturbances([watch.worst]) if watch.worst else []
@@ -84,8 +88,36 @@ def measure_energy(
     return Energy.model_validate({"joules_per_image": used / images, **window})
 
 
+def _measure_by_zeus(
+    call: Callable[[], object], batch_size: int, device: torch.device, min_seconds: float, now: Clock
+) -> Energy:
+    """Measure the energy that zeus counts.
+
+    Raises:
+        NoCounterError: it counts none.
+    """
+    EnergyWindow(device).end()  # where there is no counter, nothing is run for it
+    _run(call, device)
+    others, window = OtherWork(), EnergyWindow(device)
+    start, calls = now(), 0
+    while now() - start < min_seconds:
+        _run(call, device)
+        calls += _QUEUED
+    used, seconds, images = window.end(), now() - start, calls * batch_size
+    facts = {"window_s": seconds, "images": images, "batch_size": batch_size, "source": used.source}
+    if used.joules <= 0:
+        reason = f"the counter did not advance in {seconds:.1f} s"
+        return Energy.model_validate({"joules_per_image": None, "reason": reason, **facts})
+    # Counters of a processor are of all that runs on it.
+    disturbed = work_disturbances(others.cores())
+    return Energy.model_validate({"joules_per_image": used.joules / images, "disturbed": disturbed, **facts})
+
+
 def _run(call: Callable[[], object], device: torch.device, at_work: Callable[[], object] = lambda: None) -> None:
     for _ in range(_QUEUED):
         call()
     at_work()
-    torch.cuda.synchronize(device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

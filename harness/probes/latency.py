@@ -98,6 +98,8 @@ def to_latency(
         compiled=execution.compile,
         cuda_graph=execution.cuda_graph,
         channels_last=execution.channels_last,
+        runtime=execution.runtime,
+        quantise=execution.quantise,
         cudnn_benchmark=timing.cudnn_benchmark,
         threads=timing.threads,
         sampling=Sampling(

@@ -7,8 +7,9 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from harness.compute import EAGER, Compute, ExecutionSettings
+from harness.compute import EAGER, Compute, ExecutionSettings, Quantise, Runtime
 from harness.errors import MethodError, UsageError, unknown
+from harness.export.runtime import RuntimeModel, deploy
 from harness.method import Predictions
 
 _T = TypeVar("_T")
@@ -53,6 +54,9 @@ def prepare_call(
         MethodError: the model cannot be compiled or captured.
     """
     device, compiled = compute.device, execution.compile
+    if execution.runtime != "eager":
+        runtime, quantise = cast(Runtime, execution.runtime), cast(Quantise | None, execution.quantise)
+        model = deploy(model, images.to(device), runtime, quantise, torch.split(images, 1))  # type: ignore[arg-type]
     if execution.cuda_graph and device.type != "cuda":
         raise UsageError(f"a CUDA graph needs a GPU, and the device is {device}; leave it out")
     layout = torch.channels_last if execution.channels_last else torch.contiguous_format
@@ -71,6 +75,9 @@ def prepare_call(
     def call() -> Predictions:
         return forward(fixed)
 
+    if isinstance(model, RuntimeModel):
+        call.model = model  # type: ignore[attr-defined]  # whoever times it asks for its size
+        return call
     # Compilation happens at the first call, so that its errors are met here and not in a measurement.
     if compiled is not None:
         _attempt(call, f"torch.compile in mode {compiled!r} failed")

@@ -151,6 +151,19 @@ class Latency(Cost):
     compiled: str | None = Field(default=None, description="Mode of torch.compile; null for eager execution.")
     cuda_graph: bool = False
     channels_last: bool = False
+    runtime: Name = Field(
+        default="eager",
+        exclude_if=lambda value: value == "eager",
+        description="What ran the model, where not PyTorch itself; absent there, and in older records.",
+    )
+    quantise: Name | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="`dynamic` or `static` where weights have 8 bits; absent where not.",
+    )
+    runtime_bytes: Count | None = Field(
+        default=None, exclude_if=_is_none, description="Bytes of the file that the runtime reads; absent for PyTorch."
+    )
     cudnn_benchmark: bool = Field(
         default=False,
         exclude_if=_is_false,
@@ -181,7 +194,14 @@ class Latency(Cost):
     @property
     def execution(self) -> ExecutionSettings:
         """The execution settings of the pass."""
-        return ExecutionSettings(self.compiled, self.cuda_graph, self.channels_last)
+        return ExecutionSettings(self.compiled, self.cuda_graph, self.channels_last, self.runtime, self.quantise)
+
+    @property
+    def served(self) -> str | None:
+        """The runtime in words; None for PyTorch itself, whose modes have words of their own."""
+        if self.runtime == "eager":
+            return None
+        return f"run by {self.runtime}" + (f" in int8, {self.quantise}" if self.quantise else "")
 
     @classmethod
     def of(cls, samples_ms: Sequence[float], *, batch_size: int, **facts: object) -> Self:

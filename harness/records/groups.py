@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.records.schema import Record
 
-_OVERRIDES = ("iterations", "limit", "init")
+_OVERRIDES = ("iterations", "limit", "init", "runtime", "quantise", "accumulate", "ema", "balance")
 """Settings of a command that stand over the recipe or the data set; a row always names them."""
 
 _OF_ENCODER = "weights"

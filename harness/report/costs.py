@@ -94,6 +94,9 @@ def _costs(record: Record, batch_size: int, latency: Latency | None) -> Costs:
         "compiled": latency and latency.compiled,
         "cuda_graph": latency and latency.cuda_graph,
         "channels_last": latency and latency.channels_last,
+        "runtime": latency and (latency.runtime if latency.compiled is None else "compile"),
+        "quantise": latency and latency.quantise,
+        "runtime_bytes": latency and latency.runtime_bytes,
     }
     # Memory and energy are measured at one batch size only.
     memory = record.memory is not None and record.memory.batch_size == batch_size
@@ -212,4 +215,5 @@ def _caption(first: Record) -> str:
         parts += [f"compiled in mode {latency.compiled}"] if latency.compiled else []
         parts += ["replayed as a CUDA graph"] if latency.cuda_graph else []
         parts += ["channels last"] if latency.channels_last else []
+        parts += [latency.served] if latency.served else []
     return ", ".join([*parts, first.source])

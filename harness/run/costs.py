@@ -10,6 +10,7 @@ from torch import Tensor
 from harness.data.loading import eval_batches
 from harness.data.sample import Batch
 from harness.errors import UsageError
+from harness.export.runtime import execution_of
 from harness.files import locked, writing_to
 from harness.measurement import Candidate, Inputs, Outcome, Setting, measure
 from harness.probes.candidate import holds
@@ -59,7 +60,11 @@ def measure_runs(runs: Sequence[Run], probes: tuple[str, ...], outcome: Outcome,
                 for run in group:
                     stack.enter_context(locked(_folder(run)))
                 measure(
-                    _candidates(group, probes, outcome), _inputs(job), Setting(job.compute, rules), outcome, progress
+                    _candidates(group, probes, outcome),
+                    _inputs(job),
+                    Setting(job.compute, rules, execution=execution_of(job.config)),
+                    outcome,
+                    progress,
                 )
         except UsageError as error:  # another process is at one of them, or the disk is full
             outcome.failures.append((progress.title, error))

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -13,6 +14,8 @@ from harness.data.clips import ClipReader
 from harness.data.loading import eval_batches, loader_fault
 from harness.errors import HarnessError, MethodError, UsageError, described
 from harness.events import EVENTS_NAME, Events
+from harness.export.runtime import deploy
+from harness.export.settings import ITSELF
 from harness.files import disk_fault, locked, new_folder, write_atomically
 from harness.method import (
     Calibration,
@@ -45,6 +48,9 @@ from harness.tasks.per_image import PER_IMAGE_NAME, PerImage
 from harness.training import parallel
 from harness.weights import WeightFile
 
+INT8_IMAGES = 16
+"""Training images that the scales of 8-bit activations are taken from."""
+
 CALIBRATION_IMAGES = 64
 """Training images that thresholds are chosen on; each candidate costs one evaluation of them."""
 
@@ -67,7 +73,7 @@ def execute(job: Job, progress: RunProgress, predictions: Path | None = None) ->
         record = parallel.led(partial(_entered, job, stack, progress))
         if record.status == "complete":
             if predictions is not None:
-                _evaluate(job, _exported(job), progress, predictions)
+                _evaluate(job, _served(job, _exported(job)), progress, predictions)
             return record
         job.begun = True
         if parallel.leading():
@@ -159,14 +165,15 @@ def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path 
     with _phase(record, "load", progress):
         # 2. What is measured is what is exported: the model as it comes out of its artifact.
         model = _exported(job)
+        served = _served(job, model)
     record.parameters = count_parameters(model, job.method)
     _write(record, job.folder)
     # 3. Accuracy, then pictures; the record is written whenever something new is known.
     with _phase(record, "evaluate", progress):
         per_image = PerImage(job.data.protocol)
-        record.metrics = _evaluate(job, model, progress, predictions, per_image)
+        record.metrics = _evaluate(job, served, progress, predictions, per_image)
         record.per_image = parallel.led(partial(per_image.write, job.folder))
-    record.sparsity = parallel.led(partial(_look_inside, job, model))
+    record.sparsity = parallel.led(partial(_look_inside, job, model, served))
     # 4. Of video data sets the clips, through the model's stream, in a record of their own.
     if isinstance(job.data.val.reader, ClipReader):
         with _phase(record, "stream", progress):
@@ -178,11 +185,11 @@ def _proceed(job: Job, record: Record, progress: RunProgress, predictions: Path 
         shutil.rmtree(job.folder / PARTS, ignore_errors=True)
 
 
-def _look_inside(job: Job, model: MultiTaskModel) -> dict[str, Sparsity]:
+def _look_inside(job: Job, model: MultiTaskModel, served: MultiTaskModel) -> dict[str, Sparsity]:
     """Write pictures of predictions and of the layers; return the sparsity of each task."""
     write_contact_sheet(
         job.folder / "predictions.png",
-        model,
+        served,
         job.data.val,
         job.data.transform,
         job.tasks,
@@ -210,6 +217,18 @@ def _convert(job: Job, published: WeightFile) -> list[str]:
 def _exported(job: Job) -> MultiTaskModel:
     folder = job.artifact.path if job.artifact else job.folder / ARTIFACT
     return job.compute.place(load_artifact(job.method, folder, job.data.problem.names))
+
+
+def _served(job: Job, model: MultiTaskModel) -> MultiTaskModel:
+    """Return the model as the runtime of the command serves it; the same one for PyTorch."""
+    runtime, quantise, data = job.config.runtime, job.config.quantise, job.data
+    if runtime is None or runtime in ITSELF:
+        return model
+    scenes, transform = data.val, data.transform
+    if quantise == "static":  # scales of activations come from images that are not scored
+        scenes, transform = data.calibration(INT8_IMAGES)
+    images = [batch.images for batch in islice(eval_batches(scenes, transform, 1), INT8_IMAGES)]
+    return deploy(model, images[0].to(job.compute.device), runtime, quantise, images)
 
 
 def _finish(job: Job, model: MultiTaskModel) -> None:

@@ -13,6 +13,7 @@ from harness.compute import Compute
 from harness.config import RunConfig
 from harness.data.open import OpenedData
 from harness.errors import HarnessError, MethodError, described
+from harness.export.settings import Aided
 from harness.files import digest
 from harness.method import MatchedEffort, Method, Stage
 from harness.registry import source_digest
@@ -144,6 +145,8 @@ class Job:
             **({"deterministic": True} if config.deterministic else {}),
             # Likewise: of streams that are not set up otherwise than the method does.
             **({"stream": stream} if (stream := split_settings(config.set)[1]) else {}),
+            # Likewise what serves the model.
+            **config.model_dump(include={"runtime", "quantise", *Aided.model_fields}),
             "seed": self.seed,
             # Sums over processes are rounded in another order than those of one.
             **({"processes": parallel.world()} if parallel.world() > 1 else {}),

@@ -10,6 +10,8 @@ from harness.data.clips import VideoDataset
 from harness.data.loading import WHOLE
 from harness.data.open import OpenedData, open_data
 from harness.errors import HarnessError, MethodError, UsageError, described
+from harness.export.runtime import check_runtime
+from harness.export.settings import ITSELF
 from harness.files import check_writable, writing_to
 from harness.measurement import Outcome
 from harness.method import MatchedEffort, Method
@@ -185,6 +187,9 @@ def jobs_of(
     compute = Compute(pick_device(config.device), config.precision)
     compute.set_switches(config.deterministic)
     protocol = Protocol.profile(config.protocol, config.protocol_set)
+    if config.runtime not in ITSELF and config.checkpoint is None:
+        raise UsageError(f"--runtime {config.runtime} serves a trained model; name it with --checkpoint")
+    check_runtime(config.runtime, compute.device)
     start = start_of(config.checkpoint)
     extend = Artifact(config.extend) if config.extend else None
     if isinstance(start, WeightFile):
@@ -211,12 +216,12 @@ def jobs_of(
             raise UsageError(
                 f"--set stream.{next(iter(streams))}: {name} has no clips to stream; it goes with -d of video"
             )
-        training = config.checkpoint is None
+        training = config.checkpoint is None or config.quantise == "static"  # which is calibrated on training images
         data = open_data(dataset, config.data_root, config.task, protocol, config.limit, training, config.input_size)
         if given is not None:
             check_artifact(given.manifest, methods[0], data.problem, name, source, extend is not None)
         # 3. What every task is given at most, for methods that match it.
-        matching = training and any(isinstance(method, MatchedEffort) for method in methods)
+        matching = config.checkpoint is None and any(isinstance(method, MatchedEffort) for method in methods)
         effort = _most_images(methods, data, config, extend) if matching else {}
         # 4. The cells.
         for number, (method, seed) in cells:

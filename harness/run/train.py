@@ -12,11 +12,12 @@ from harness.compute import seed_everything
 from harness.data.augment import TrainTransform
 from harness.errors import HarnessError, MethodError, UsageError, described
 from harness.events import EVENTS_NAME, Events, read_events
+from harness.export.settings import Aided
 from harness.files import locked
 from harness.method import MultiTaskModel, Stage, build_model, extend_artifact
 from harness.probes.environment import software
 from harness.progress import RunProgress
-from harness.recipe import held_out
+from harness.recipe import Aids, held_out
 from harness.records import Record, StageInfo, write_record
 from harness.run.job import ARTIFACT, Job
 from harness.training import parallel
@@ -155,6 +156,7 @@ def _setup(job: Job, folder: Path, progress: RunProgress) -> TrainingSetup:
         progress=progress,
         # Several processes would have to agree on what each of them finds.
         store=StageStore(config.output / FOLDER, _origin(job)) if parallel.world() == 1 else None,
+        aids=Aids(**config.model_dump(include=set(Aided.model_fields))),
     )
 
 
@@ -168,6 +170,7 @@ def _origin(job: Job) -> dict[str, Any]:
         "precision": job.config.precision,
         "device": job.compute.device.type,
         "deterministic": job.config.deterministic,
+        **job.config.model_dump(include=set(Aided.model_fields)),
         "threads": torch.get_num_threads(),  # sums in another order
         "torch": torch.__version__,
         "harness": software().source,

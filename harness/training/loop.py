@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -18,15 +17,22 @@ from harness.data.cache import Scenes
 from harness.data.loading import train_batches
 from harness.data.sample import Batch
 from harness.errors import MethodError
-from harness.events import BEAT_SECONDS
 from harness.model import MultiTaskModel, TrainingOutput, check_predictions
 from harness.progress import RunProgress
-from harness.recipe import Stage, held_out
+from harness.recipe import NO_AIDS, Aids, Stage, held_out
 from harness.records import StageInfo
 from harness.tasks.base import Task
 from harness.training import parallel, termination
+from harness.training.aids import (
+    Average,
+    Backward,
+    WholeBatch,
+    check_aids,
+    parts_of,
+)
 from harness.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from harness.training.losses import check_parts, task_losses
+from harness.training.notes import Notes
 from harness.training.optim import build_optimizer, lr_factor
 from harness.training.stages import StageStore
 from harness.training.synchronised import Rows, whole_batch
@@ -56,6 +62,7 @@ class TrainingSetup:
         save_every: Seconds between two checkpoints.
         progress: Takes the progress bars.
         store: Stages that other runs have trained already; None to train all.
+        aids: What a command adds to every recipe.
     """
 
     scenes: Scenes
@@ -68,6 +75,7 @@ class TrainingSetup:
     save_every: float
     progress: RunProgress
     store: StageStore | None = None
+    aids: Aids = NO_AIDS
 
 
 def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) -> list[StageInfo]:
@@ -84,6 +92,7 @@ def train(model: MultiTaskModel, stages: Sequence[Stage], setup: TrainingSetup) 
         UsageError: there are more processes than images in a batch.
     """
     check_parts(stages, setup.tasks)
+    check_aids(setup.aids, stages, setup.compute.precision == "fp16")
     kept = load_checkpoint(setup.checkpoint)
     logs: list[StageInfo] = []
     for index, stage in enumerate(stages):
@@ -159,14 +168,16 @@ class _StageRun:
         self.loss: float | None = None
         self.counts: list[int | None] = []  # MACs of the steps that were counted
         self.optimizer = build_optimizer(model, stage)
+        aids = setup.aids
+        self.average = None if aids.ema is None else Average(model, aids.ema)
         # Gradients of fp16 vanish below 6e-8: losses are scaled up before the backward pass, gradients down after it.
         self.scaler = torch.amp.GradScaler(setup.compute.device.type, enabled=setup.compute.precision == "fp16")
+        self.backward = Backward(model, stage, aids.balance, self.optimizer, self.scaler, setup.compute.device)
         self.saved_at, self.save_seconds = time.monotonic(), 0.0
         self.rows = Rows.of(stage.batch_size)
         self.stopping = False  # whether any process was asked to end
-        self.later = later
+        self.notes = Notes(setup.progress.events, stage, setup.compute.device, later)
         self.losses: dict[str, Tensor] = {}  # of the last step, weighted
-        self.noted: tuple[float, int] | None = None  # time and iteration of the last event with a speed
 
     def run(self, resumed: Checkpoint | None) -> StageInfo:
         stage, setup = self.stage, self.setup
@@ -187,7 +198,7 @@ class _StageRun:
                 looked = iteration % CHECK_EVERY == 0 or iteration == stage.iterations - 1
                 if looked:
                     self.loss = self._look(step_loss, iteration)
-                self._note(iteration, looked)
+                self.notes.write(iteration, looked, self.loss, self.losses, self.optimizer.param_groups[0]["lr"])
                 report(iteration + 1)
                 # A slow disk takes no more than its fraction of the time, whatever was asked for.
                 due = max(setup.save_every, self.save_seconds / SAVING_FRACTION if setup.save_every else 0.0)
@@ -198,6 +209,8 @@ class _StageRun:
                 if stopping:
                     signals.check(others=True)
         self.optimizer.zero_grad(set_to_none=True)  # gradients are as large as the model
+        if self.average is not None:
+            self.average.give_to(self.model)
         self._save(self.index, stage.iterations)
         return _described(stage, self.loss, self._macs())
 
@@ -243,35 +256,49 @@ class _StageRun:
         factor = lr_factor(stage.schedule, iteration, stage.iterations)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        # 2. Forward pass: task to raw map [B, C, H, W].
+        # 2. Forward and backward passes, of the batch or of its parts one after the other.
         batch = batch.to(compute.device)
-        with compute.autocast():
-            output = self.model.forward_train(batch.images, stage.tasks)
-        if not isinstance(output, TrainingOutput):
-            raise MethodError(f"forward_train must return a TrainingOutput, not {type(output).__name__}")
-        check_predictions(output.predictions, batch.images, self.model.problem, stage.tasks)
-        # 3. Losses in float32: of the tasks, of intermediate predictions, and auxiliary ones.
-        losses = self._weighed(task_losses(output.predictions, batch, self.setup.tasks))
-        for number, predictions in enumerate(output.intermediate):
-            extra = self._weighed(task_losses(predictions, batch, self.setup.tasks))
-            losses |= {f"intermediate{number}/{name}": value for name, value in extra.items()}
-        if stage.terms is not None:
-            terms = stage.terms(self.model, batch, output)
-            if parallel.world() > 1:  # means over the images of this process, or of no image at all
-                terms = {name: parallel.summed(self.rows.fraction * value) for name, value in terms.items()}
-            losses |= terms
-        self.losses = {name: value.detach() for name, value in losses.items()}
-        total = torch.stack(list(losses.values())).sum()
-        # 4. Backward pass and step; the norm that is clipped is that of unscaled gradients.
+        parts = parts_of(batch, self.setup.aids.accumulate)
+        whole = WholeBatch(parts, self.setup.tasks, self.model.problem, stage.tasks) if len(parts) > 1 else None
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self.scaler.scale(total))
+        self.losses = {}
+        for part in parts:
+            losses = self._losses(part, whole, len(part.ids) / len(batch.ids))
+            for name, value in losses.items():
+                self.losses[name] = self.losses.get(name, 0.0) + value.detach()
+            self.backward(losses)
+        total = torch.stack(list(self.losses.values())).sum()
+        # 3. Step; the norm that is clipped is that of unscaled gradients.
         self.stopping = parallel.average_gradients(self.model.parameters(), bool(signals))
         if stage.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), stage.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return total.detach()
+        if self.average is not None:
+            self.average.update(self.model, iteration)
+        return total
+
+    def _losses(self, batch: Batch, whole: WholeBatch | None, fraction: float) -> dict[str, Tensor]:
+        """Return the weighted losses of a batch, or of a part that is a fraction of it."""
+        stage, compute = self.stage, self.setup.compute
+        # 1. Forward pass: task to raw map [B, C, H, W].
+        with compute.autocast():
+            output = self.model.forward_train(batch.images, stage.tasks)
+        if not isinstance(output, TrainingOutput):
+            raise MethodError(f"forward_train must return a TrainingOutput, not {type(output).__name__}")
+        check_predictions(output.predictions, batch.images, self.model.problem, stage.tasks)
+        # 2. Losses in float32: of the tasks, of intermediate predictions, and auxiliary ones.
+        losses = self._weighed(task_losses(output.predictions, batch, self.setup.tasks, whole))
+        for number, predictions in enumerate(output.intermediate):
+            extra = self._weighed(task_losses(predictions, batch, self.setup.tasks, whole))
+            losses |= {f"intermediate{number}/{name}": value for name, value in extra.items()}
+        if stage.terms is not None:
+            terms = stage.terms(self.model, batch, output)
+            if parallel.world() > 1:  # means over the images of this process, or of no image at all
+                terms = {name: parallel.summed(self.rows.fraction * value) for name, value in terms.items()}
+            losses |= {name: fraction * value for name, value in terms.items()} if fraction < 1 else terms
+        return losses
 
     def _weighed(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if self.stage.weigh is not None:
@@ -281,33 +308,9 @@ class _StageRun:
     def _look(self, loss: Tensor, iteration: int) -> float:
         value = float(loss)
         if value != value or abs(value) == float("inf"):
-            raise MethodError(
-                f"stage {self.stage.name}: the loss is {value} at iteration {iteration}; "
-                f"lower the learning rate, or use --precision fp32"
-            )
+            place = f"stage {self.stage.name}: the loss is {value} at iteration {iteration}"
+            raise MethodError(f"{place}; lower the learning rate, or use --precision fp32")
         return value
-
-    def _note(self, iteration: int, looked: bool) -> None:
-        """Write an event: with the losses when the step was looked at, else a sign of life if it is time for one."""
-        events, stage, device = self.setup.progress.events, self.stage, self.setup.compute.device
-        ends = iteration in (0, stage.iterations - 1)
-        if not (ends or events.due() if looked else events.due(BEAT_SECONDS)):
-            return
-        now = time.monotonic()
-        values: dict[str, Any] = {}
-        if self.noted is not None and iteration > self.noted[1]:
-            speed = stage.batch_size * (iteration - self.noted[1]) / max(now - self.noted[0], 1e-9)
-            left = stage.batch_size * (stage.iterations - 1 - iteration) + self.later
-            values = {"images_per_s": round(speed, 3), "seconds_left": round(left / speed, 1)}
-        self.noted = now, iteration
-        if looked:  # each value waits for the device
-            values |= {"loss": self.loss, "losses": {name: float(value) for name, value in self.losses.items()}}
-        memory = (
-            torch.cuda.max_memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
-        )
-        rate = self.optimizer.param_groups[0]["lr"]
-        values |= {"stage": stage.name, "iteration": iteration + 1, "iterations": stage.iterations}
-        events.write("train" if looked else "beat", **values, lr=rate, memory_bytes=memory)
 
     def _save(self, stage: int, iteration: int) -> None:
         if not parallel.leading():  # all have the same state
@@ -317,6 +320,8 @@ class _StageRun:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            **({} if self.average is None else {"average": self.average.values}),
+            "backward": self.backward.state(),
         }
         content = Checkpoint(
             stage,
@@ -336,6 +341,10 @@ class _StageRun:
         self.model.load_state_dict(checkpoint.state["model"])
         self.optimizer.load_state_dict(checkpoint.state["optimizer"])
         self.scaler.load_state_dict(checkpoint.state["scaler"])
+        if self.average is not None:
+            for name, value in checkpoint.state["average"].items():
+                self.average.values[name].copy_(value)
+        self.backward.restore(checkpoint.state.get("backward", {}))
         checkpoint.state.clear()  # it is not needed again, and is as large as the model and its optimiser
         self.loss = _at(checkpoint.losses, self.index)
         self.counts = list(checkpoint.counts)

@@ -10,11 +10,25 @@ from harness.errors import MethodError, UsageError
 from harness.recipe import Stage
 from harness.tasks.base import Task, Total
 from harness.training import parallel
+from harness.training.aids import WholeBatch
 
 
-def task_losses(predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, Task]) -> dict[str, Tensor]:
-    """Return the unweighted loss of every predicted task, in float32; of the whole batch where processes share it."""
+def task_losses(
+    predictions: Mapping[str, Tensor], batch: Batch, tasks: Mapping[str, Task], whole: WholeBatch | None = None
+) -> dict[str, Tensor]:
+    """Return the unweighted loss of every predicted task, in float32; of the whole batch where processes share it.
+
+    Args:
+        predictions: Task to raw map.
+        batch: Its labels.
+        tasks: Task objects by name.
+        whole: Sums over the batch of which this is a part; None where it is no part.
+    """
     labels = batch.labels
+    if whole is not None:
+        return {
+            name: tasks[name].loss(raw.float(), labels[name], whole.total(name)) for name, raw in predictions.items()
+        }
     if parallel.world() == 1:  # a task of somebody else may know no sums over processes
         return {name: tasks[name].loss(prediction.float(), labels[name]) for name, prediction in predictions.items()}
     total: Total = parallel.summed

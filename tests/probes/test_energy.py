@@ -78,8 +78,12 @@ def test_a_counter_that_stands_still_is_null_with_the_reason(machine) -> None:
     assert "did not advance" in (found.reason or "")
 
 
-def test_what_cannot_be_read_is_null_with_the_reason(machine) -> None:
-    assert measure_energy(lambda: None, 1, torch.device("cpu")).reason == "the device is no NVIDIA GPU"
+def test_what_cannot_be_read_is_null_with_the_reason(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zeus.monitor", None)
+    reason = measure_energy(lambda: None, 1, torch.device("cpu")).reason
+    assert reason == (
+        "the device is no NVIDIA GPU; the package zeus is not installed (pip install 'mtl-harness[energy]')"
+    )
     machine(Driver(1.0, counter=False))
     assert "Not Supported" in (measure_energy(lambda: None, 1, GPU).reason or "")
     machine(None)  # importing it fails
@@ -95,3 +99,78 @@ def test_a_gpu_at_work_uses_energy_or_says_why_it_is_not_known() -> None:
     found = measure_energy(lambda: matrix @ matrix, 1, GPU, min_seconds=2)
     assert (found.joules_per_image is None) == (found.reason is not None)
     assert found.joules_per_image is None or found.joules_per_image > 0
+
+
+class Monitor:
+    """Stands in for ``zeus.monitor.ZeusMonitor``: every call of the model uses one joule."""
+
+    def __init__(self, measured: dict[str, object], work: SimpleNamespace) -> None:
+        self.measured, self.work, self.asked = measured, work, []
+
+    def __call__(self, **indices: object) -> "Monitor":
+        self.asked.append(indices)
+        return self
+
+    def begin_window(self, key: str) -> None:
+        self.start = self.work.calls
+
+    def end_window(self, key: str) -> SimpleNamespace:
+        used = self.work.calls - self.start
+        scaled = {
+            key: value(used) if callable(value) else {index: used * joules for index, joules in value.items()}
+            for key, value in self.measured.items()
+        }
+        return SimpleNamespace(
+            **{"gpu_energy": {}, "cpu_energy": None, "dram_energy": None, "soc_energy": None} | scaled
+        )
+
+
+def by_zeus(monkeypatch: pytest.MonkeyPatch, device: str, **measured: object):
+    work = SimpleNamespace(calls=0)
+
+    def call() -> None:
+        work.calls += 1
+
+    monitor = Monitor(measured, work)
+    monkeypatch.setitem(sys.modules, "zeus.monitor", SimpleNamespace(ZeusMonitor=monitor))
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: None)
+    found = measure_energy(call, 2, torch.device(device), min_seconds=5, now=seconds_per_look(0.5))
+    return found, monitor
+
+
+@pytest.mark.parametrize(
+    ("device", "measured", "joules", "source"),
+    [
+        ("cpu", {"cpu_energy": {0: 1.0, 1: 1.0}}, 1.0, "zeus: RAPL, packages"),
+        ("cpu", {"cpu_energy": {0: 3.0}, "dram_energy": {0: 1.0}}, 2.0, "zeus: RAPL, packages and memory"),
+        ("cuda", {"gpu_energy": {0: 4.0}}, 2.0, "zeus: GPU"),
+        ("cuda", {"soc_energy": lambda n: SimpleNamespace(total_energy_mj=5e3 * n)}, 2.5, "zeus: Jetson, board"),
+        ("mps", {"soc_energy": lambda n: SimpleNamespace(gpu_mj=2000 * n)}, 1.0, "zeus: Apple, gpu"),
+        (
+            "cpu",
+            {"soc_energy": lambda n: SimpleNamespace(cpu_total_mj=3000 * n, dram_mj=1000 * n)},
+            2.0,
+            "zeus: Apple, cpu and dram",
+        ),
+    ],
+)
+def test_other_counters_are_read_by_zeus(
+    device: str, measured: dict[str, object], joules: float, source: str, machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(None)
+    found, monitor = by_zeus(monkeypatch, device, **measured)
+    assert found.joules_per_image == pytest.approx(joules)
+    assert found.source == source
+    wanted = {"gpu_indices": [0], "cpu_indices": []} if device == "cuda" else {"gpu_indices": [], "cpu_indices": None}
+    assert monitor.asked[-1] == wanted
+
+
+def test_a_machine_without_counters_is_null_and_runs_nothing(machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(None)
+    found, monitor = by_zeus(monkeypatch, "cpu")
+    assert found.joules_per_image is None
+    assert "no energy counter of cpu that this user may read" in (found.reason or "")
+    assert monitor.work.calls == 0
+    still, _ = by_zeus(monkeypatch, "cpu", cpu_energy={0: 0.0})
+    assert "did not advance" in (still.reason or "")

@@ -39,7 +39,7 @@ def active_change(trace: Trace, stack: Stack, setting: Setting, heads: int) -> t
     for index, block in stack.blocks.items():
         z = _with_keys_of(z, block, trace.qkv[index], heads)
     # 3. Their difference from the base's result; 2 sigmoid(score) is near 1 at the start and trains the scorer.
-    gain = 2 * torch.sigmoid(top.values).view(len(z), b * count, 1)  # [T, B k, 1]
+    gain = 2 * torch.sigmoid(top.values).view(z.shape[0], b * count, 1)  # [T, B k, 1]
     return places, gain * (z - trace.last.reshape(b * p, width)[places])
 
 
@@ -61,7 +61,7 @@ def whole_change(trace: Trace, stack: Stack, setting: Setting, heads: int) -> Te
 def _with_keys_of(z: Tensor, block: Blocks, qkv: Tensor, heads: int) -> Tensor:
     """Run active tokens [T, B k, D] through a block, with the base's keys and values of ``qkv`` [B, 1 + P, 3 D]."""
     tasks, rows, width = z.shape
-    b = len(qkv)
+    b = qkv.shape[0]
     # The queries of all sub-tasks side by side, [B, T k, D]: one call, and no copy of keys and values per sub-task
     queries = block.qkv(block.norm1(z)).view(tasks, b, -1, width).transpose(0, 1).reshape(b, -1, width)
     _, keys, values = qkv.chunk(3, dim=-1)

@@ -52,7 +52,7 @@ def run_base(base: ViTEncoder, images: Tensor, levels: frozenset[int], first_kep
     with attributed_to("base"):
         # As timm does it, so that the base's map is that of the network alone, bit for bit.
         patches = vit.patch_embed(images)  # [B, P, D]
-        first = vit.get_parameter("cls_token").expand(len(images), -1, -1)  # [B, 1, D]
+        first = vit.get_parameter("cls_token").expand(images.shape[0], -1, -1)  # [B, 1, D]
         x = torch.cat((first, patches), dim=1) + vit.get_parameter("pos_embed")
         for index, block in enumerate(vit.blocks):
             if index in levels:
@@ -72,4 +72,4 @@ def run_base(base: ViTEncoder, images: Tensor, levels: frozenset[int], first_kep
 
 def map_of(normed: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return patch tokens [B, P, D] as the map [B, D, h, w] that heads read, a view."""
-    return normed.transpose(1, 2).view(len(normed), normed.shape[-1], *grid)
+    return normed.transpose(1, 2).view(normed.shape[0], normed.shape[-1], *grid)

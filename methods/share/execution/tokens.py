@@ -180,7 +180,7 @@ class TokenWalk:
         if block.windows is not None:
             found = self._attend_windows(asked, qkv, context, block.windows, block.heads)
         elif everything:
-            found = self._attend_own(asked, len(qkv), block.heads)
+            found = self._attend_own(asked, qkv.shape[0], block.heads)
         elif own:
             found = self._attend_mixed(asked, qkv, block.heads)
         else:
@@ -196,7 +196,7 @@ class TokenWalk:
         Tokens are chosen in few windows. Where these are shifted, tokens may lie in twice as many; where they lie in
         more, those in the emptiest keep the base's attended values.
         """
-        images, partition = len(qkv), windows.partition
+        images, partition = qkv.shape[0], windows.partition
         bias = windows.bias.repeat_interleave(images, 0)  # [T B, h, c, c]
         own = asked.view(self.subs * images, -1, asked.shape[-1])
         if self._places is None:
@@ -211,7 +211,7 @@ class TokenWalk:
 
     def _attend_base(self, queries: Tensor, qkv: Tensor, heads: int) -> Tensor:
         """Let the queries [T, B k, D] of all sub-tasks ask the base's keys and values, which are not copied."""
-        images, width = len(qkv), queries.shape[-1]
+        images, width = qkv.shape[0], queries.shape[-1]
         _, keys, values = (split_heads(part, heads) for part in qkv.chunk(3, dim=-1))  # [B, h, N, d]
         # For one image a view: [B, h, T k, d]
         asked = queries.view(self.subs, images, -1, heads, width // heads).permute(1, 3, 0, 2, 4)

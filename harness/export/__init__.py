@@ -1,0 +1,1 @@
+"""Models outside of eager PyTorch: captured as a graph, written as ONNX or a torch program, run by other runtimes."""
