@@ -15,6 +15,8 @@ from harness.problem import Problem, TaskSpec
 from harness.records import find_records
 from harness.records.stream import find_stream_records
 
+pytestmark = pytest.mark.xdist_group("stream-run")  # its tests share what they are made from
+
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:

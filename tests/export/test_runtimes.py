@@ -17,6 +17,8 @@ from harness.method import save_artifact
 from harness.problem import Problem
 from harness.registry import load_dataset, load_method
 
+pytestmark = pytest.mark.xdist_group("runtimes")  # its tests share what they are made from
+
 SIZE = (48, 48)
 
 

@@ -20,6 +20,8 @@ from harness.tasks import build_task
 from harness.training.aids import Average, Backward, objectives_of
 from harness.training.loop import TrainingSetup, train
 
+pytestmark = pytest.mark.xdist_group("aids")  # its tests share what they are made from
+
 CPU = torch.device("cpu")
 
 

@@ -23,6 +23,8 @@ from harness.training.synchronised import Rows, drop_path, noise_like, whole_bat
 PROGRAM = Path(__file__).with_name("processes.py")
 Found = Mapping[int, list[dict[str, Tensor]]]
 
+of_processes = pytest.mark.xdist_group("processes")  # they share what takes a minute to compute
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -42,6 +44,7 @@ def found(folder: Path, case: str) -> Found:
     return {world: [torch.load(folder / f"{case}.{world}.{rank}.pt") for rank in range(world)] for world in (1, 2, 4)}
 
 
+@of_processes
 def test_the_first_gradient_is_that_of_one_process(folder: Path) -> None:
     results = found(folder, "gradients")
     for world in (2, 4):
@@ -50,6 +53,7 @@ def test_the_first_gradient_is_that_of_one_process(folder: Path) -> None:
         assert {key: distance for key, distance in distances.items() if distance > 1e-6} == {}
 
 
+@of_processes
 def test_metrics_and_per_image_values_are_the_same_to_the_last_bit(folder: Path) -> None:
     results = found(folder, "evaluation")
     [alone] = results[1]
@@ -60,6 +64,7 @@ def test_metrics_and_per_image_values_are_the_same_to_the_last_bit(folder: Path)
             assert {key: int(result[key]) for key in held} == {key: int(alone[key]) for key in held}
 
 
+@of_processes
 def test_all_processes_hold_the_same_bits(folder: Path) -> None:
     for case in ("gradients", "curve"):
         for results in found(folder, case).values():
@@ -67,6 +72,7 @@ def test_all_processes_hold_the_same_bits(folder: Path) -> None:
                 assert all(torch.equal(value, results[0][key]) for key, value in other.items())
 
 
+@of_processes
 def test_losses_and_running_statistics_of_20_steps_with_drawn_noise(folder: Path) -> None:
     results = found(folder, "curve")
     [alone] = results[1]
