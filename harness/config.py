@@ -61,7 +61,7 @@ class Config(BaseModel):
             first = error.errors(include_url=False)[0]
             lacks = first["loc"] == ("method",) and first["type"] in ("missing", "too_short")
             place = f"{path}: " if path is not None else ""
-            raise UsageError(_NO_METHOD if lacks else f"{place}{first_fault(error)}") from error
+            raise UsageError(f"{place}{_NO_METHOD if lacks else first_fault(error)}") from error
 
     @field_validator("method", "dataset", "seed", "task", "backbone", "precision", "batch_size", check_fields=False)
     @classmethod

@@ -129,7 +129,7 @@ def test_known_files_are_not_read_again(nyud_root, monkeypatch):
 @pytest.fixture
 def in_processes(monkeypatch):
     monkeypatch.setattr(parallel, "_WORTH_PROCESSES", 1)
-    monkeypatch.setattr(parallel, "_cores", lambda: 2)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 2)
 
 
 LETTERS = [chr(97 + k) for k in range(26)]
@@ -203,7 +203,7 @@ def test_a_cache_that_is_only_read_serves_files_without_times(nyud_root, monkeyp
 ORPHANS = """
 import os, sys, time
 from harness.data import parallel
-parallel._WORTH_PROCESSES, parallel._cores = 1, lambda: 2
+parallel._WORTH_PROCESSES, parallel.usable_cores = 1, lambda: 2
 
 def slow(number):
     print(os.getpid(), flush=True)

@@ -120,7 +120,7 @@ class Painted(NYUD, SyntheticDataset):
 
 
 def test_synth_passes_the_options_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(command, "load_dataset", lambda name: Painted())
+    monkeypatch.setattr(command.registry, "load_dataset", lambda name: Painted())
     options = ("--seed", 3, "--train", 5, "--val", 2, "--size", "40x60", "--clips", 1)
     result = invoke("synth", "painted", "--out", tmp_path, *options)
     assert result.exception is None

@@ -216,7 +216,7 @@ def test_an_unusable_cache_folder_is_named(nyud_root, private_cache, monkeypatch
 def test_two_processes_decode_in_order(nyud_root, monkeypatch):
     alone = nyud_scenes(nyud_root, limit=2)
     monkeypatch.setattr(parallel, "_WORTH_PROCESSES", 1)
-    monkeypatch.setattr(parallel, "_cores", lambda: 2)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 2)
     with parallel.mapped(str.upper, list("abcdefghij")) as letters:
         assert "".join(letters) == "ABCDEFGHIJ"
     (Path(os.environ["HARNESS_CACHE"]) / "scenes").rename(nyud_root / "old")
