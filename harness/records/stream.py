@@ -4,9 +4,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, Self
 
-import numpy as np
 from pydantic import AwareDatetime, Field, JsonValue, ValidationError
 
 from harness.errors import UsageError, first_fault
@@ -38,6 +38,8 @@ class Times(Part):
         """
         if not ms:
             return None
+        import numpy as np  # tables read records without it
+
         p50, p95, p99 = map(float, np.percentile(ms, (50, 95, 99)))
         return cls(
             frames=len(ms), mean_ms=float(np.mean(ms)), p50_ms=p50, p95_ms=p95, p99_ms=p99, worst_ms=float(np.max(ms))
@@ -206,7 +208,7 @@ def frame_macs(
     dense_blocks = sum(count for part, count in (dense or {}).items() if part.startswith("blocks"))
 
     def mean(values: Sequence[int]) -> float | None:
-        return float(np.mean(values)) if values else None
+        return fmean(values) if values else None
 
     resting = [count for count, whole in zip(blocks, full, strict=True) if not whole]
     partial = mean(resting)
