@@ -1,4 +1,4 @@
-"""How far a comparison can be believed: spread of Δm over seeds and over images, ranks between seeds, and the floors.
+"""Reliability of a comparison: spread of Δm over seeds and over images, ranks between seeds, and trivial guesses.
 
 Reads a results folder with several seeds, as `harness run -m ... --seed 0 1 2` fills it, and prints for every data set
 1. the mean of Δm over the seeds, its standard deviation, and half of the 95 % interval over images of each seed's,

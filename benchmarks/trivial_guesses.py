@@ -1,4 +1,4 @@
-"""What guesses without a network score on a data set, by the meters of a protocol: the floor under every table.
+"""Scores of guesses without a network on a data set, by the meters of a protocol: the floor under every table.
 
 The commonest class of the training labels everywhere (for saliency the salient one), the mean depth, the mean normal,
 and for boundaries a Sobel filter of the grey image. Printed are the headline metrics, and what a method reaches that is

@@ -11,7 +11,7 @@ from harness.report.text import printable
 Facts = dict[str, Any]
 
 _SERVED = ("runtime", "quantise")
-"""What serves the model; absent where PyTorch does."""
+"""Runtime that serves the model; absent where PyTorch does."""
 
 _EXECUTION = ("batch_size", "compile", "cuda_graph", "channels_last", *_SERVED)
 """What ``harness bench`` measures in rows of their own."""

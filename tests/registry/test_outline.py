@@ -1,4 +1,4 @@
-"""What lists and cards say of plug-ins is read from their source, and is what their classes say."""
+"""Facts of plug-ins that lists and cards show: read from their source, and equal to what their classes say."""
 
 import sys
 from pathlib import Path
