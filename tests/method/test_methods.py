@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_setups import training_setup
 
 from harness.compute import Compute
-from harness.data.augment import TrainTransform
 from harness.data.loading import eval_batches
 from harness.data.open import OpenedData, open_data
 from harness.method import Method, MultiTaskModel, TrainingOutput, load_artifact, save_artifact
@@ -19,7 +19,7 @@ from harness.protocol import Protocol
 from harness.registry import load_dataset, load_method, names
 from harness.run.evaluate import evaluate
 from harness.tasks import build_task
-from harness.training.loop import TrainingSetup, train
+from harness.training.loop import train
 
 CPU = torch.device("cpu")
 PROBLEM = Problem(
@@ -46,20 +46,6 @@ def data(request: pytest.FixtureRequest, golden: Path) -> OpenedData:
     return open_data(load_dataset(request.param), root, (), Protocol(), None, training=True)
 
 
-def setup(data: OpenedData, folder: Path) -> TrainingSetup:
-    return TrainingSetup(
-        scenes=data.train,
-        tasks={spec.name: build_task(spec) for spec in data.problem},
-        transform=lambda stage: TrainTransform(data.problem.input_size, stage.augmentation, stage.tasks),
-        compute=Compute(CPU),
-        seed=0,
-        workers=0,
-        checkpoint=folder / "checkpoint.pt",
-        save_every=1e9,
-        progress=RunProgress(quiet=True),
-    )
-
-
 @pytest.mark.parametrize("name", names("methods"))
 def test_trains_evaluates_saves_and_loads(name: str, data: OpenedData, tmp_path: Path) -> None:
     subject = method(name)
@@ -67,7 +53,7 @@ def test_trains_evaluates_saves_and_loads(name: str, data: OpenedData, tmp_path:
     model = subject.build(data.problem)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     stages = [replace(stage, iterations=1) for stage in subject.stages(data.problem, "quick")]
-    logs = train(model, stages, setup(data, tmp_path))
+    logs = train(model, stages, training_setup(data, tmp_path))
     assert [log.name for log in logs] == [stage.name for stage in stages]
     assert all(log.final_loss is not None for log in logs)
     assert any(not torch.equal(before[key], value) for key, value in model.state_dict().items())
@@ -136,7 +122,7 @@ def test_single_task_stages_touch_their_own_network_alone(data: OpenedData, tmp_
     model = subject.build(data.problem)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     stage = replace(subject.stages(data.problem, "quick")[1], iterations=2)
-    train(model, [stage], setup(data, tmp_path))
+    train(model, [stage], training_setup(data, tmp_path))
     changed = {key.split(".")[1] for key, value in model.state_dict().items() if not torch.equal(before[key], value)}
     assert changed == set(stage.tasks)
 
@@ -164,7 +150,7 @@ def one_stage(data: OpenedData, **changes: object) -> Iterator[tuple[Intermediat
 @pytest.mark.parametrize("data", ["nyud"], indirect=True)
 def test_intermediate_predictions_and_further_terms_are_trained(data: OpenedData, tmp_path: Path) -> None:
     with one_stage(data, terms=lambda model, batch, output: {"pull": model.scale.sum() * 1000}) as (model, stages):
-        [log] = train(model, stages, setup(data, tmp_path))
+        [log] = train(model, stages, training_setup(data, tmp_path))
     assert (model.scale != 1).all()
     assert log.final_loss is not None
     assert log.final_loss > 1999, "the further term is part of the loss"
@@ -176,7 +162,7 @@ def test_a_stage_may_weigh_the_losses_itself(data: OpenedData, tmp_path: Path) -
         return {name: 0 * loss + 3.0 for name, loss in losses.items()}
 
     with one_stage(data, weigh=weigh) as (model, stages):
-        [log] = train(model, stages, setup(data, tmp_path))
+        [log] = train(model, stages, training_setup(data, tmp_path))
     predictions = 2  # the final one and the intermediate one
     assert log.final_loss == pytest.approx(3.0 * predictions * len(stages[0].tasks))
 

@@ -5,20 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from training_setups import training_setup
 
-from harness.compute import Compute
-from harness.data.augment import TrainTransform
 from harness.data.open import OpenedData, open_data
 from harness.errors import UsageError
 from harness.method import Stage
 from harness.model import MultiTaskModel
-from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.recipe import Aids, Optimizer, Schedule
 from harness.registry import load_dataset
-from harness.tasks import build_task
 from harness.training.aids import Average, Backward, objectives_of
-from harness.training.loop import TrainingSetup, train
+from harness.training.loop import train
 
 pytestmark = pytest.mark.xdist_group("aids")  # its tests share what they are made from
 
@@ -49,19 +46,7 @@ def trained(data: OpenedData, folder: Path, aids: Aids, steps: int = 2, **fields
     optimizer = Optimizer("sgd", lr=0.05, momentum=0.0)
     schedule = Schedule("constant")
     stage = Stage("s", data.problem.names, steps, 3, optimizer=optimizer, schedule=schedule, **fields)  # type: ignore[arg-type]
-    setup = TrainingSetup(
-        scenes=data.train,
-        tasks={spec.name: build_task(spec) for spec in data.problem},
-        transform=lambda stage: TrainTransform(data.problem.input_size, stage.augmentation, stage.tasks),
-        compute=Compute(CPU),
-        seed=0,
-        workers=0,
-        checkpoint=folder / "checkpoint.pt",
-        save_every=1e9,
-        progress=RunProgress(quiet=True),
-        aids=aids,
-    )
-    [info] = train(model, [stage], setup)
+    [info] = train(model, [stage], training_setup(data, folder, aids=aids))
     return model, info
 
 
