@@ -6,20 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 from shared_nets import PROBLEM, differing, images, method
+from training_setups import training_setup
 
-from harness.compute import Compute, seed_everything
-from harness.data.augment import TrainTransform
+from harness.compute import seed_everything
 from harness.data.open import OpenedData, open_data
 from harness.method import Method
 from harness.methods.share.execution import Dense
 from harness.methods.share.model import SharedNets
 from harness.methods.share.recipe import Penalties
 from harness.methods.share.training import SubTaskOutput
-from harness.progress import RunProgress
 from harness.protocol import Protocol
 from harness.registry import load_dataset, load_method
-from harness.tasks import build_task
-from harness.training.loop import TrainingSetup, train
+from harness.training.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +29,6 @@ SIZE = (40, 48)
 """Of the images of the golden data set, the largest of which has 34 x 45 pixels, in whole patches."""
 
 
-def setup(data: OpenedData, folder: Path) -> TrainingSetup:
-    return TrainingSetup(
-        scenes=data.train,
-        tasks={spec.name: build_task(spec) for spec in data.problem},
-        transform=lambda stage: TrainTransform(data.problem.input_size, stage.augmentation, stage.tasks),
-        compute=Compute(torch.device("cpu")),
-        seed=0,
-        workers=0,
-        checkpoint=folder / "checkpoint.pt",
-        save_every=1e9,
-        progress=RunProgress(quiet=True),
-    )
-
-
 def trained(subject: Method, data: OpenedData, tasks: tuple[str, ...], folder: Path) -> torch.nn.Module:
     """Train some tasks of the problem for two steps per stage."""
     folder.mkdir(exist_ok=True)
@@ -52,7 +36,7 @@ def trained(subject: Method, data: OpenedData, tasks: tuple[str, ...], folder: P
     seed_everything(0)
     model = subject.build(problem)
     stages = [replace(stage, iterations=2) for stage in subject.stages(problem, "quick")]
-    train(model, stages, setup(data, folder))
+    train(model, stages, training_setup(data, folder))
     return model.eval()
 
 
