@@ -55,25 +55,13 @@ __all__ = [
     "write_manifest",
 ]
 
-_PLACES = {
-    "artifacts": (
-        "build_model",
-        "extend_artifact",
-        "load_artifact",
-        "load_published",
-        "save_artifact",
-        "write_manifest",
-    ),
-    "contract": ("Method",),
-    "optional": (
-        *("Accounting", "ArtifactFormat", "Calibration", "Extension", "MatchedEffort", "PublishedKeys", "Score"),
-        "accounting_of",
-    ),
-}
+_PLACES = ("harness.model", "harness.method.contract", "harness.method.optional", "harness.method.artifacts")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    place = next((f"harness.method.{place}" for place, names in _PLACES.items() if name in names), "harness.model")
-    return getattr(importlib.import_module(place), name)
+    if name in __all__:
+        for place in _PLACES:
+            module = importlib.import_module(place)
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
