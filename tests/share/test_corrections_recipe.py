@@ -8,7 +8,8 @@ import pytest
 import torch
 from corrected_nets import PROBLEM, corrected, images, method
 from records import record
-from test_recipe import data, setup, trained  # noqa: F401 - a fixture
+from test_recipe import data, trained  # noqa: F401 - a fixture
+from training_setups import training_setup
 
 from harness.compute import seed_everything
 from harness.data.loading import train_batches
@@ -157,10 +158,10 @@ def test_stages_of_a_teacher_are_counted_and_not_run(data: OpenedData, tmp_path:
     seed_everything(0)
     model = subject.build(problem)
     stages = [stage if stage.elsewhere else replace(stage, iterations=1) for stage in subject.stages(problem, "quick")]
-    logs = train(model, stages, setup(data, tmp_path))
+    logs = train(model, stages, training_setup(data, tmp_path))
     assert [(log.name, log.iterations) for log in logs] == [("semseg", 1), ("teacher/normals", 7), ("normals", 1)]
     # Resumed: nothing is left to do, and the log is the same but for losses of stages that ran
-    assert [log.name for log in train(model, stages, setup(data, tmp_path))] == [log.name for log in logs]
+    assert [log.name for log in train(model, stages, training_setup(data, tmp_path))] == [log.name for log in logs]
 
 
 def test_held_out_images_are_never_drawn() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_methods import data, method, setup
+from test_methods import data, method
 from torch import Tensor
+from training_setups import training_setup
 
 from harness.compute import seed_everything
 from harness.method import MultiTaskModel, Optimizer, Stage
@@ -29,7 +30,7 @@ def trained(
     if stages is None:
         stages = [replace(stage, iterations=2) for stage in subject.stages(data.problem, "quick")]
     folder.mkdir(exist_ok=True)
-    return model, loop.train(model, stages, replace(setup(data, folder), store=store))
+    return model, loop.train(model, stages, replace(training_setup(data, folder), store=store))
 
 
 def under(model: MultiTaskModel, prefix: str) -> dict[str, Tensor]:

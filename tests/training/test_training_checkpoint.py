@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_methods import PROBLEM, data, method, setup
+from test_methods import PROBLEM, data, method
+from training_setups import training_setup
 
 from harness.errors import UsageError
 from harness.training import checkpoint as checkpoints
@@ -31,7 +32,7 @@ def test_a_resumed_training_keeps_the_losses_of_the_stages_before(
     def trained(folder: Path) -> list[object]:
         folder.mkdir(exist_ok=True)
         torch.manual_seed(0)
-        return loop.train(subject.build(data.problem), stages, setup(data, folder))
+        return loop.train(subject.build(data.problem), stages, training_setup(data, folder))
 
     expected = trained(tmp_path / "undisturbed")
     save = loop.save_checkpoint
@@ -97,12 +98,12 @@ def test_a_resumed_checkpoint_is_let_go(data, tmp_path: Path, monkeypatch: pytes
     torch.manual_seed(0)
     model = subject.build(data.problem)
     stages = [replace(stage, iterations=1) for stage in subject.stages(data.problem, "quick")]
-    loop.train(model, stages, setup(data, tmp_path))
+    loop.train(model, stages, training_setup(data, tmp_path))
     resumed = [replace(stage, iterations=2) for stage in stages]
     held = []
     load = loop.load_checkpoint
     monkeypatch.setattr(loop, "load_checkpoint", lambda path: held.append(load(path)) or held[-1])
-    loop.train(model, resumed, setup(data, tmp_path))
+    loop.train(model, resumed, training_setup(data, tmp_path))
     gc.collect()
     assert held[0].state == {}
     assert PROBLEM is not None
