@@ -1,15 +1,21 @@
 """``harness plot`` as a user runs it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("plot")  # its tests share what they are made from
+
 
 @pytest.fixture
-def measured(harness, mini) -> Path:
-    """Return a results folder with two methods, one of them with two seeds."""
-    assert harness("run", "-m", "single-task", "-m", "multi-task", "--seed", 0, "--seed", 1, *mini).code == 0
-    return Path("out")
+def measured(harness, mini, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a results folder with two methods, one of them with two seeds; they are run once."""
+    kept = tmp_path_factory.getbasetemp() / "plotted"
+    if not kept.exists():
+        assert harness("run", "-m", "single-task", "-m", "multi-task", "--seed", 0, "--seed", 1, *mini).code == 0
+        shutil.copytree("out", kept)
+    return Path(shutil.copytree(kept, "out", dirs_exist_ok=True))
 
 
 def test_records_become_a_figure_in_every_format(harness, measured: Path) -> None:

@@ -14,6 +14,8 @@ from harness.config import RunConfig
 from harness.records import Record, find_records
 from harness.run import run
 
+pytestmark = pytest.mark.xdist_group("cell")  # its tests share what they are made from
+
 BASE = ["run", "-m", "multi-task", "-d", "nyud", "-t", "semseg", "-t", "depth", "--iterations", "10", "--device", "cpu"]
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from harness.records import Record, find_records
 
+pytestmark = pytest.mark.xdist_group("resume")  # its tests share what they are made from
+
 
 def command(golden: Path, out: Path) -> list[str]:
     options = ["-m", "single-task", "-d", "nyud", "-t", "semseg", "-t", "depth", "--iterations", "12"]

@@ -16,6 +16,8 @@ from harness.methods.share.options import ShareOptions
 from harness.problem import Problem, TaskSpec
 from harness.records.stream import read_stream_record
 
+pytestmark = pytest.mark.xdist_group("stream")  # its tests share what they are made from
+
 PROBLEM = Problem((TaskSpec("semseg", 5), TaskSpec("depth")), (48, 64))
 
 

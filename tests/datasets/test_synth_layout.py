@@ -14,6 +14,8 @@ from harness.datasets.synth.files import voc_palette
 from harness.datasets.synth.labels import encode_normals
 from harness.datasets.synth.pascal_tree import LABEL_MAP_IDS
 
+pytestmark = pytest.mark.xdist_group("scenes")  # its tests share what they are made from
+
 
 @pytest.fixture
 def room_folder(rooms) -> Path:

@@ -14,6 +14,8 @@ from harness.datasets.synth import nyud_tree, pascal_tree
 from harness.datasets.synth.default import Plan
 from harness.errors import DataError, UsageError
 
+pytestmark = pytest.mark.xdist_group("scenes")  # its tests share what they are made from
+
 
 @pytest.fixture
 def tiny(monkeypatch):

@@ -24,6 +24,8 @@ from harness.datasets.synth.nyud_tree import scene_rng
 from harness.datasets.synth.render import render
 from harness.datasets.synth.room import room_scene
 
+pytestmark = pytest.mark.xdist_group("scenes")  # its tests share what they are made from
+
 EDGE_IMAGES = 12  # enough for a stable boundary score
 
 

@@ -13,6 +13,8 @@ from harness.datasets.synth.motion import KINDS, MORE_KINDS, Pose, path_of, proj
 from harness.datasets.synth.render import pixel_rays
 from harness.datasets.synth.video import Film, film, write_clips
 
+pytestmark = pytest.mark.xdist_group("scenes")  # its tests share what they are made from
+
 SIZE = (30, 40)
 
 

@@ -13,6 +13,8 @@ import pytest
 from harness import registry
 from harness.registry import known
 
+pytestmark = pytest.mark.xdist_group("install")  # its tests share what they are made from
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -19,6 +19,8 @@ from harness.run import run
 from harness.run.curves import read_curves, write_curves
 from harness.run.status import STALE_SECONDS, statuses
 
+pytestmark = pytest.mark.xdist_group("events")  # its tests share what they are made from
+
 
 def write(folder: Path, **changes: object) -> None:
     folder.mkdir(parents=True, exist_ok=True)
